@@ -1,0 +1,82 @@
+"""Where things are and how large: the repository's address, folders, profiles and the one error class.
+
+This module knows no other module of the package and imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+# The one place that names the repository. `python -m helpers.colab relink OWNER/NAME` rewrites it for a fork,
+# together with every badge and clone line.
+REPOSITORY = "Shashank-Holla/DepthEstimation-MaskPrediction"
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class CourseError(ValueError):
+    """Something that the reader can mend: the message says what is wrong, where, and what to do.
+
+    Notebooks show the message alone, without the stack of calls that led to it.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """Called by IPython instead of drawing a traceback."""
+        return [f"\x1b[31m{type(self).__name__}\x1b[0m: {self}"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much of everything one run of the course uses.
+
+    ``rooms``, ``cats``, ``placements`` size the rendered data; ``train_samples`` and ``test_samples`` are the
+    quartets drawn from the two sides of the split; ``size`` is the side, in pixels, at which notebooks show
+    and test; ``minutes`` is what notebook 05, the longest, takes.
+    """
+
+    name: str
+    rooms: int
+    cats: int
+    placements: int
+    train_samples: int
+    test_samples: int
+    size: int
+    minutes: str
+
+
+PROFILES = {
+    "quick": Profile("quick", 400, 100, 2, 8_000, 400, 64, "about 5 minutes on 2 CPU cores"),
+    "standard": Profile("standard", 700, 100, 4, 40_000, 2_000, 112, "under 15 minutes on a T4"),
+    "full": Profile("full", 1000, 100, 20, 280_000, 4_000, 192, "the published schedule; an hour or more on a T4"),
+}
+
+
+def profile(name: str | None = None) -> Profile:
+    """The profile called ``name``, else ``$COURSE_PROFILE``, else ``standard`` with a GPU and ``quick`` without."""
+    name = name or os.environ.get("COURSE_PROFILE") or ("standard" if _has_gpu() else "quick")
+    if name not in PROFILES:
+        raise CourseError(f"There is no profile {name!r}: set COURSE_PROFILE to one of {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+def _has_gpu() -> bool:
+    import torch  # imported late: `import helpers` must stay cheap
+
+    return torch.cuda.is_available()
+
+
+def data_source() -> str:
+    """``rooms``, ``archive`` or the path of a folder of photographs, from ``$COURSE_DATA`` (default ``rooms``)."""
+    return os.environ.get("COURSE_DATA") or "rooms"
+
+
+def cache_dir() -> Path:
+    """Where rendered sets are kept: ``$COURSE_CACHE``, else ``.cache`` in the repository. Safe to delete."""
+    return Path(os.environ.get("COURSE_CACHE") or ROOT / ".cache")
+
+
+def runs_dir() -> Path:
+    """Where trained networks and executed notebooks go: ``$COURSE_RUNS``, else ``runs`` in the repository."""
+    return Path(os.environ.get("COURSE_RUNS") or ROOT / "runs")
