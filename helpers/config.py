@@ -47,6 +47,7 @@ class Profile:
 
 
 PROFILES = {
+    "tiny": Profile("tiny", 12, 8, 2, 96, 32, 48, "seconds; for tests, too little to learn from"),
     "quick": Profile("quick", 400, 100, 2, 8_000, 400, 64, "about 5 minutes on 2 CPU cores"),
     "standard": Profile("standard", 700, 100, 4, 40_000, 2_000, 112, "under 15 minutes on a T4"),
     "full": Profile("full", 1000, 100, 20, 280_000, 4_000, 192, "the published schedule; an hour or more on a T4"),

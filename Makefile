@@ -1,0 +1,58 @@
+# Everything that a person runs. Needs Python 3.11 to 3.13 and make; the rest is installed into .venv.
+#
+#   PYTHON=python3.12 make course        another Python
+#   COURSE_PROFILE=standard make course  larger data, longer training
+#   make lab ARGS=--allow-root           words that are handed on to the command
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+INSTALLED := $(VENV)/installed
+RUN := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help course test lab images bench relink clean
+
+help: ## show this list
+	@echo "make ... (the first one that needs it installs everything into .venv)"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-10s %s\n", $$1, $$2 }'
+
+course: $(INSTALLED) ## run all notebooks, top to bottom, and leave results, network and figures in runs/
+	@$(RUN) -m helpers.course $(ARGS)
+
+test: $(INSTALLED) ## run all tests, the notebooks among them
+	@$(RUN) -m pytest tests notebooks --nbval-lax --nbval-current-env $(ARGS)
+
+lab: $(INSTALLED) ## open the notebooks in JupyterLab
+	@$(RUN) -m jupyterlab notebooks $(ARGS)
+
+images: $(INSTALLED) ## draw the pictures of the README again
+	@$(RUN) -m helpers.images $(ARGS)
+
+bench: $(INSTALLED) ## measure what the README's table of results says
+	@$(RUN) -m helpers.bench table $(ARGS)
+
+relink: ## point badges and clone lines at your fork: make relink REPO=owner/name
+	@$(PYTHON) -m helpers.colab relink $(REPO)
+
+clean: ## remove what can be made again (.venv, rendered sets); your results in runs/ stay
+	rm -rf $(VENV) .cache .pytest_cache .hypothesis build *.egg-info
+	find helpers tests notebooks . -maxdepth 1 \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +
+
+# The stamp is written last: an installation that failed, or was interrupted, is done again by the next make.
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo \
+	  "The course needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is not one: install it and name it, as in" \
+	  "'make PYTHON=python3.12 $(MAKECMDGOALS)'."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
+	  "'$(PYTHON)' cannot make virtual environments: install that part of it (on Debian and Ubuntu" \
+	  "'sudo apt install python3-venv') and run make again."; exit 1; }
+	@echo "Making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing (about 6 GB, a few minutes the first time)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".[course,test]" || { echo \
+	  "The installation failed, see above: it needs a network and about 6 GB of disk; 'make $(MAKECMDGOALS)'" \
+	  "tries again."; exit 1; }
+	@echo "Checking that torch starts"
+	@$(RUN) -c 'import torch, torchvision; print("Ready: torch", torch.__version__)'
+	@touch $@
