@@ -1,0 +1,249 @@
+"""Changes to quartets that keep the contract: geometry moves all four images together, colour spares the targets.
+
+Two ways, for two places. :func:`pipeline` is an albumentations pipeline for one quartet (notebook 02, data
+workers). :class:`Augment` and :func:`disturb` work on a whole batch on its device: that is what training uses.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from helpers.quartets import Quartet, normalise_depth
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for a newer version otherwise
+
+# What a second photograph of the same room really differs by; SCIENCE calls these pairs "disturbed".
+SHIFT = 2 / 64  # of the image side, either way
+EXPOSURE = 0.10
+NOISE = 5 / 255
+
+
+# -- whole batches, on the device ---------------------------------------------------------------------------------
+
+
+def disturb(batch: Quartet, generator: torch.Generator, share: float = 1.0) -> Quartet:
+    """Give pairs what two real photographs have: camera shift, another exposure, independent noise.
+
+    The background moves by up to 1/32 of the side (2 px at 64 px) and changes its exposure by up to 10 %; both
+    images get noise of 5/255. ``bg_fg`` does not move, so ``mask`` and ``depth`` stay true.
+
+    Args:
+        batch: quartets with a batch dimension, on any device.
+        generator: a CPU generator; the same state gives the same change on every device.
+        share: probability, for each pair, of being disturbed.
+    """
+    bg, bg_fg = batch["bg"], batch["bg_fg"]
+    count, device = len(bg), bg.device
+    chosen = _uniform(generator, count, 0, 1) < share
+    shift = torch.stack((_uniform(generator, count, -SHIFT, SHIFT), _uniform(generator, count, -SHIFT, SHIFT)), 1)
+    gain = _uniform(generator, count, 1 - EXPOSURE, 1 + EXPOSURE)
+    # Seeds, not noise, come from the CPU generator: drawing B x 3 x H x W numbers there would be slow.
+    noise_seed = int(torch.randint(2**62, (1,), generator=generator))
+    noise = torch.Generator(device).manual_seed(noise_seed)
+    moved = _shift(bg.float(), shift.to(device)) * gain.to(device).view(-1, 1, 1, 1)
+    pair = torch.stack((moved, bg_fg.float()))  # (2, B, 3, H, W)
+    pair = pair + torch.randn(pair.shape, generator=noise, device=device) * (255 * NOISE)
+    pair = pair.round().clamp(0, 255).to(torch.uint8)
+    chosen = chosen.to(device).view(-1, 1, 1, 1)
+    return {**batch, "bg": torch.where(chosen, pair[0], bg), "bg_fg": torch.where(chosen, pair[1], bg_fg)}
+
+
+def _uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
+    return torch.rand(count, generator=generator) * (high - low) + low
+
+
+def _shift(images: Tensor, shift: Tensor) -> Tensor:
+    """Move (B, 3, H, W) by (B, 2) shares of the side (x, y), between pixels too; the border repeats."""
+    theta = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
+    theta[:, :, 2] = 2 * shift  # grid coordinates run from -1 to 1
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+class Augment:
+    """What the course's training does to each batch: mirror, crop, colour, and disturb some of the pairs.
+
+    Mirror and crop move all images of a quartet together (one sampling grid; mask and images by area, depth by the
+    nearest pixel, so that no depth is invented) and depth is scaled anew, because a crop has its own nearest and
+    farthest pixel. Colour and brightness change both photographs alike and leave the targets alone.
+    """
+
+    def __init__(self, disturbed: float = 0.5, crop: float = 0.3, colour: float = 0.25):
+        """
+        Args:
+            disturbed: share of the pairs that :func:`disturb` changes.
+            crop: the smallest crop has 1 - crop of the side.
+            colour: greatest relative change of brightness, contrast and of each colour channel.
+        """
+        self.disturbed, self.crop, self.colour = disturbed, crop, colour
+
+    def __call__(self, batch: Quartet, generator: torch.Generator) -> Quartet:
+        batch = self._move(batch, generator)
+        batch = self._tint(batch, generator)
+        return disturb(batch, generator, self.disturbed) if self.disturbed else batch
+
+    def _move(self, batch: Quartet, generator: torch.Generator) -> Quartet:
+        count, device = len(batch["bg"]), batch["bg"].device
+        scale = 1 - self.crop * _uniform(generator, count, 0, 1)  # side of the crop
+        mirror = torch.where(_uniform(generator, count, 0, 1) < 0.5, -1.0, 1.0)
+        slack = 1 - scale
+        theta = torch.zeros(count, 2, 3)
+        theta[:, 0, 0], theta[:, 1, 1] = scale * mirror, scale
+        theta[:, 0, 2] = slack * _uniform(generator, count, -1, 1)
+        theta[:, 1, 2] = slack * _uniform(generator, count, -1, 1)
+        shape = list(batch["bg"].shape)
+        grid = F.affine_grid(theta.to(device), shape, align_corners=False)
+        smooth = torch.cat((batch["bg"].float(), batch["bg_fg"].float(), batch["mask"]), 1)  # (B, 7, H, W)
+        smooth = F.grid_sample(smooth, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        exact = torch.cat((batch["depth"], batch["valid"].float()), 1)  # (B, 2, H, W)
+        exact = F.grid_sample(exact, grid, mode="nearest", padding_mode="border", align_corners=False)
+        return rescale_depth({
+            "bg": smooth[:, :3].round().to(torch.uint8),
+            "bg_fg": smooth[:, 3:6].round().to(torch.uint8),
+            "mask": smooth[:, 6:].clamp(0, 1),
+            "depth": exact[:, :1],
+            "valid": exact[:, 1:] > 0.5,
+            "near_far": batch["near_far"],
+        })  # fmt: skip
+
+    def _tint(self, batch: Quartet, generator: torch.Generator) -> Quartet:
+        count, device = len(batch["bg"]), batch["bg"].device
+        low, high = 1 - self.colour, 1 + self.colour
+        gain = _uniform(generator, count, low, high).view(-1, 1, 1, 1)
+        contrast = _uniform(generator, count, low, high).view(-1, 1, 1, 1)
+        channel = 1 + (torch.rand(count, 3, 1, 1, generator=generator) - 0.5) * self.colour
+        gain, contrast, channel = gain.to(device), contrast.to(device), channel.to(device)
+        grey = batch["bg"].float().mean((1, 2, 3), keepdim=True)  # one middle for both, or they would drift apart
+
+        def tint(image: Tensor) -> Tensor:
+            changed = ((image.float() - grey) * contrast + grey) * gain * channel
+            return changed.round().clamp(0, 255).to(torch.uint8)
+
+        return {**batch, "bg": tint(batch["bg"]), "bg_fg": tint(batch["bg_fg"])}
+
+
+def rescale_depth(batch: Quartet) -> Quartet:
+    """After a crop or a rotation: depth 0 and 1 are again the nearest and farthest valid pixel of *this* image."""
+    near, far = batch["near_far"].view(-1, 2, 1, 1, 1).unbind(1)  # (B, 1, 1, 1) each
+    depth, ends = normalise_depth(batch["depth"], batch["valid"])
+    low, high = ends.view(-1, 2, 1, 1, 1).unbind(1)
+    near_far = torch.stack((near + low * (far - near), near + high * (far - near)), 1).flatten(1)  # (B, 2)
+    return {**batch, "depth": depth, "near_far": near_far}
+
+
+def resize(batch: Quartet, size: int) -> Quartet:
+    """A batch at another side: images and mask by area (bilinear when growing), depth and valid by nearest pixel."""
+    if batch["bg"].shape[-2:] == (size, size):
+        return batch
+
+    def smooth(image: Tensor) -> Tensor:
+        return F.interpolate(image.float(), (size, size), mode="bilinear", align_corners=False, antialias=True)
+
+    def nearest(image: Tensor) -> Tensor:
+        return F.interpolate(image.float(), (size, size), mode="nearest-exact")
+
+    return rescale_depth({
+        **{key: smooth(batch[key]).round().clamp(0, 255).to(torch.uint8) for key in ("bg", "bg_fg")},
+        "mask": smooth(batch["mask"]).clamp(0, 1),
+        "depth": nearest(batch["depth"]),
+        "valid": nearest(batch["valid"]) > 0.5,
+        "near_far": batch["near_far"],
+    })  # fmt: skip
+
+
+# -- one quartet, with albumentations -----------------------------------------------------------------------------
+
+# The targets that ride along with the main image. "mask" means: geometry only, nearest pixel, never a colour change.
+TARGETS = {"bg": "image", "depth": "mask", "valid": "mask"}
+
+
+def pipeline(size: int, seed: int = 0, strength: float = 1.0):
+    """An albumentations pipeline that moves the four images of a quartet together.
+
+    Args:
+        size: side of the result in pixels.
+        seed: the same seed gives the same sequence of changes.
+        strength: 0 changes nothing but the size, 1 is what the course shows, 2 is twice as wild.
+
+    Returns:
+        ``Compose`` for :func:`apply`. ``strict`` makes an undeclared image an error instead of leaving it behind.
+    """
+    import albumentations as A
+    import cv2
+
+    low = max(0.3, 1 - 0.4 * strength)
+    colour = 0.2 * strength
+    return A.Compose(
+        [
+            A.RandomResizedCrop((size, size), scale=(low, 1.0), ratio=(1.0, 1.0), mask_interpolation=cv2.INTER_NEAREST),
+            A.HorizontalFlip(p=0.5 if strength else 0.0),
+            # What the rotation uncovers is filled with 0, and so is `valid`: unknown, not near.
+            A.Affine(rotate=(-10 * strength, 10 * strength), scale=(1.0, 1.0 + 0.1 * strength), border_mode=cv2.BORDER_CONSTANT,
+                     fill=0, fill_mask=0, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST, p=0.7),
+            A.RandomBrightnessContrast(colour, colour, p=0.8),
+            A.HueSaturationValue(int(10 * strength), int(20 * strength), int(10 * strength), p=0.5),
+            A.RGBShift(int(12 * strength), int(12 * strength), int(12 * strength), p=0.5),
+        ],
+        additional_targets=TARGETS,
+        strict=True,
+        seed=seed,
+        save_applied_params=True,
+    )  # fmt: skip
+
+
+def apply(transform, quartet: Quartet) -> tuple[Quartet, list[tuple[str, dict]]]:
+    """Run an albumentations pipeline over one quartet.
+
+    Returns:
+        The changed quartet (the contract holds: depth is scaled anew over the pixels that are still valid), and
+        the transforms that were drawn with their parameters.
+    """
+    def image(key: str) -> np.ndarray:
+        return quartet[key].permute(1, 2, 0).numpy()  # (H, W, C)
+
+    out = transform(
+        image=image("bg_fg"),
+        bg=image("bg"),
+        mask=quartet["mask"][0].numpy(),
+        depth=quartet["depth"][0].numpy(),
+        valid=quartet["valid"][0].numpy().astype(np.uint8),
+    )
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+    moved = {
+        "bg": tensor(out["bg"]).permute(2, 0, 1).contiguous(),
+        "bg_fg": tensor(out["image"]).permute(2, 0, 1).contiguous(),
+        "mask": tensor(out["mask"])[None].float().clamp(0, 1),
+        "depth": tensor(out["depth"])[None],
+        "valid": tensor(out["valid"])[None] > 0,
+        "near_far": quartet["near_far"],
+    }
+    batch = rescale_depth({key: value[None] for key, value in moved.items()})
+    return {key: value[0] for key, value in batch.items()}, out["applied_transforms"]
+
+
+class Augmented(Dataset):
+    """A dataset of quartets seen through an albumentations pipeline. Every worker and every epoch draws anew."""
+
+    def __init__(self, dataset: Dataset, transform):
+        self.dataset, self.transform = dataset, transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Quartet:
+        return apply(self.transform, self.dataset[index])[0]
+
+
+def seed_worker(_: int) -> None:
+    """``worker_init_fn`` for a DataLoader over :class:`Augmented`: without it, all workers draw the same changes."""
+    info = get_worker_info()
+    info.dataset.transform.set_random_seed(info.seed % 2**32)

@@ -1,0 +1,202 @@
+"""How good a prediction is: streaming sums over a whole test set, and the checkerboard index.
+
+Everything here takes *probabilities* (the sigmoid has been applied, once). Mask metrics look at every pixel,
+depth metrics at ``valid`` pixels only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from helpers.ssim import gaussian_window, ssim_map, window_mean
+
+NEAREST_METRES = 0.1  # aligned depth is clamped to this before ratios are taken
+
+
+class Meter:
+    """Sums over batches; the result does not depend on how the set was cut into batches.
+
+    >>> meter = Meter()
+    >>> for batch in loader:
+    ...     meter.update(mask_prob, depth, batch)
+    >>> meter.result()["mask_dice"]
+
+    The keys of :meth:`result`:
+
+    ======================== ==========================================================================================
+    mask_dice, mask_iou      at 0.5, over all pixels of the set
+    mask_dice_image          mean over images of each image's Dice (1 where prediction and truth are both empty)
+    mask_dice_worst          the same over the worst 5 % of the images
+    boundary_f1, boundary_f2 F-measure of outlines, matched within 1 and 2 pixels, over the set (Martin et al., 2004)
+    depth_mae, depth_rmse    on [0, 1], over all valid pixels of the set
+    depth_ssim               11 x 11 Gaussian, on [0, 1]: per image, then the mean over images
+    abs_rel, rmse_m, log10,  against metres, after least-squares scale and shift of each image; per image, then the
+    delta1, delta2, delta3   mean over images (Eigen et al., 2014). NaN where the source has no metres
+    images                   how many were counted
+    ======================== ==========================================================================================
+    """
+
+    def __init__(self) -> None:
+        self._pixels: dict[str, Tensor] = {}  # running sums over pixels, on the device of the data
+        self._images: dict[str, list[Tensor]] = {}  # one (B,) tensor a batch
+
+    def update(self, mask_prob: Tensor, depth: Tensor, batch: dict[str, Tensor]) -> None:
+        """Count a batch.
+
+        Args:
+            mask_prob, depth: (B, 1, H, W) probabilities in [0, 1]; not logits.
+            batch: quartets of the same size on the same device.
+
+        Raises:
+            ValueError: values outside [0, 1] (logits, most likely), or shapes that differ.
+        """
+        for name, value, truth in (("mask_prob", mask_prob, batch["mask"]), ("depth", depth, batch["depth"])):
+            if value.shape != truth.shape:
+                raise ValueError(f"{name} has shape {tuple(value.shape)}, the truth {tuple(truth.shape)}.")
+            low, high = torch.aminmax(value.detach())
+            if not (low >= 0 and high <= 1):
+                raise ValueError(
+                    f"{name} must hold probabilities in [0, 1], but runs from {low:.3g} to {high:.3g}: "
+                    "apply sigmoid to the logits, once."
+                )
+        with torch.no_grad():
+            self._update_mask(mask_prob, batch["mask"])
+            self._update_depth(depth.double(), batch["depth"].double(), batch["valid"])
+            self._update_metres(depth.double(), batch)
+
+    def _update_mask(self, mask_prob: Tensor, mask: Tensor) -> None:
+        predicted, true = mask_prob > 0.5, mask > 0.5
+        hit = (predicted & true).sum((1, 2, 3)).double()  # (B,)
+        size = predicted.sum((1, 2, 3)).double() + true.sum((1, 2, 3))  # (B,)
+        self._add_pixels(overlap=hit.sum(), sizes=size.sum())
+        self._add_images(mask_dice=torch.where(size > 0, 2 * hit / size.clamp_min(1), 1.0))
+        edge_predicted, edge_true = outline(predicted), outline(true)
+        for radius in (1, 2):
+            self._add_pixels(**{
+                f"edge_predicted_{radius}": (edge_predicted & dilate(edge_true, radius)).sum(),
+                f"edge_true_{radius}": (edge_true & dilate(edge_predicted, radius)).sum(),
+            })  # fmt: skip
+        self._add_pixels(edge_predicted=edge_predicted.sum(), edge_true=edge_true.sum())
+
+    def _update_depth(self, depth: Tensor, target: Tensor, valid: Tensor) -> None:
+        error = torch.where(valid, depth - target, 0.0)
+        self._add_pixels(valid=valid.sum(), absolute=error.abs().sum(), squared=(error**2).sum())
+        if min(depth.shape[-2:]) >= 11:
+            window = gaussian_window(11, 1.5)
+            similarity = ssim_map(torch.where(valid, depth, 0.0), torch.where(valid, target, 0.0), window)
+            inside = window_mean(valid.double(), window) > 1 - 1e-6
+            self._add_images(depth_ssim=_mean_where(similarity, inside))
+
+    def _update_metres(self, depth: Tensor, batch: dict[str, Tensor]) -> None:
+        near, far = batch["near_far"].double().view(-1, 2, 1, 1, 1).unbind(1)  # (B, 1, 1, 1) each
+        valid = batch["valid"] & torch.isfinite(near)
+        metres = torch.where(valid, near + batch["depth"].double() * (far - near), 1.0)
+        aligned = align(depth, metres, valid).clamp_min(NEAREST_METRES)
+        error, ratio = aligned - metres, torch.maximum(aligned / metres, metres / aligned)
+        self._add_images(
+            abs_rel=_mean_where(error.abs() / metres, valid),
+            rmse_m=_mean_where(error**2, valid).sqrt(),
+            log10=_mean_where((aligned / metres).log10().abs(), valid),
+            **{f"delta{k}": _mean_where((ratio < 1.25**k).double(), valid) for k in (1, 2, 3)},
+        )
+
+    def _add_pixels(self, **sums: Tensor) -> None:
+        for name, value in sums.items():
+            self._pixels[name] = self._pixels.get(name, 0) + value.double()
+
+    def _add_images(self, **values: Tensor) -> None:
+        for name, value in values.items():
+            self._images.setdefault(name, []).append(value)
+
+    def result(self) -> dict[str, float]:
+        """All metrics of what was counted so far; NaN where nothing could be counted."""
+        if not self._pixels:
+            raise ValueError("Nothing has been counted: call update first.")
+        total = {name: value.item() for name, value in self._pixels.items()}
+        image = {name: torch.cat(values) for name, values in self._images.items()}
+        dice = 2 * total["overlap"] / total["sizes"] if total["sizes"] else 1.0
+        per_image = image["mask_dice"].sort().values
+        result = {
+            "mask_dice": dice,
+            "mask_iou": dice / (2 - dice),
+            "mask_dice_image": per_image.mean().item(),
+            "mask_dice_worst": per_image[: -(-len(per_image) // 20)].mean().item(),
+        }
+        for radius in (1, 2):
+            precision = _ratio(total[f"edge_predicted_{radius}"], total["edge_predicted"])
+            recall = _ratio(total[f"edge_true_{radius}"], total["edge_true"])
+            result[f"boundary_f{radius}"] = _ratio(2 * precision * recall, precision + recall)
+        result["depth_mae"] = _ratio(total["absolute"], total["valid"])
+        result["depth_rmse"] = _ratio(total["squared"], total["valid"]) ** 0.5
+        for name in ("depth_ssim", "abs_rel", "rmse_m", "log10", "delta1", "delta2", "delta3"):
+            result[name] = image[name].nanmean().item() if name in image else float("nan")
+        return {**result, "images": float(len(per_image))}
+
+
+def _mean_where(values: Tensor, where: Tensor) -> Tensor:
+    """(B,) means over each image's true pixels; NaN for an image that has none."""
+    return torch.where(where, values, 0.0).sum((1, 2, 3)) / where.sum((1, 2, 3))
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else float("nan")
+
+
+def align(depth: Tensor, metres: Tensor, valid: Tensor) -> Tensor:
+    """``scale * depth + shift`` closest to ``metres`` in least squares over each image's valid pixels (B, 1, H, W)."""
+    mean_d, mean_z = (_mean_where(x, valid).view(-1, 1, 1, 1) for x in (depth, metres))
+    d, z = depth - mean_d, metres - mean_z
+    scale = _mean_where(d * z, valid) / _mean_where(d * d, valid).clamp_min(1e-12)
+    return scale.view(-1, 1, 1, 1) * d + mean_z
+
+
+def outline(mask: Tensor) -> Tensor:
+    """Pixels of a bool mask (B, 1, H, W) with a neighbour (up, down, left, right) outside it; the frame is no outline."""
+    m = F.pad(mask.float(), (1, 1, 1, 1), mode="replicate")
+    neighbours = torch.stack((m[..., 1:-1, :-2], m[..., 1:-1, 2:], m[..., :-2, 1:-1], m[..., 2:, 1:-1]))
+    return mask & (neighbours.amin(0) < 0.5)
+
+
+def dilate(mask: Tensor, radius: int) -> Tensor:
+    """A bool mask (B, 1, H, W) grown by a square of ``radius`` pixels."""
+    return F.max_pool2d(mask.float(), 2 * radius + 1, stride=1, padding=radius) > 0.5
+
+
+# -- the checkerboard ---------------------------------------------------------------------------------------------
+
+GRID_PERIOD = 16  # four doublings: upsampling artefacts repeat every 2, 4, 8 or 16 pixels
+GRID_STEP_CAP = 0.05  # larger steps are edges of the scene
+
+
+def grid_index(maps: Tensor, seed: int = 0) -> float:
+    """How much (N, H, W) maps in [0, 1] step at fixed places of a 16-pixel grid, relative to their mean step; 0 = not.
+
+    Steps between neighbouring pixels, capped, are averaged over images and rows; what stands out of a 16-pixel
+    moving average is folded modulo 16. A null of the same images at random offsets is subtracted, so that noise
+    scores 0. Always print the ground truth's own value beside it: labels can have a grid too.
+    """
+    offsets = np.random.default_rng(seed).integers(0, GRID_PERIOD, (8, len(maps)))
+    squares = []
+    for side in (maps, maps.transpose(1, 2)):
+        steps = (side[:, :, 1:] - side[:, :, :-1]).abs().double().clamp_max(GRID_STEP_CAP).mean(1)  # (N, W-1)
+        null = np.mean([_fold([s.roll(int(k)) for s, k in zip(steps, row)]) for row in offsets])
+        squares.append(max(0.0, _fold(list(steps)) - null))
+    return float(np.mean(squares)) ** 0.5
+
+
+def _fold(steps: list[Tensor]) -> float:
+    """Mean square over the 16 phases of the mean relative step."""
+    profile = torch.stack(steps).mean(0)  # (W-1,)
+    # 17 taps with half-weight ends: the exact mean over one period, centred, for periods 2, 4, 8 and 16.
+    box = torch.full((GRID_PERIOD + 1,), 1 / GRID_PERIOD, dtype=profile.dtype)
+    box[0] = box[-1] = 0.5 / GRID_PERIOD
+    half = GRID_PERIOD // 2
+    smooth = F.conv1d(profile.view(1, 1, -1), box.to(profile.device).view(1, 1, -1)).flatten()
+    relative = profile[half:-half] / smooth.clamp_min(1e-12) - 1
+    phase = (torch.arange(len(relative), device=profile.device) + half + 1) % GRID_PERIOD
+    sums = torch.zeros(GRID_PERIOD, dtype=profile.dtype, device=profile.device).index_add(0, phase, relative)
+    counts = torch.zeros_like(sums).index_add(0, phase, torch.ones_like(relative))
+    return (sums / counts.clamp_min(1)).square().mean().item()

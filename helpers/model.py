@@ -1,0 +1,221 @@
+"""The two networks: the published one, and the course's own.
+
+Both take a room and the same room with a cat, ``net(bg, bg_fg)``, each uint8 or float in [0, 1] of shape
+(B, 3, H, W), and return ``mask_logits, depth_logits``, each (B, 1, H, W). Neither applies a sigmoid: losses and
+metrics say whether they want logits or probabilities. Normalisation is inside, so nobody can forget it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Mean and standard deviation of the published training images, RGB in [0, 1].
+BG_MEAN, BG_STD = (0.68968, 0.65092, 0.60790), (0.18897, 0.20892, 0.23450)
+BG_FG_MEAN, BG_FG_STD = (0.68084, 0.64135, 0.59833), (0.19432, 0.21262, 0.23641)
+
+STRIDE = 16  # four halvings: height and width must be multiples of this
+
+
+def _check_pair(bg: Tensor, bg_fg: Tensor) -> None:
+    if bg.ndim != 4 or bg.shape[1] != 3:
+        raise ValueError(f"bg must have shape (B, 3, H, W), not {tuple(bg.shape)}; add the batch dimension with bg[None].")
+    if bg.shape != bg_fg.shape:
+        raise ValueError(f"bg {tuple(bg.shape)} and bg_fg {tuple(bg_fg.shape)} must have the same shape.")
+    for name, side in (("height", bg.shape[2]), ("width", bg.shape[3])):
+        if side % STRIDE:
+            raise ValueError(
+                f"{name} {side} is not divisible by {STRIDE}: pad to {side + -side % STRIDE}, "
+                "or use helpers.predict.predict, which pads and crops."
+            )
+
+
+def _normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 or [0, 1] pixels to about zero mean and unit variance."""
+    image = image.float() / 255 if image.dtype == torch.uint8 else image
+    return (image - mean) / std
+
+
+# -- the published network ----------------------------------------------------------------------------------------
+
+
+def _conv(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False)
+
+
+class EncoderBlock(nn.Module):
+    """Looks at its input twice, plain and dilated (a wider view at the same price), and merges the two views."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.plain = nn.Sequential(_conv(inputs, outputs, 3), nn.BatchNorm2d(outputs), nn.ReLU())
+        self.dilated = nn.Sequential(_conv(inputs, outputs, 3, dilation=2), nn.ReLU(), nn.BatchNorm2d(outputs))
+        self.merge = _conv(2 * outputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.merge(torch.cat((self.plain(x), self.dilated(x)), 1))  # (B, outputs, H, W)
+
+
+class ShuffleStep(nn.Module):
+    """Twice the side, half the channels: a 1x1 convolution and a pixel-shuffle (Shi et al., 2016)."""
+
+    def __init__(self, inputs: int):
+        super().__init__()
+        self.expand = _conv(inputs, 2 * inputs, 1)
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shuffle(self.expand(x))  # (B, inputs/2, 2H, 2W)
+
+
+class DepthMaskNet(nn.Module):
+    """The published network, exactly: 5,230,720 parameters, no skip connections, no activation in the decoders.
+
+    Source: github.com/Shashank-Holla/DepthEstimation-MaskPrediction (2020).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Buffers, not layers: torchsummary's table then lists the published layers and nothing else.
+        for name, value in (
+            ("bg_mean", BG_MEAN), ("bg_std", BG_STD), ("bg_fg_mean", BG_FG_MEAN), ("bg_fg_std", BG_FG_STD)
+        ):  # fmt: skip
+            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+        self.stem_bg = nn.Sequential(_conv(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU())
+        self.stem_bg_fg = nn.Sequential(_conv(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU())
+        self.merge = _conv(64, 32, 1)
+        widths = (32, 64, 128, 256, 512)
+        self.encoder = nn.Sequential(
+            *(layer for i, o in zip(widths, widths[1:]) for layer in (EncoderBlock(i, o), nn.MaxPool2d(2)))
+        )
+        self.mask_decoder = self._decoder()
+        self.depth_decoder = self._decoder()
+
+    @staticmethod
+    def _decoder() -> nn.Sequential:
+        return nn.Sequential(*(ShuffleStep(width) for width in (512, 256, 128, 64)), _conv(32, 1, 3))
+
+    def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
+        _check_pair(bg, bg_fg)
+        room = self.stem_bg(_normalise(bg, self.bg_mean, self.bg_std))  # (B, 32, H, W)
+        scene = self.stem_bg_fg(_normalise(bg_fg, self.bg_fg_mean, self.bg_fg_std))  # (B, 32, H, W)
+        x = self.merge(torch.cat((room, scene), 1))  # (B, 32, H, W)
+        x = self.encoder(x)  # (B, 512, H/16, W/16)
+        return self.mask_decoder(x), self.depth_decoder(x)
+
+
+# -- the course's network -----------------------------------------------------------------------------------------
+
+
+def _conv_bn_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+def _upsample(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions around an identity (He et al., 2016)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv_bn_relu(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+class Head(nn.Module):
+    """From 1/2 resolution to logits at full resolution, with full-resolution features as a skip."""
+
+    def __init__(self, inputs: int, skip: int, bias: float, width: int = 16):
+        super().__init__()
+        self.reduce = nn.Conv2d(inputs, width, 1)
+        self.refine = nn.Sequential(_conv_bn_relu(width + skip, width), _conv_bn_relu(width, width))
+        # A bias, because after a ReLU an output convolution without one can hardly reach both signs. The mask
+        # starts at -2 (a pixel is rarely cat), the depth at 0 (the middle).
+        self.logits = nn.Conv2d(width, 1, 1)
+        nn.init.normal_(self.logits.weight, std=0.01)
+        nn.init.constant_(self.logits.bias, bias)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = _upsample(self.reduce(x))  # (B, 16, H, W)
+        return self.logits(self.refine(torch.cat((x, skip), 1)))  # (B, 1, H, W)
+
+
+class DuoNet(nn.Module):
+    """The course's network: a Siamese residual U-Net with one encoder, one decoder and two light heads.
+
+    One stem looks at both photographs; the difference of what it sees goes everywhere the scene goes. Skips carry
+    detail around the bottleneck (Ronneberger et al., 2015; the Siamese difference: Daudt et al., 2018), and
+    bilinear upsampling leaves no checkerboard. Fewer parameters than DepthMaskNet, under half of its operations.
+    """
+
+    def __init__(self, stem: int = 16, widths: tuple[int, ...] = (40, 80, 160, 256), blocks: tuple[int, ...] = (1, 1, 2, 2)):
+        super().__init__()
+        # One normalisation for both images, because the stem is shared: equal pixels must cancel.
+        self.register_buffer("mean", torch.tensor(BG_FG_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(BG_FG_STD).view(1, 3, 1, 1), persistent=False)
+        self.stem = nn.Sequential(_conv_bn_relu(3, stem), _conv_bn_relu(stem, stem))
+        inputs = (2 * stem, *widths)
+        self.encoder = nn.ModuleList(
+            nn.Sequential(_conv_bn_relu(i, o, stride=2), *(Residual(o) for _ in range(n)))
+            for i, o, n in zip(inputs, widths, blocks)
+        )
+        self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(widths[-1], widths[-1], 1))
+        outputs = (128, 80, 48)  # at 1/8, 1/4 and 1/2
+        self.decoder = nn.ModuleList(
+            _conv_bn_relu(i + skip, o) for i, skip, o in zip((widths[-1], *outputs), widths[-2::-1], outputs)
+        )
+        self.mask_head = Head(outputs[-1], stem, bias=-2.0)
+        self.depth_head = Head(outputs[-1], stem, bias=0.0)
+
+    def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
+        _check_pair(bg, bg_fg)
+        pair = _normalise(torch.cat((bg, bg_fg)), self.mean, self.std)  # (2B, 3, H, W)
+        room, scene = self.stem(pair).chunk(2)  # (B, 16, H, W) each
+        difference = (scene - room).abs()  # (B, 16, H, W)
+        x, skips = torch.cat((scene, difference), 1), []  # (B, 32, H, W)
+        for stage in self.encoder:
+            x = stage(x)  # half the side each time, down to (B, 256, H/16, W/16)
+            skips.append(x)
+        x = x + self.context(skips.pop())  # what the whole image is about, added everywhere
+        for stage in self.decoder:
+            x = stage(torch.cat((_upsample(x), skips.pop()), 1))  # up to (B, 48, H/2, W/2)
+        return self.mask_head(x, difference), self.depth_head(x, scene)
+
+
+NETWORKS = {"DepthMaskNet": DepthMaskNet, "DuoNet": DuoNet}
+
+
+def build(name: str, seed: int = 0) -> nn.Module:
+    """A network with weights drawn from ``seed``, leaving torch's global random state as it was."""
+    if name not in NETWORKS:
+        raise ValueError(f"There is no network {name!r}: choose {' or '.join(NETWORKS)}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NETWORKS[name]()
+
+
+def count_parameters(net: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def forward_gflop(net: nn.Module, size: int) -> float:
+    """Billions of floating-point operations for one pair at ``size`` pixels (a multiply-add counts as two)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    was_training, device = net.training, next(net.parameters()).device
+    image = torch.zeros(1, 3, size, size, device=device)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        net.eval()(image, image)
+    net.train(was_training)
+    return counter.get_total_flops() / 1e9
