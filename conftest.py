@@ -1,0 +1,31 @@
+"""What every test, and every notebook under test, starts with: the tiny profile and folders that vanish afterwards."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+SCRATCH = Path(tempfile.mkdtemp(prefix="course-tests-"))
+
+# At import, not in a fixture: nbval's kernels are no tests of ours and take over the environment as it is.
+os.environ.pop("COURSE_DATA", None)
+os.environ.update(
+    COURSE_PROFILE="tiny",
+    COURSE_CACHE=str(SCRATCH / "cache"),
+    COURSE_RUNS=str(SCRATCH / "runs"),
+    IPYTHONDIR=str(SCRATCH / "ipython"),  # neither the user's start-up files nor a place in their history
+    JUPYTER_PREFER_ENV_PATH="1",
+    NO_ALBUMENTATIONS_UPDATE="1",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Each file, a notebook above all, finds an empty folder of runs: it must need nothing that another left."""
+    os.environ["COURSE_RUNS"] = str(SCRATCH / "runs" / item.path.stem)
+
+
+def pytest_unconfigure():
+    shutil.rmtree(SCRATCH, ignore_errors=True)

@@ -1,0 +1,190 @@
+"""Runs the notebooks from top to bottom, each in a fresh kernel: what ``make course`` does.
+
+``python -m helpers.course [NOTEBOOK ...]`` leaves, under ``runs/course/``, every executed notebook as a web page and
+its figures as PNG files; what the notebooks themselves save lies beside it. The notebooks in ``notebooks/`` are only
+read. The first cell that fails ends the run.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbconvert import HTMLExporter
+
+from helpers.colab import describe_data
+from helpers.config import ROOT, CourseError, cache_dir, data_source, profile, runs_dir
+from helpers.files import whole_file
+
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def find(names: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
+    """The notebooks called ``names`` (``03_model``, or a path); all of them, in order, where no name is given."""
+    there = sorted(folder.glob("[0-9]*.ipynb"))
+    if not there:
+        raise CourseError(f"There are no notebooks in {folder}: get the whole course with 'git clone'.")
+    by_name = {path.stem: path for path in there}
+    unknown = [name for name in names if Path(name).stem not in by_name]
+    if unknown:
+        raise CourseError(f"There is no notebook {unknown[0]!r}: choose from {', '.join(by_name)}.")
+    return [by_name[Path(name).stem] for name in names] or there
+
+
+def run(path: Path, folder: Path) -> None:
+    """Execute the notebook at ``path`` and leave ``folder/NAME.html`` and ``folder/figures/NAME-*.png``.
+
+    They are left up to the cell that failed, too.
+
+    Raises:
+        CourseError: a cell failed, or the kernel died; the message says which cell and how.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    count = len(notebook.cells)
+
+    def show_progress(cell, cell_index):
+        if sys.stdout.isatty():
+            print(f"\r{_title(path)}cell {cell_index + 1} of {count} ", end="", flush=True)
+
+    client = NotebookClient(
+        notebook,
+        timeout=None,  # training takes as long as it takes
+        startup_timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        store_widget_state=False,
+        extra_arguments=["--log-level=ERROR"],  # not a warning in each kernel about the loopback connection
+        on_cell_start=show_progress,
+    )
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        cell = [cell for cell in notebook.cells if any(o.output_type == "error" for o in cell.get("outputs", []))][-1]
+        code = "\n".join(f"    {line}" for line in cell.source.splitlines())
+        raise CourseError(
+            f"{path.stem} stopped in cell [{cell.execution_count}]:\n\n{code}\n\n{error.ename}: {error.evalue}"
+        ) from None
+    except DeadKernelError:
+        raise CourseError(
+            f"{path.stem} stopped because its Python process died, most often for want of memory: "
+            "close other programs, or choose a smaller COURSE_PROFILE."
+        ) from None
+    finally:
+        _save_figures(notebook, folder / "figures", path.stem)
+        _save_page(notebook, folder / f"{path.stem}.html", path.parent)
+
+
+def _title(path: Path) -> str:
+    return f"  {path.stem:<24}"
+
+
+def _save_figures(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
+    for old in folder.glob(f"{name}-*.png"):
+        old.unlink()
+    outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = [data["image/png"] for data in outputs if "image/png" in data]
+    for number, picture in enumerate(pictures, 1):
+        with whole_file(folder / f"{name}-{number:02d}.png") as temporary:
+            temporary.write_bytes(base64.b64decode(picture))
+
+
+def _save_page(notebook: nbformat.NotebookNode, path: Path, images_from: Path) -> None:
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":  # a page leads to the next page
+            cell.source = re.sub(r"\]\(([\w-]+)\.ipynb\b", r"](\1.html", cell.source)
+        elif cell.cell_type == "code":
+            cell.outputs = [output for output in map(_without_widget, cell.outputs) if output]
+    exporter = HTMLExporter(embed_images=True)
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem, "path": str(images_from)}})
+    with whole_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _without_widget(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    """A widget is dead on a page: a progress bar vanishes, a control becomes a line that says where it lives."""
+    data = output.get("data", {})
+    if "application/vnd.jupyter.widget-view+json" not in data:
+        return output
+    if "%|" in data.get("text/plain", ""):
+        return None
+    text = "Here stands a control that you can move when you open the notebook with 'make lab'.\n"
+    return nbformat.v4.new_output("stream", text=text)
+
+
+class PeakMemory:
+    """The most memory, in bytes, that all child processes took together while the ``with`` block ran."""
+
+    def __enter__(self) -> PeakMemory:
+        self.peak = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.5):
+            self.peak = max(self.peak, sum(map(_memory, psutil.Process().children(recursive=True))))
+
+
+def _memory(process: psutil.Process) -> int:
+    """Bytes of ``process``; pages that it shares with its workers count in shares (Linux), else in each."""
+    try:
+        info = process.memory_full_info()
+        return getattr(info, "pss", info.rss)
+    except psutil.Error:  # it ended meanwhile
+        return 0
+
+
+def main(names: list[str]) -> None:
+    notebooks, folder = find(names), runs_dir().resolve() / "course"
+    # Kernels start in notebooks/: what was meant relative to this folder must not change its meaning there.
+    os.environ["COURSE_CACHE"], os.environ["COURSE_RUNS"] = str(cache_dir().resolve()), str(runs_dir().resolve())
+    data = describe_data()
+    if data_source() not in ("rooms", "archive"):
+        os.environ["COURSE_DATA"] = str(Path(data_source()).expanduser().resolve())
+    os.environ["COURSE_PROFILE"] = profile().name
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not another one of the same name
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # no warning about a debugger that nobody attaches
+
+    print(f"Running {len(notebooks)} notebooks with COURSE_PROFILE={profile().name} on {data} (COURSE_DATA).")
+    started = time.monotonic()
+    for path in notebooks:
+        print(_title(path), end="", flush=True)
+        begun = time.monotonic()
+        try:
+            with PeakMemory() as memory:
+                run(path, folder)
+        except CourseError as error:
+            raise CourseError(f"{error}\n\nThe notebook up to there is in {folder / path.stem}.html") from None
+        finally:
+            again = f"\r{_title(path)}" if sys.stdout.isatty() else ""
+            minutes, gigabytes = (time.monotonic() - begun) / 60, memory.peak / 2**30
+            print(f"{again}{minutes:5.1f} min  {gigabytes:5.1f} GB at most", flush=True)
+    print(f"All ran, in {(time.monotonic() - started) / 60:.1f} minutes. What they left:")
+    for kept in sorted(path for path in folder.parent.iterdir() if path.is_dir()):
+        files = [path for path in kept.rglob("*") if path.is_file()]
+        megabytes = sum(path.stat().st_size for path in files) / 1e6
+        what = "the notebooks as web pages, and their figures" if kept == folder else "written by the notebooks"
+        print(f"  {kept}/  {what}: {len(files)} files, {megabytes:.0f} MB")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except CourseError as error:
+        sys.exit(f"\n{error}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. What had been finished stays; run it again to start over.")
