@@ -219,3 +219,17 @@ def forward_gflop(net: nn.Module, size: int) -> float:
         net.eval()(image, image)
     net.train(was_training)
     return counter.get_total_flops() / 1e9
+
+
+def probabilities(mask_logits: Tensor, depth_logits: Tensor, depth_readout: str = "sigmoid") -> tuple[Tensor, Tensor]:
+    """Logits to ``mask_prob, depth`` in [0, 1]: the one place where a sigmoid is applied to a prediction.
+
+    Args:
+        depth_readout: "sigmoid" for a network whose loss saw ``sigmoid(depth_logits)``; "clamp" for one whose loss
+            pulled the raw logit towards [0, 1], as the published loss does.
+    """
+    if depth_readout not in ("sigmoid", "clamp"):
+        raise ValueError(f"depth_readout must be 'sigmoid' or 'clamp', not {depth_readout!r}.")
+    depth_logits = depth_logits.float()
+    depth = depth_logits.sigmoid() if depth_readout == "sigmoid" else depth_logits.clamp(0, 1)
+    return mask_logits.float().sigmoid(), depth

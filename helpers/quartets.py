@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from helpers.config import CourseError, cache_dir
 from helpers.files import whole_folder
+from helpers.progress import bar
 
 Quartet = dict[str, Tensor]
 
@@ -354,8 +355,6 @@ def _set_aside(path: Path) -> None:
 
 
 def _write(dataset: Dataset, key: dict, folder: Path, workers: int, progress: bool) -> None:
-    from tqdm.auto import tqdm
-
     count, side = len(dataset), dataset.size
     rooms = [int(dataset.room_of(i)) for i in range(count)]
     cats = [int(dataset.cat_of(i)) for i in range(count)]
@@ -380,7 +379,7 @@ def _write(dataset: Dataset, key: dict, folder: Path, workers: int, progress: bo
     order = np.argsort([row_of_room[room] for room in rooms], kind="stable")
     batches = [order[i : i + 32].tolist() for i in range(0, count, 32)]
     loader = DataLoader(_Batches(dataset), sampler=batches, batch_size=None, num_workers=min(workers, len(batches)))
-    bar = tqdm(total=count, unit="quartet", desc=f"making {side} px quartets", disable=not progress, leave=False)
+    counter = bar(count, f"making quartets at {side} px", "img", show=progress)
     for rows, batch in zip(batches, loader):
         arrays["bg"][[row_of_room[rooms[i]] for i in rows]] = batch["bg"].cpu().numpy()
         arrays["bg_fg"][rows] = batch["bg_fg"].cpu().numpy()
@@ -388,8 +387,8 @@ def _write(dataset: Dataset, key: dict, folder: Path, workers: int, progress: bo
         arrays["depth"][rows] = (batch["depth"].cpu().double() * 65535).round().numpy().astype("uint16")
         arrays["valid"][rows] = batch["valid"].cpu().numpy()
         arrays["near_far"][rows] = batch["near_far"].cpu().numpy()
-        bar.update(len(rows))
-    bar.close()
+        counter.update(len(rows))
+    counter.close()
     for array in arrays.values():
         array.flush()
     (folder / "meta.json").write_text(json.dumps({"key": key, "rooms": rooms, "cats": cats}))

@@ -1,0 +1,63 @@
+"""What every notebook starts from: the data that ``COURSE_DATA`` names, its two sides, and a trained network.
+
+Nothing here is needed to use the library; it only spares the notebooks from repeating the same ten lines.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from helpers.config import ROOT, CourseError, data_source, profile, runs_dir
+from helpers.quartets import Quartets, Stored, sample, split, store
+
+
+def source(size: int | None = None) -> Quartets:
+    """The dataset of ``COURSE_DATA`` (rendered rooms, or a folder of photographs) at ``size`` pixels.
+
+    Default: the size at which the profile in force shows and tests.
+    """
+    wanted, p = data_source(), profile()
+    size = size or p.size
+    if wanted == "rooms":
+        from helpers.rooms import RoomsDataset
+
+        return RoomsDataset(size, p.rooms, p.cats, p.placements)
+    if wanted == "archive":
+        raise CourseError("COURSE_DATA=archive is not available yet: use 'rooms' or the path of a folder of photographs.")
+    folder = Path(wanted).expanduser()
+    # Notebooks run in notebooks/, `make course` in the repository: a relative path may be meant from either.
+    for candidate in (folder, ROOT / folder):
+        if candidate.is_dir():
+            from helpers.photos import PhotosDataset
+
+            return PhotosDataset(candidate, size, p.placements)
+    raise CourseError(
+        f"COURSE_DATA={wanted!r} is neither 'rooms' nor a folder: set it to 'rooms', or to a folder with bg/ and fg/."
+    )
+
+
+def sets(size: int | None = None) -> tuple[Stored, Stored]:
+    """``train_set, test_set`` of the profile's sizes: no room and no cat is in both. Made once, then read from disk."""
+    p = profile()
+    train_part, test_part = split(source(size))
+    return store(sample(train_part, p.train_samples)), store(sample(test_part, p.test_samples))
+
+
+def run_dir(recipe_name: str = "course") -> Path:
+    """Where notebook 05 keeps its run for this profile and data source."""
+    wanted = data_source()
+    data = wanted if wanted in ("rooms", "archive") else f"photos-{Path(wanted).resolve().name}"
+    return runs_dir() / f"{data}-{profile().name}-{recipe_name}"
+
+
+def trained_network():
+    """The network of notebook 05: loaded if its run is there, else trained now (and it says so)."""
+    from helpers.model import build
+    from helpers.predict import load
+    from helpers.train import recipe, train
+
+    folder, wanted = run_dir(), recipe("course")
+    if not (folder / "finished").exists():
+        print(f"No trained network is in {folder.parent.name}/{folder.name}: training one now, {profile().minutes}.")
+        train(build("DuoNet"), *sets(), wanted, folder)
+    return load(folder)

@@ -1,0 +1,461 @@
+"""Training in stages: small images first, larger ones later. One explicit loop, checkpoints, and two recipes.
+
+``train(net, train_set, test_set, recipe("course", "quick"), run_dir)`` writes into ``run_dir``:
+
+=================== =================================================================
+weights.safetensors the network after the last finished epoch (``helpers.predict.load``)
+history.csv         one row an epoch: losses, times, metrics of the test set
+steps.csv           one row every few steps: the training curve
+last.pt             everything that is needed to go on (tensors and text, no pickles)
+tensorboard/        the same curves and pictures for TensorBoard
+=================== =================================================================
+
+Calling ``train`` again on a folder that holds an unfinished run goes on where it stopped; on the CPU the result is
+bit for bit that of an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from helpers.augment import Augment, disturb, resize
+from helpers.config import CourseError, profile
+from helpers.files import whole_file
+from helpers.losses import CourseLoss, PublishedLoss
+from helpers.metrics import Meter
+from helpers.model import probabilities
+from helpers.progress import bar
+from helpers.quartets import Quartet, loader
+
+CHECKPOINT_FORMAT = 1
+CHECKPOINT_SECONDS = 120  # an interrupted run loses at most this much
+LOG_EVERY = 10  # steps between two points of the curve; the only moments when the loop waits for the device
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``epochs`` passes over the training set at ``size`` pixels in batches of ``batch``."""
+
+    size: int
+    batch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run, except the network and the data.
+
+    ``schedule`` is "step" (times 0.01 after each epoch, anew in each stage, as published) or "one-cycle" (one cosine up
+    and down over all stages; Smith, 2018). ``precision`` is "fp32", "bf16", "fp16" or "auto": the fastest that the
+    device has in hardware. ``augment`` holds the arguments of :class:`helpers.augment.Augment`, or None.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    loss: str
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    schedule: str
+    precision: str
+    channels_last: bool
+    augment: dict[str, float] | None
+    depth_readout: str
+    seed: int = 0
+
+
+# Sizes and epochs for each profile. "full" is the published schedule; "quick" runs it in miniature.
+STAGES = {
+    "quick": (Stage(32, 32, 2), Stage(48, 32, 1), Stage(64, 32, 1)),
+    "standard": (Stage(64, 128, 1), Stage(112, 64, 1), Stage(192, 32, 1)),
+    "full": (Stage(64, 512, 3), Stage(112, 128, 3), Stage(192, 32, 2)),
+}
+STAGES["tiny"] = (Stage(32, 16, 1), Stage(48, 16, 1))
+
+
+def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
+    """The recipe ``"published"`` (faults included) or ``"course"``, at the size of a profile.
+
+    Args:
+        name: which.
+        profile_name: "quick", "standard", "full", or None for the profile in force.
+        **changes: fields of :class:`Recipe` to replace, for experiments: ``recipe("course", learning_rate=1e-3)``.
+    """
+    stages = STAGES[profile(profile_name).name]
+    if name == "published":
+        base = Recipe(
+            name, stages, loss="published", optimizer="sgd", learning_rate=0.01, weight_decay=1e-5, schedule="step",
+            precision="fp32", channels_last=False, augment=None, depth_readout="clamp",
+        )  # fmt: skip
+    elif name == "course":
+        base = Recipe(
+            name, stages, loss="course", optimizer="adamw", learning_rate=3e-3, weight_decay=0.02, schedule="one-cycle",
+            precision="auto", channels_last=True, augment={"disturbed": 0.5, "crop": 0.3, "colour": 0.25},
+            depth_readout="sigmoid",
+        )  # fmt: skip
+    else:
+        raise CourseError(f"There is no recipe {name!r}: choose 'published' or 'course'.")
+    unknown = set(changes) - {field.name for field in dataclasses.fields(Recipe)}
+    if unknown:
+        raise CourseError(f"A recipe has no field {', '.join(sorted(unknown))}.")
+    return dataclasses.replace(base, **changes)
+
+
+LOSSES: dict[str, Callable[[], nn.Module]] = {"course": CourseLoss, "published": PublishedLoss}
+
+
+# -- pieces of the loop ---------------------------------------------------------------------------------------------
+
+
+def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(net.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    raise CourseError(f"There is no optimizer {recipe.optimizer!r}: choose 'sgd' or 'adamw'.")
+
+
+def learning_rate(recipe: Recipe, done: float, epoch: int) -> float:
+    """The rate when a share ``done`` of all training samples has been seen, in the stage's epoch ``epoch``."""
+    if recipe.schedule == "step":
+        return recipe.learning_rate * 0.01**epoch
+    warm_up, lowest = 0.15, 0.01
+    if done < warm_up:
+        return recipe.learning_rate * (lowest + (1 - lowest) * (1 - math.cos(math.pi * done / warm_up)) / 2)
+    fall = (done - warm_up) / (1 - warm_up)
+    return recipe.learning_rate * (1 + math.cos(math.pi * fall)) / 2
+
+
+def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """The type in which convolutions run. "auto" takes 16 bits only where the hardware multiplies them faster."""
+    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if wanted in names:
+        return names[wanted]
+    if wanted != "auto":
+        raise CourseError(f"There is no precision {wanted!r}: choose 'auto', {', '.join(map(repr, names))}.")
+    if device.type == "cuda":
+        # A T4 emulates bf16 slowly: it needs fp16 and a scaler.
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    fast = device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _state(*numbers: int) -> int:
+    """One seed from several numbers: nothing about a batch depends on what was drawn before it."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def make_batches(count: int, batch: int, *seed: int) -> list[list[int]]:
+    """A shuffled epoch, cut into batches; a last, smaller one is left out unless it is the only one."""
+    order = np.random.default_rng(seed).permutation(count)
+    batches = [order[i : i + batch].tolist() for i in range(0, count, batch)]
+    return batches[:-1] if len(batches) > 1 and len(batches[-1]) < batch else batches
+
+
+def to_device(batch: Quartet, device: torch.device) -> Quartet:
+    return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+
+
+def resized(dataset: Dataset, size: int) -> Dataset:
+    """The dataset at another side where it can do that itself; else unchanged (the loop resizes each batch)."""
+    return dataset.at_size(size) if hasattr(dataset, "at_size") else dataset
+
+
+@torch.no_grad()
+def evaluate(
+    net: nn.Module, dataset: Dataset, size: int | None = None, depth_readout: str = "sigmoid",
+    disturbed: bool = False, seed: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """Every metric of ``net`` on ``dataset`` (see :class:`helpers.metrics.Meter`), without gradients, in 32 bits.
+
+    Args:
+        size: side in pixels; default the dataset's own.
+        depth_readout: see :func:`helpers.model.probabilities`.
+        disturbed: give each pair another camera position, exposure and noise first (:func:`helpers.augment.disturb`).
+        seed: of the disturbance.
+    """
+    device, was_training, meter = next(net.parameters()).device, net.training, Meter()
+    net.eval()
+    for batch in _test_batches(dataset, size, device, disturbed, seed):
+        meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), depth_readout), batch)
+    net.train(was_training)
+    return meter.result()
+
+
+def _test_batches(dataset: Dataset, size: int | None, device: torch.device, disturbed: bool, seed: int):
+    dataset = resized(dataset, size) if size else dataset
+    batches = [list(range(i, min(i + EVALUATION_BATCH, len(dataset)))) for i in range(0, len(dataset), EVALUATION_BATCH)]
+    for number, batch in enumerate(loader(dataset, batches)):
+        batch = to_device(batch, device)
+        batch = resize(batch, size) if size else batch
+        if disturbed:
+            batch = disturb(batch, torch.Generator().manual_seed(_state(seed, number)))
+        yield batch
+
+
+# -- the loop -------------------------------------------------------------------------------------------------------
+
+
+def train(
+    net: nn.Module, train_set: Dataset, test_set: Dataset, recipe: Recipe, run_dir: str | Path, progress: bool = True,
+) -> list[dict]:  # fmt: skip
+    """Train ``net`` in place, or go on with the run that ``run_dir`` holds.
+
+    Args:
+        net: ``net(bg, bg_fg) -> mask_logits, depth_logits``.
+        train_set, test_set: map-style datasets of quartets (see :mod:`helpers.quartets`), with no common room or cat.
+        recipe: see :func:`recipe`.
+        run_dir: where the run is kept.
+        progress: show a progress bar for each epoch.
+
+    Returns:
+        The history: one dict an epoch, with stage, size, samples and seconds so far, mean training losses, and the
+        metrics of the test set at that size. It is only watched, nothing is chosen by it.
+
+    Raises:
+        CourseError: the folder holds another run, a set is empty, or the loss is no longer finite.
+    """
+    for name, dataset in (("training", train_set), ("test", test_set)):
+        if not len(dataset):
+            raise CourseError(f"The {name} set is empty: give it at least one quartet.")
+    run = _Run(net, train_set, recipe, Path(run_dir))
+    if not run.finished:
+        run.resume_or_start()
+    for number, stage in enumerate(recipe.stages):
+        if number < run.stage or run.finished:
+            continue
+        stage_train, stage_test = resized(train_set, stage.size), resized(test_set, stage.size)
+        for epoch in range(run.epoch, stage.epochs):
+            run.train_epoch(stage_train, stage, epoch, progress)
+            metrics = evaluate(run.net, stage_test, stage.size, recipe.depth_readout)
+            run.end_epoch(stage, epoch, metrics, stage_test)
+        run.end_stage()
+    run.close()
+    return run.history
+
+
+class _Run:
+    """The state of one training run, and its files."""
+
+    def __init__(self, net: nn.Module, train_set: Dataset, recipe: Recipe, folder: Path):
+        self.recipe, self.folder = recipe, folder
+        self.accelerator = Accelerator()
+        self.device = self.accelerator.device
+        self.dtype = pick_precision(recipe.precision, self.device)
+        self.network = type(net).__name__
+        if recipe.channels_last:
+            net.to(memory_format=torch.channels_last)
+        self.net, self.optimizer = self.accelerator.prepare(net, make_optimizer(net, recipe))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.loss = LOSSES[recipe.loss]()
+        self.augment = Augment(**recipe.augment) if recipe.augment else None
+        self.samples = len(train_set)
+        self.stage, self.epoch, self.batch = 0, 0, 0  # what comes next
+        self.seen, self.seconds = 0, 0.0
+        self.history: list[dict] = []
+        self.curve: list[dict] = []
+        self.sums: dict[str, Tensor] = {}
+        self.identity = {
+            "format": CHECKPOINT_FORMAT,
+            "network": self.network,
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "recipe": dataclasses.asdict(recipe),
+            "precision": str(self.dtype),
+            "data": train_set.key() if hasattr(train_set, "key") else {"quartets": len(train_set)},
+        }
+        self.writer = None
+        self.finished = self._load()
+
+    # -- files --
+
+    def _load(self) -> bool:
+        """Take over the checkpoint in the folder, if there is one. True if that run has finished."""
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return False
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            identity = json.loads(saved["identity"])
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise CourseError(
+                f"The checkpoint {path.name} in {self.folder.name}/ cannot be read ({type(error).__name__}): "
+                "delete that folder to train from the start, or choose another run_dir."
+            ) from error
+        for what, value in json.loads(json.dumps(self.identity)).items():
+            if identity.get(what) != value:
+                raise CourseError(
+                    f"The folder {self.folder.name}/ holds a run with another {what}: choose another run_dir, "
+                    "or delete the folder to train anew."
+                )
+        self.accelerator.unwrap_model(self.net).load_state_dict(saved["net"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.stage, self.epoch, self.batch, self.seen = saved["stage"], saved["epoch"], saved["batch"], saved["seen"]
+        self.seconds, self.sums = saved["seconds"], {k: v.to(self.device) for k, v in saved["sums"].items()}
+        self.history, self.curve = json.loads(saved["history"]), json.loads(saved["curve"])
+        return self.stage == len(self.recipe.stages)
+
+    def save(self) -> None:
+        """Write the checkpoint and the tables; each is replaced as a whole."""
+        if not self.accelerator.is_main_process:
+            return
+        saved = {
+            "identity": json.dumps(self.identity),
+            "net": self.accelerator.unwrap_model(self.net).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "stage": self.stage, "epoch": self.epoch, "batch": self.batch, "seen": self.seen,
+            "seconds": self.seconds, "sums": self.sums,
+            "history": json.dumps(self.history), "curve": json.dumps(self.curve),
+        }  # fmt: skip
+        with whole_file(self.folder / "last.pt") as path:
+            torch.save(saved, path)
+        for name, rows in (("history.csv", self.history), ("steps.csv", self.curve)):
+            if rows:
+                with whole_file(self.folder / name) as path, open(path, "w", newline="") as stream:
+                    table = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)))
+                    table.writeheader()
+                    table.writerows(rows)
+        self.saved_at = time.monotonic()
+
+    def _save_weights(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        state = self.accelerator.unwrap_model(self.net).state_dict()
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        about = {"network": self.network, "recipe": json.dumps(dataclasses.asdict(self.recipe)),
+                 "metrics": json.dumps(self.history[-1])}  # fmt: skip
+        with whole_file(self.folder / "weights.safetensors") as path:
+            save_file(tensors, path, about)
+
+    # -- the loop's steps --
+
+    def resume_or_start(self) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import: only when something is trained
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.saved_at = time.monotonic()
+        if self.accelerator.is_main_process:
+            self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.seen)
+
+    def _batches(self, stage: Stage, epoch: int) -> list[list[int]]:
+        return make_batches(self.samples, stage.batch, self.recipe.seed, self.stage, epoch)
+
+    def _total(self) -> int:
+        """Samples of the whole run, leftovers of the last batches excluded."""
+        return sum(
+            stage.epochs * sum(len(batch) for batch in make_batches(self.samples, stage.batch, 0))
+            for stage in self.recipe.stages
+        )
+
+    def train_epoch(self, dataset: Dataset, stage: Stage, epoch: int, progress: bool) -> None:
+        batches, total, started = self._batches(stage, epoch), self._total(), time.monotonic()
+        name = f"stage {self.stage + 1}/{len(self.recipe.stages)}, {stage.size} px, epoch {epoch + 1}/{stage.epochs}"
+        counter = bar(sum(map(len, batches)), name, "img", keep=True, show=progress and self.accelerator.is_main_process)
+        counter.update(sum(map(len, batches[: self.batch])))
+        self.net.train()
+        for batch in loader(dataset, batches[self.batch :], workers=self._workers()):
+            rate = learning_rate(self.recipe, self.seen / total, epoch)
+            outputs, parts, batch = self._step(batch, stage, epoch, rate)
+            self.batch += 1
+            self.seen += len(batch["bg"])
+            counter.update(len(batch["bg"]))
+            if self.batch % LOG_EVERY == 0 or self.batch == len(batches):
+                counter.set_postfix(self._log(outputs, parts, batch, stage, rate), refresh=False)
+            if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+                self.seconds, started = self.seconds + time.monotonic() - started, time.monotonic()
+                self.save()
+        counter.close()
+        self.seconds += time.monotonic() - started
+
+    def _step(self, batch: Quartet, stage: Stage, epoch: int, rate: float) -> tuple[tuple, dict[str, Tensor], Quartet]:
+        """One batch forward, backward and into the weights."""
+        batch = resize(to_device(batch, self.device), stage.size)
+        if self.augment:
+            seed = _state(self.recipe.seed, self.stage, epoch, self.batch)
+            batch = self.augment(batch, torch.Generator().manual_seed(seed))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            outputs = self.net(batch["bg"], batch["bg_fg"])
+        parts = self.loss(*outputs, batch)
+        self.accelerator.backward(self.scaler.scale(parts["loss"]))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        for key, value in parts.items():
+            self.sums[key] = self.sums.get(key, 0) + value.detach() * len(batch["bg"])
+        return outputs, parts, batch
+
+    @torch.no_grad()
+    def _log(self, outputs: tuple, parts: dict[str, Tensor], batch: Quartet, stage: Stage, rate: float) -> dict[str, str]:
+        """A point of the curve; stops a run that has lost its way. Returns what the progress bar shows."""
+        losses = {key: value.item() for key, value in parts.items()}
+        if not math.isfinite(losses["loss"]):
+            raise CourseError(
+                f"The loss is {losses['loss']} after {self.seen} samples: lower the learning rate (it is {rate:.1e}), or "
+                f"train in 32 bits with recipe(..., precision='fp32'). {self.folder.name}/ holds the last good checkpoint."
+            )
+        meter = Meter()
+        meter.update(*probabilities(*outputs, self.recipe.depth_readout), batch)
+        result = meter.result()
+        point = {"samples": self.seen, "size": stage.size, "learning_rate": rate, **losses,
+                 "mask_dice": result["mask_dice"], "depth_rmse": result["depth_rmse"]}  # fmt: skip
+        self.curve.append(point)
+        if self.writer:
+            for key in point.keys() - {"samples", "size"}:
+                self.writer.add_scalar(f"train/{key}", point[key], self.seen)
+        return {"loss": f"{losses['loss']:.3f}", "dice": f"{result['mask_dice']:.3f}", "rmse": f"{result['depth_rmse']:.3f}"}
+
+    def end_epoch(self, stage: Stage, epoch: int, metrics: dict[str, float], test_set: Dataset) -> None:
+        counted = sum(len(batch) for batch in self._batches(stage, epoch))
+        means = {key: value.item() / counted for key, value in self.sums.items()}
+        self.history.append({
+            "stage": self.stage + 1, "size": stage.size, "epoch": epoch + 1, "samples": self.seen,
+            "seconds": round(self.seconds, 2), **means, **{f"test_{key}": value for key, value in metrics.items()},
+        })  # fmt: skip
+        if self.writer:
+            for key, value in metrics.items():
+                self.writer.add_scalar(f"test/{key}", value, self.seen)
+            self.writer.add_image("test/room, scene, mask, predicted, depth, predicted", self._pictures(test_set, stage), self.seen)
+        self.sums, self.batch, self.epoch = {}, 0, epoch + 1
+        self._save_weights()
+        self.save()
+
+    @torch.no_grad()
+    def _pictures(self, dataset: Dataset, stage: Stage, rows: int = 4) -> Tensor:
+        """(3, rows*H, 6*W): four test quartets and what the network makes of them."""
+        batch = next(iter(loader(dataset, [list(range(min(rows, len(dataset))))])))
+        batch = resize(to_device(batch, self.device), stage.size)
+        self.net.eval()
+        mask, depth = probabilities(*self.net(batch["bg"], batch["bg_fg"]), self.recipe.depth_readout)
+        panels = [batch["bg"] / 255, batch["bg_fg"] / 255, batch["mask"], mask, batch["depth"], depth]
+        strips = torch.cat([panel.expand(-1, 3, -1, -1) for panel in panels], 3)  # (rows, 3, H, 6W)
+        return torch.cat(list(strips), 1).cpu()
+
+    def end_stage(self) -> None:
+        self.stage, self.epoch = self.stage + 1, 0
+        self.save()
+
+    def close(self) -> None:
+        if self.writer:
+            self.writer.close()
+
+    def _workers(self) -> int:
+        """On a GPU two processes prepare batches; without one the cores are busy training."""
+        return 2 if self.device.type == "cuda" else 0
