@@ -13,7 +13,6 @@ import platform
 import re
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 from helpers.config import PROFILES, REPOSITORY, ROOT, CourseError, data_source, profile
@@ -51,6 +50,7 @@ def setup(number: int) -> None:
         CourseError: ``$COURSE_PROFILE`` or ``$COURSE_DATA`` names nothing that exists.
     """
     try:
+        import numpy
         import torch
     except ImportError:
         raise CourseError(
@@ -59,8 +59,8 @@ def setup(number: int) -> None:
         ) from None
 
     chosen, source = profile(), describe_data()
-    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "numpy"))
-    print(f"Notebook {number:02d} · Python {platform.python_version()}, {packages}")
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}"
+    print(f"Notebook {number:02d} · {versions}")
     print(f"Device   {_device()}")
     print(f"Profile  {chosen.name} (notebook 05, the longest: {chosen.minutes})")
     print(f"Data     {source}")

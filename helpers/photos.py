@@ -33,8 +33,8 @@ from helpers.surfaces import GRID, Camera, Standing, find_standing
 
 VERSION = 1  # raise it when the same files would give other pixels
 LEVELS = 5  # of each cut-out: full size, half, quarter, ...
-UPRIGHT_METRES = (0.36, 0.5)  # height of a sitting cat, or one that comes towards you
-LYING_METRES = (0.45, 0.62)  # length of a walking or lying cat, without or with some tail
+UPRIGHT_METRES = (0.4, 0.55)  # height of a sitting cat, or one that comes towards you
+LYING_METRES = (0.48, 0.65)  # length of a walking or lying cat, without or with some tail
 FLOATING_SIDE = (0.25, 0.6)  # longest side of a floating cat, as a share of the picture's
 LARGEST_SIDE = 0.7  # of a standing cat: nearer ones would be most of the picture
 LEAST_VISIBLE = 0.45  # share of the cat; 0.40 is promised, the rest is for the coarse grid that decides
@@ -184,7 +184,7 @@ class PhotosDataset(Quartets):
         metres, mirror = self.cat_metres(address.cat), 1 - 2 * address.flip
         u, v = surface.uv + rng.uniform(-0.5, 0.5, surface.uv.shape) / GRID  # anywhere in the cell
         depth = surface.depth_at(slice(None), u, v)
-        order = np.argsort(rng.exponential(size=len(surface)))
+        order = np.argsort(rng.exponential(size=len(surface)) * depth**3)
         width = metres * shape.width * camera.fx / depth
         height = metres * shape.height * camera.fy / depth
         fits = (np.maximum(width, height) < LARGEST_SIDE) & (shape.fill * width * height > LEAST_AREA)

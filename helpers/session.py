@@ -54,10 +54,10 @@ def trained_network():
     """The network of notebook 05: loaded if its run is there, else trained now (and it says so)."""
     from helpers.model import build
     from helpers.predict import load
-    from helpers.train import recipe, train
+    from helpers.train import is_finished, recipe, train
 
     folder, wanted = run_dir(), recipe("course")
-    if not (folder / "finished").exists():
+    if not is_finished(folder, wanted):
         print(f"No trained network is in {folder.parent.name}/{folder.name}: training one now, {profile().minutes}.")
         train(build("DuoNet"), *sets(), wanted, folder)
     return load(folder)

@@ -249,6 +249,28 @@ def train(
     return run.history
 
 
+def is_finished(run_dir: str | Path, recipe: Recipe) -> bool:
+    """Whether the folder holds a finished run of this recipe."""
+    path = Path(run_dir) / "last.pt"
+    if not path.exists():
+        return False
+    saved = _read_checkpoint(path)
+    same = json.loads(saved["identity"])["recipe"] == json.loads(json.dumps(dataclasses.asdict(recipe)))
+    return same and saved["stage"] == len(recipe.stages)
+
+
+def _read_checkpoint(path: Path) -> dict:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        json.loads(saved["identity"])
+        return saved
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CourseError(
+            f"The checkpoint {path.name} in {path.parent.name}/ cannot be read ({type(error).__name__}): "
+            "delete that folder to train from the start, or choose another run_dir."
+        ) from error
+
+
 class _Run:
     """The state of one training run, and its files."""
 
@@ -288,14 +310,8 @@ class _Run:
         path = self.folder / "last.pt"
         if not path.exists():
             return False
-        try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-            identity = json.loads(saved["identity"])
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise CourseError(
-                f"The checkpoint {path.name} in {self.folder.name}/ cannot be read ({type(error).__name__}): "
-                "delete that folder to train from the start, or choose another run_dir."
-            ) from error
+        saved = _read_checkpoint(path)
+        identity = json.loads(saved["identity"])
         for what, value in json.loads(json.dumps(self.identity)).items():
             if identity.get(what) != value:
                 raise CourseError(
