@@ -86,13 +86,19 @@ def describe_data() -> str:
         return "rooms, rendered here (no download)"
     if source == "archive":
         return "the published archive"
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        raise CourseError(
-            f"COURSE_DATA={source} is not a folder (seen from {Path.cwd()}): "
-            "set it to rooms, to archive, or to a folder of photographs."
-        )
-    return f"your photographs in {folder.resolve().name}/"
+    return f"your photographs in {data_folder().name}/"
+
+
+def data_folder() -> Path:
+    """The absolute path of the folder that ``$COURSE_DATA`` names, seen from here or from the repository's root."""
+    source = Path(data_source()).expanduser()
+    for folder in (source, ROOT / source):  # notebooks run in notebooks/, make in the root
+        if folder.is_dir():
+            return folder.resolve()
+    raise CourseError(
+        f"COURSE_DATA={source} is not a folder (seen from {Path.cwd()}): "
+        "set it to rooms, to archive, or to a folder of photographs."
+    )
 
 
 def badge(notebook: str) -> str:

@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 
-from helpers.colab import describe_data
+from helpers.colab import data_folder, describe_data
 from helpers.config import ROOT, CourseError, cache_dir, data_source, profile, runs_dir
 from helpers.files import whole_file
 
@@ -154,7 +154,7 @@ def main(names: list[str]) -> None:
     os.environ["COURSE_CACHE"], os.environ["COURSE_RUNS"] = str(cache_dir().resolve()), str(runs_dir().resolve())
     data = describe_data()
     if data_source() not in ("rooms", "archive"):
-        os.environ["COURSE_DATA"] = str(Path(data_source()).expanduser().resolve())
+        os.environ["COURSE_DATA"] = str(data_folder())
     os.environ["COURSE_PROFILE"] = profile().name
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not another one of the same name
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # no warning about a debugger that nobody attaches
