@@ -39,6 +39,7 @@ FLOATING_SIDE = (0.25, 0.6)  # longest side of a floating cat, as a share of the
 LARGEST_SIDE = 0.7  # of a standing cat: nearer ones would be most of the picture
 LEAST_VISIBLE = 0.45  # share of the cat; 0.40 is promised, the rest is for the coarse grid that decides
 LEAST_AREA = 0.012  # share of the picture; 0.01 is promised
+GOOD_AREA = 0.03  # places where a standing cat is at least this large come first
 SHADOW = 0.5  # of the light is taken where the cat touches the surface
 
 
@@ -184,10 +185,11 @@ class PhotosDataset(Quartets):
         metres, mirror = self.cat_metres(address.cat), 1 - 2 * address.flip
         u, v = surface.uv + rng.uniform(-0.5, 0.5, surface.uv.shape) / GRID  # anywhere in the cell
         depth = surface.depth_at(slice(None), u, v)
-        order = np.argsort(rng.exponential(size=len(surface)) * depth**3)
         width = metres * shape.width * camera.fx / depth
         height = metres * shape.height * camera.fy / depth
-        fits = (np.maximum(width, height) < LARGEST_SIDE) & (shape.fill * width * height > LEAST_AREA)
+        area = shape.fill * width * height
+        order = np.lexsort((rng.exponential(size=len(surface)), area < GOOD_AREA))  # distant places only as a last resort
+        fits = (np.maximum(width, height) < LARGEST_SIDE) & (area > LEAST_AREA)
         fits &= _supported(surface, shape, u, v, mirror * width)
         for i in order[fits[order]]:
             ray = camera.rays(u[i], v[i])
@@ -361,7 +363,7 @@ def _supported(surface: Standing, shape: Shape, u: np.ndarray, v: np.ndarray, wi
 def _tilt(up: np.ndarray, ray: np.ndarray) -> float:
     """Angle in the picture between a vertical line through a point on ``ray`` and the picture's own upright."""
     across, upwards = up[0] - up[2] * ray[0], -(up[1] - up[2] * ray[1])
-    return float(np.clip(np.arctan2(across, upwards), -0.3, 0.3))
+    return float(np.clip(np.arctan2(across, upwards), -0.2, 0.2))
 
 
 def _tolerance(depth: float) -> float:

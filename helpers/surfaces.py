@@ -119,7 +119,7 @@ def estimate_up(normals: np.ndarray) -> np.ndarray:
 
     Rooms are made of level and of upright surfaces: the direction that is most parallel to the first and most
     perpendicular to the second is found by alternating assignment and eigenvector (Gupta, Arbelaez and Malik,
-    CVPR 2013, section 3.1). With too few normals the start is returned.
+    CVPR 2013, section 3.1). With too few normals, or an unlikely outcome, the start is returned.
     """
     start = np.array([0.0, -1.0, 0.0])
     if normals.shape[1] < 50:
@@ -131,7 +131,8 @@ def estimate_up(normals: np.ndarray) -> np.ndarray:
         upright = normals[:, np.abs(along) < np.sin(np.radians(tolerance))]
         _, vectors = np.linalg.eigh(_scatter(upright) - _scatter(level))
         up = vectors[:, 0] * (1.0 if vectors[:, 0] @ start > 0 else -1.0)
-    return up if up @ start > np.cos(np.radians(50)) else start
+    pitch_ok, roll_ok = up @ start > np.cos(np.radians(50)), abs(up[0]) < np.sin(np.radians(15))
+    return up if pitch_ok and roll_ok else start  # people look up and down with a camera, but hold it nearly level
 
 
 def _scatter(vectors: np.ndarray) -> np.ndarray:
