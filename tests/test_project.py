@@ -39,7 +39,7 @@ COLAB = {
     "tqdm": "4.67.3",
 }
 # Also there, but nobody noted the version.
-COLAB_UNVERSIONED = {"ipython", "pillow", "safetensors"}
+COLAB_UNVERSIONED = {"ipython", "pillow", "safetensors", "scipy"}
 # What runs the notebooks from outside; on Colab, Colab does.
 RUNNERS = {"course.py", "bench.py", "images.py"}
 
