@@ -1,0 +1,211 @@
+"""The figures: what stands in them, not how it looks."""
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from toy import ToyQuartets
+
+from helpers import plots
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return ToyQuartets(size=48).get_batch(range(6))
+
+
+def pictures(figure):
+    """The axes of a figure that show a picture."""
+    return [axis for axis in figure.axes if axis.images]
+
+
+def titles(figure):
+    return [axis.get_title() for axis in figure.axes if axis.get_title()]
+
+
+def words(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts]
+
+
+def png(figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream)
+    return stream.getvalue()
+
+
+def test_quartets_are_rows_of_room_scene_mask_and_depth(batch):
+    figure = plots.show_quartets(batch, rows=3, labels=["a", "b", "c"])
+    assert len(pictures(figure)) == 12
+    assert titles(figure) == ["bg: the room", "bg_fg: with the cat", "mask", "depth"]
+    assert [axis.get_ylabel() for axis in pictures(figure)[::4]] == ["a", "b", "c"]
+    near, far = batch["near_far"][0].tolist()
+    assert words(figure) == [f"{near:.1f} to {far:.1f} m"] + words(figure)[1:] and len(words(figure)) == 3
+
+
+def test_depth_has_a_colour_bar_that_says_near_and_far(batch):
+    bar = plots.show_quartets(batch, rows=1).axes[-1]
+    assert "depth" in bar.get_ylabel()
+    assert bar.get_yticklabels()[0].get_text() == "0 near" and bar.get_yticklabels()[-1].get_text() == "1 far"
+    assert len(plots.show_quartets(batch, rows=1, keys=["bg", "bg_fg"]).axes) == 2, "no depth, no bar"
+
+
+def test_one_quartet_a_batch_a_list_arrays_and_tensors_draw_alike(batch):
+    single = {key: value[0] for key, value in batch.items()}
+    arrays = {key: value.numpy() for key, value in batch.items()}
+    expected = png(plots.show_quartets(batch, rows=1))
+    for same in (single, [single], arrays):
+        assert png(plots.show_quartets(same, rows=1)) == expected
+
+
+def test_without_metres_none_are_told(batch):
+    unknown = {**batch, "near_far": torch.full((6, 2), torch.nan)}
+    assert words(plots.show_quartets(unknown, rows=2)) == []
+
+
+def test_near_is_brighter_than_far():
+    near, far = plots.depth_picture(np.array([[0.0, 1.0]]))[0]
+    assert near.mean() > far.mean() + 0.2
+
+
+def test_invalid_depth_is_striped_grey_and_nothing_else_is():
+    depth = torch.linspace(0, 1, 48).repeat(48, 1)[None]
+    valid = torch.ones(1, 48, 48, dtype=torch.bool)
+    valid[:, 10:30, 20:40] = False
+    drawn = plots.depth_picture(depth, valid)
+    grey = np.ptp(drawn, axis=2) < 1e-6
+    assert (grey == ~valid[0].numpy()).all()
+    assert len(np.unique(drawn[grey])) == 2, "stripes, so that it is not mistaken for a flat grey wall"
+    nothing_known = plots.depth_picture(np.zeros((4, 4)), np.zeros((4, 4)))
+    np.testing.assert_array_equal(plots.depth_picture(np.full((4, 4), np.nan)), nothing_known)
+
+
+def test_the_depth_range_spreads_the_colours():
+    depth = np.array([[0.4, 0.6]])
+    whole, part = plots.depth_picture(depth), plots.depth_picture(depth, low=0.4, high=0.6)
+    assert np.abs(np.diff(part, axis=1)).sum() > 2 * np.abs(np.diff(whole, axis=1)).sum()
+
+
+def test_an_overlay_is_the_picture_the_colour_or_a_mixture():
+    image = np.zeros((3, 2, 2), np.uint8)
+    mask = np.array([[[0, 1], [0.5, 0]]])
+    drawn = plots.overlay(image, mask, opacity=0.8, colour="#ff0000")
+    np.testing.assert_allclose(drawn[..., 0], [[0, 0.8], [0.4, 0]])
+    assert (drawn[..., 1:] == 0).all()
+    np.testing.assert_array_equal(plots.overlay(image, mask, opacity=0), plots.picture(image))
+
+
+def test_mask_errors_tell_the_four_cases_apart():
+    truth, prob = np.array([[1, 1, 0, 0]]), np.array([[0.9, 0.2, 0.9, 0.2]])
+    expected = [to_rgb(colour) for colour in (plots.TRUE, plots.MISSED, plots.FALSE_ALARM, "black")]
+    np.testing.assert_allclose(plots.mask_errors(truth, prob)[0], expected)
+    np.testing.assert_allclose(plots.mask_errors(truth, prob, threshold=0.1)[0, 1], to_rgb(plots.TRUE))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6), (4, 6, 3), (1, 4, 6), (4, 6)])
+def test_pictures_come_in_many_shapes(shape):
+    assert plots.picture(np.zeros(shape, np.uint8)).shape == (4, 6, 3)
+    assert plots.picture(torch.ones(shape, dtype=torch.bfloat16, requires_grad=True)).max() == 1
+
+
+def test_what_is_no_picture_is_refused():
+    with pytest.raises(ValueError, match=r"\(2, 4, 6\)"):
+        plots.picture(np.zeros((2, 4, 6)))
+
+
+def test_a_contact_sheet_has_a_strip_for_each_quartet(batch):
+    figure = plots.contact_sheet(batch, columns=4, keys=("bg", "bg_fg", "depth"), labels="abcdef")
+    assert titles(figure) == list("abcdef")
+    assert pictures(figure)[0].images[0].get_array().shape == (48, 3 * 48, 3)
+    assert [axis.get_visible() for axis in figure.axes] == [True] * 6 + [False] * 2
+
+
+def test_predictions_stand_beside_the_truth_with_their_errors(batch):
+    batch = {**batch, "valid": batch["valid"].clone()}
+    batch["valid"][0, :, :10] = False
+    figure = plots.show_predictions(batch, batch["mask"], batch["depth"] * 0.5, rows=2, labels=["x", "y"])
+    assert len(pictures(figure)) == 14
+    assert titles(figure) == ["bg_fg", "mask", "predicted", "mask errors", "depth", "predicted", "depth error"]
+    error = pictures(figure)[6].images[-1].get_array()
+    assert error.mask[:10].all() and not error.mask[10:].any(), "no error is shown where depth is not known"
+    np.testing.assert_allclose(error[10:], batch["depth"][0, 0, 10:] * 0.5, atol=1e-6)
+    assert figure.axes[-1].get_ylabel() == "absolute depth error"
+    assert len(figure.legends[0].get_texts()) == 3
+
+
+def test_predictions_need_no_batch_channel(batch):
+    first = png(plots.show_predictions(batch, batch["mask"], batch["depth"], rows=2))
+    assert png(plots.show_predictions(batch, batch["mask"][:, 0], batch["depth"][:, 0], rows=2)) == first
+
+
+def test_images_and_maps_are_named(batch):
+    figure = plots.show_images([{"room": batch["bg"][0], "cat": batch["bg_fg"][0]}, {"alone": batch["mask"][0]}])
+    assert titles(figure) == ["room", "cat", "alone"] and len(pictures(figure)) == 3
+    figure = plots.show_maps({"one": batch["depth"][0]}, "difference, of 255", 0, 255)
+    assert figure.axes[-1].get_ylabel() == "difference, of 255"
+
+
+def test_lines_and_histograms_have_axes_and_a_legend_where_it_is_needed():
+    figure = plots.show_lines({"a": [1, 2, 4], "b": ([0, 2], [5, 6])}, "pixel", "depth, m", log="y")
+    axis = figure.axes[0]
+    assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_yscale()) == ("pixel", "depth, m", "log")
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b"]
+    assert [len(line.get_xdata()) for line in axis.lines] == [3, 2]
+    figure = plots.show_histograms({"a": torch.rand(3, 100)}, "depth", bins=10)
+    axis = figure.axes[0]
+    assert axis.get_legend() is None and axis.get_xlabel() == "depth" and "%" in axis.get_ylabel()
+
+
+def test_a_histogram_counts_shares():
+    figure = plots.show_histograms({"few": [0.1], "many": [0.1, 0.9] * 50}, "x", bins=[0, 0.5, 1])
+    few, many = (np.array(patch.get_xy())[:, 1].max() for patch in figure.axes[0].patches)
+    assert few == pytest.approx(100) and many == pytest.approx(50)
+
+
+def test_a_matrix_has_a_name_for_each_value():
+    figure = plots.show_matrix([[0, 7], [7, 7]], {0: ("unused", "white"), 7: ("training", "blue")}, "cat", "room")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["unused", "training"]
+    shown = figure.axes[0].images[0]
+    colours = shown.cmap(shown.norm(shown.get_array()))[..., :3]
+    np.testing.assert_array_equal(colours, [[to_rgb("white"), to_rgb("blue")], [to_rgb("blue")] * 2])
+
+
+HISTORY = [
+    {"samples": 1000 * i, "size": 32 if i < 3 else 64, "seconds": 9 * i, "loss": 1 / i, "test_mask_dice": 1 - 1 / i}
+    for i in range(1, 6)
+]
+
+
+def test_curves_draw_what_the_rows_have_and_where_a_stage_begins():
+    figure = plots.training_curves(HISTORY)
+    assert [axis.get_ylabel() for axis in figure.axes] == ["loss, training", "mask Dice, test"]
+    assert all(axis.get_xlabel() == "training samples seen" for axis in figure.axes)
+    assert words(figure) == [" 64 px"]
+    curve, stage = figure.axes[0].lines
+    assert curve.get_ydata().tolist() == [row["loss"] for row in HISTORY]
+    assert stage.get_xdata() == [2000, 2000]
+
+
+def test_curves_of_several_runs_are_named():
+    runs = {"course": HISTORY, "published": HISTORY[:2]}
+    figure = plots.training_curves(runs, {"loss": "training loss"}, x="seconds")
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["course", "published"]
+    assert figure.axes[0].get_xlabel() == "seconds"
+
+
+def test_rows_without_a_known_quantity_are_refused():
+    with pytest.raises(ValueError, match="loss.*they have other"):
+        plots.training_curves([{"samples": 1, "other": 2}])
+
+
+def test_figures_are_small_and_let_go(batch):
+    before = plt.get_fignums()
+    figure = plots.show_quartets(batch, rows=4)
+    assert plt.get_fignums() == before
+    assert 400 < figure.get_size_inches()[0] * figure.dpi < 1000
+    assert len(png(figure)) < 200_000
+    assert plt.rcParams["axes.grid"] is False, "the course's style stays with its figures"
