@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 from helpers.config import CourseError
 from helpers.surfaces import Camera
@@ -45,6 +47,18 @@ class PhotoFolder:
         return [[self.name(path), (stat := path.stat()).st_size, stat.st_mtime_ns] for path in files]
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What placing a cat needs to know of a cut-out; coordinates in its box, x to the right, y down, 0 to 1."""
+
+    width: float  # of the box, in units of its longest side
+    height: float
+    feet: tuple[float, float]  # leftmost and rightmost x that touches the ground
+    foot: float  # x of the middle of what touches the ground; its y is 1
+    points: np.ndarray  # (2, P): an even sample of the cat's surface
+    fill: float  # share of the box that is cat
+
+
 def open_folder(root: str | Path) -> PhotoFolder:
     """Find and list the files below ``root``; pictures are opened by the read functions below.
 
@@ -62,12 +76,18 @@ def open_folder(root: str | Path) -> PhotoFolder:
             raise CourseError(f"{root} needs a folder {what}; it holds {content}.")
     rooms, cats = _pictures(root, found["rooms"]), _pictures(root, found["cats"])
     depths = _depths_of(root, rooms, found["depth"]) if found["depth"] else []
-    camera = _read_camera(root / "camera.json") if depths and (root / "camera.json").exists() else None
+    camera = _read_camera(root) if depths and (root / "camera.json").exists() else None
     return PhotoFolder(root, rooms, cats, depths, camera)
 
 
 def _hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini")
+
+
+def _refuse_escape(root: Path, path: Path) -> None:
+    if not path.resolve().is_relative_to(root.resolve()):
+        name = path.relative_to(root).as_posix()
+        raise CourseError(f"{name} is a link that leads out of {root}: copy the file itself into the folder.")
 
 
 def _pictures(root: Path, folder: Path) -> list[Path]:
@@ -76,10 +96,9 @@ def _pictures(root: Path, folder: Path) -> list[Path]:
         raise CourseError(f"{folder.name}/ is empty: put at least one picture (JPEG, PNG or WebP) into it.")
     for path in files:
         name = path.relative_to(root).as_posix()
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise CourseError(f"{name} is a link that leads out of {root}: copy the file itself into the folder.")
+        _refuse_escape(root, path)
         if not path.is_file():
-            raise CourseError(f"{name} is not a file: put the pictures directly into {folder.name}/, without subfolders.")
+            raise CourseError(f"{name} is not a file: put the pictures directly into {folder.name}/.")
     return files
 
 
@@ -95,7 +114,9 @@ def _depths_of(root: Path, rooms: Sequence[Path], folder: Path) -> list[Path]:
     return [by_stem[path.stem] for path in rooms]
 
 
-def _read_camera(path: Path) -> dict:
+def _read_camera(root: Path) -> dict:
+    path = root / "camera.json"
+    _refuse_escape(root, path)
     try:
         camera = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -103,13 +124,13 @@ def _read_camera(path: Path) -> dict:
     missing = [key for key in CAMERA_KEYS if not isinstance(camera, dict) or key not in camera]
     if missing:
         raise CourseError(f"camera.json lacks {', '.join(missing)}: it needs {', '.join(CAMERA_KEYS)}.")
-    size = camera["size"] if isinstance(camera["size"], list) else [camera["size"]] * 2
-    numbers = {**{key: camera[key] for key in CAMERA_KEYS[1:]}, **dict(zip(("width", "height"), size, strict=False))}
-    for key, value in numbers.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value <= 0 or len(size) != 2:
+    size = camera["size"]
+    size = size if isinstance(size, list) and len(size) == 2 else [size] * 2
+    for key, value in [("size", side) for side in size] + [(key, camera[key]) for key in CAMERA_KEYS[1:]]:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 < value < 1e6:  # NaN compares False
             raise CourseError(
-                f"camera.json: {key} is {value!r}; sizes, focal lengths and centre are positive numbers of pixels "
+                f"camera.json: {key} is {camera[key]!r}; sizes, focal lengths and centre are positive pixels "
                 '("size": side of a square, or [width, height]), depth_unit_m the metres of one step of depth.'
             )
     return {**camera, "size": size}
@@ -152,6 +173,8 @@ def read_room(folder: PhotoFolder, path: Path, side: int) -> tuple[np.ndarray, t
     width, height = image.size[::-1] if swapped else image.size
     image.draft("RGB", (2 * side, 2 * side))  # JPEG alone: decodes at 1/2, 1/4 or 1/8, never below twice `side`
     image = _decode(folder, path, image)
+    if image.mode.startswith("I"):
+        raise CourseError(f"{folder.name(path)} has 16-bit values, so it looks like depth: move it to bg_depth/.")
     if _has_alpha(image) and image.convert("RGBA").getextrema()[3][0] < 128:
         raise CourseError(
             f"{folder.name(path)} has transparent parts, so it looks like a cut-out: "
@@ -184,7 +207,7 @@ def read_cutout(folder: PhotoFolder, path: Path) -> np.ndarray:
     least, most = image.getchannel("A").getextrema()
     if least >= 128 or most < 128:
         state = "opaque" if least >= 128 else "transparent"
-        raise CourseError(f"{folder.name(path)} is {state} everywhere: a cut-out shows the cat and hides what is around it.")
+        raise CourseError(f"{folder.name(path)} is {state} everywhere: a cut-out shows the cat and hides the rest.")
     image = image.crop(image.getchannel("A").point(lambda a: 255 * (a >= 128)).getbbox())
     image.thumbnail((CUTOUT_SIDE, CUTOUT_SIDE), Image.Resampling.BOX)
     return _clean_edge(image)
@@ -207,13 +230,37 @@ def _clean_edge(image: Image.Image) -> np.ndarray:
     return premultiplied[margin:-margin, margin:-margin]
 
 
+def measure(alpha: np.ndarray) -> Shape:
+    """The shape of a cut-out from its alpha (h, w)."""
+    height, width = alpha.shape
+    solid = alpha > 0.5
+    ground = np.flatnonzero(solid[-max(height // 10, 1) :].any(0))
+    feet = (ground.min() / width, (ground.max() + 1) / width) if len(ground) else (0.0, 1.0)
+    rows, columns = (((np.arange(24) + 0.5) / 24 * n).astype(int) for n in (height, width))
+    y, x = np.nonzero(solid[np.ix_(rows, columns)])
+    longest = max(width, height)
+    return Shape(
+        width / longest, height / longest, feet, sum(feet) / 2, (np.stack((x, y)) + 0.5) / 24, max(solid.mean(), 1e-3)
+    )
+
+
+def on_canvas(cutout: Tensor, side: int) -> tuple[Tensor, tuple[float, float]]:
+    """A cut-out (h, w, 4) on the upper left of a canvas (4, side, side), and the share of it that its box takes."""
+    height, width = cutout.shape[:2]
+    scale = side / max(height, width)
+    new_height, new_width = max(round(height * scale), 1), max(round(width * scale), 1)
+    image = cutout.permute(2, 0, 1)[None]  # (1, 4, h, w)
+    image = F.interpolate(image, (new_height, new_width), mode="bilinear", antialias=True, align_corners=False)[0]
+    return F.pad(image, (0, side - new_width, 0, side - new_height)), (new_width / side, new_height / side)
+
+
 def read_depth(folder: PhotoFolder, path: Path, picture: tuple[int, int]) -> np.ndarray:
     """Depth of the central square in metres, (side, side) float32 at the file's own resolution; 0 where unknown.
 
     A 16-bit PNG counts steps of ``depth_unit_m`` (1 mm without a camera.json); an .npy file holds metres. Its width
     and height may be the room's times any one factor: the same picture at another scale, to within a pixel.
     """
-    metres = _read_npy(folder, path) if path.suffix == ".npy" else _read_png_depth(folder, path)
+    metres = _read_npy(folder, path) if path.suffix.lower() == ".npy" else _read_png_depth(folder, path)
     (width, height), (depth_height, depth_width) = picture, metres.shape
     if abs(depth_width * height - depth_height * width) > max(picture):
         raise CourseError(

@@ -21,7 +21,10 @@ from helpers.config import CourseError
 from helpers.photo_files import (
     CUTOUT_SIDE,
     PhotoFolder,
+    Shape,
+    measure,
     nearest,
+    on_canvas,
     open_folder,
     read_cutout,
     read_depth,
@@ -31,7 +34,7 @@ from helpers.photo_files import (
 from helpers.quartets import Address, Quartet, Quartets, normalise_depth, quantise
 from helpers.surfaces import GRID, Camera, Standing, find_standing
 
-VERSION = 1  # raise it when the same files would give other pixels
+VERSION = 2  # raise it when the same files would give other pixels
 LEVELS = 5  # of each cut-out: full size, half, quarter, ...
 UPRIGHT_METRES = (0.4, 0.55)  # height of a sitting cat, or one that comes towards you
 LYING_METRES = (0.48, 0.65)  # length of a walking or lying cat, without or with some tail
@@ -41,18 +44,7 @@ LEAST_VISIBLE = 0.45  # share of the cat; 0.40 is promised, the rest is for the 
 LEAST_AREA = 0.012  # share of the picture; 0.01 is promised
 GOOD_AREA = 0.03  # places where a standing cat is at least this large come first
 SHADOW = 0.5  # of the light is taken where the cat touches the surface
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What placing a cat needs to know of a cut-out; coordinates in its box, x to the right, y down, 0 to 1."""
-
-    width: float  # of the box, in units of its longest side
-    height: float
-    feet: tuple[float, float]  # leftmost and rightmost x that touches the ground
-    foot: float  # x of the middle of what touches the ground; its y is 1
-    points: np.ndarray  # (2, P): an even sample of the cat's surface
-    fill: float  # share of the box that is cat
+SHADOW_METRES = 0.14  # from its middle towards the camera and away from it
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ class Placement:
     tilt: float  # radians that the upright leans to the right: the camera was not held level
     depth: float  # metres, NaN where unknown
     standing: bool
-    shadow: float  # metres' half-axis of the contact shadow towards the camera, seen foreshortened; 0: none
+    shadow: float = 0.0  # how far the contact shadow reaches up and down the picture
 
     def locate(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         """u and v of the shape's sample points."""
@@ -140,8 +132,8 @@ class PhotosDataset(Quartets):
     def _load_cats(self, folder: PhotoFolder) -> None:
         side = min(CUTOUT_SIDE, -(-self.size // 16) * 16)  # halves evenly LEVELS times
         cutouts = [torch.from_numpy(read_cutout(folder, path)) for path in folder.cats]  # (h, w, 4), premultiplied
-        self._shapes = [_shape(cutout[..., 3].numpy()) for cutout in cutouts]
-        canvases, extents = zip(*(_on_canvas(cutout, side) for cutout in cutouts))
+        self._shapes = [measure(cutout[..., 3].numpy()) for cutout in cutouts]
+        canvases, extents = zip(*(on_canvas(cutout, side) for cutout in cutouts))
         level = torch.stack(canvases)  # (C, 4, side, side)
         self._extents = np.array(extents)  # (C, 2): share of the canvas that the box takes
         self._levels = []
@@ -150,7 +142,7 @@ class PhotosDataset(Quartets):
             level = F.avg_pool2d(level, 2)
 
     def key(self) -> dict:
-        return self._key
+        return dict(self._key)
 
     def at_size(self, size: int) -> PhotosDataset:
         return PhotosDataset(self.root, size, self.placements, self.seed, self.device, self.placement)
@@ -163,7 +155,7 @@ class PhotosDataset(Quartets):
         rng = np.random.default_rng([self.seed, *address])
         if self.placement == "standing":
             placement = self._place_standing(rng, address)
-            if placement:
+            if placement is not None:
                 return placement
         return self._place_floating(rng, address)
 
@@ -188,15 +180,22 @@ class PhotosDataset(Quartets):
         width = metres * shape.width * camera.fx / depth
         height = metres * shape.height * camera.fy / depth
         area = shape.fill * width * height
-        order = np.lexsort((rng.exponential(size=len(surface)), area < GOOD_AREA))  # distant places only as a last resort
-        fits = (np.maximum(width, height) < LARGEST_SIDE) & (area > LEAST_AREA)
+        order = np.lexsort((rng.uniform(size=len(surface)), area < GOOD_AREA))  # distant places come last
+        fits = (depth > 0) & (np.maximum(width, height) < LARGEST_SIDE) & (area > LEAST_AREA)
         fits &= _supported(surface, shape, u, v, mirror * width)
         for i in order[fits[order]]:
             ray = camera.rays(u[i], v[i])
+            foreshortened = -(surface.up @ ray) / np.linalg.norm(ray)  # sine of the angle at which the surface is seen
             placement = Placement(
-                u[i], v[i], mirror * width[i], height[i], _tilt(surface.up, ray), depth[i], True,
-                shadow=0.14 * camera.fy / depth[i] * -(surface.up @ ray) / np.linalg.norm(ray),
-            )  # fmt: skip
+                u=u[i],
+                v=v[i],
+                width=mirror * width[i],
+                height=height[i],
+                tilt=_tilt(surface.up, ray),
+                depth=depth[i],
+                standing=True,
+                shadow=SHADOW_METRES * camera.fy / depth[i] * foreshortened,
+            )
             if self._seen_well(placement, address):
                 return placement
         return None
@@ -209,7 +208,7 @@ class PhotosDataset(Quartets):
         for reach in (0.3, 0.3, 0.3, 0.3, 0.0):  # how much of the box may lie outside, on each side; 0 always passes
             left, top = (rng.uniform(-reach * s, max(1 - (1 - reach) * s, 0)) for s in (abs(width), height))
             u = left + abs(width) * (shape.foot if mirror > 0 else 1 - shape.foot)
-            placement = Placement(u, top + height, width, height, 0.0, np.nan, False, shadow=0.0)
+            placement = Placement(u, top + height, width, height, tilt=0.0, depth=np.nan, standing=False)
             if self._seen_well(placement, address):
                 break
         return replace(placement, depth=self._depth_in_front(placement, address))
@@ -244,7 +243,8 @@ class PhotosDataset(Quartets):
         rooms = torch.tensor([a.room for a in addresses], device=self.device)
         bg = self._rooms[rooms]  # (B, 3, S, S) uint8
         metres = torch.zeros_like(bg[:, :1], dtype=torch.float32) if self._depths is None else self._depths[rooms]
-        cat = self._draw_cats(addresses, placements)  # (B, 4, S, S)
+        x, y = self._box_coordinates(addresses, placements)
+        cat = self._draw_cats(addresses, placements, x, y)  # (B, 4, S, S)
         numbers = [[p.depth, _tolerance(p.depth), p.standing] for p in placements]
         depth, tolerance, stands = self._columns(numbers)  # each (B, 1, 1, 1)
 
@@ -252,7 +252,7 @@ class PhotosDataset(Quartets):
         seen = F.avg_pool2d(1 - nearer.float(), 3, 1, 1, count_include_pad=False)  # depth is coarse: soften its stairs
         mask = quantise(cat[:, 3:] * seen, 255)
         near = (metres - depth).abs() < 0.3  # the shadow falls on the surface, not on the wall far behind it
-        shade = 1 - self._shadows(addresses, placements) * near * seen
+        shade = 1 - self._shadows(addresses, placements, x, y) * near * seen
         light = torch.from_numpy(self._light[[a.room for a in addresses]]).float().to(self.device)[..., None, None]
         colour = (cat[:, :3] / cat[:, 3:].clamp_min(1e-3) * light).clamp(0, 1)
         bg_fg = bg.float() / 255 * shade * (1 - mask) + colour * mask
@@ -263,24 +263,8 @@ class PhotosDataset(Quartets):
         bg_fg = (bg_fg * 255).round().byte()
         return {"bg": bg, "bg_fg": bg_fg, "mask": mask, "depth": depth, "valid": valid, "near_far": near_far}
 
-    def _draw_cats(self, addresses: Sequence[Address], placements: Sequence[Placement]) -> Tensor:
-        """Each cut-out where it is placed, in a picture of its own: (B, 4, S, S), premultiplied colour and alpha."""
-        right, down = self._cat_axes(addresses, placements)  # (B, 1, S, S), 0..1 in the cut-out's box
-        extent = self._extents[[a.cat for a in addresses]]  # (B, 2)
-        extent_x, extent_y = self._columns(extent)
-        grid = torch.cat((2 * extent_x * right - 1, 2 * extent_y * down - 1), 1).permute(0, 2, 3, 1)  # (B, S, S, 2)
-        shrink = extent[:, 1] * self._levels[0].shape[-1] / (np.array([p.height for p in placements]) * self.size)
-        levels = np.log2(shrink).round().clip(0, LEVELS - 1)  # of the size at which it is seen: bilinear then suffices
-        cats = np.array([a.cat for a in addresses])
-        drawn = grid.new_empty(len(cats), 4, self.size, self.size)
-        for level in np.unique(levels):
-            rows = torch.from_numpy(np.flatnonzero(levels == level)).to(self.device)
-            source = self._levels[int(level)][torch.from_numpy(cats).to(self.device)[rows]].float() / 255
-            drawn[rows] = F.grid_sample(source, grid[rows], align_corners=False)
-        return drawn
-
-    def _cat_axes(self, addresses: Sequence[Address], placements: Sequence[Placement]) -> tuple[Tensor, Tensor]:
-        """For every pixel its place in the box of the cut-out: x and y, each (B, 1, S, S), 0..1 inside."""
+    def _box_coordinates(self, addresses: Sequence[Address], placements: Sequence[Placement]) -> tuple[Tensor, Tensor]:
+        """For every pixel its x and y in the box of the cut-out, each (B, 1, S, S), 0..1 inside."""
         numbers = [
             [p.u, p.v, np.cos(p.tilt), np.sin(p.tilt), p.width, p.height, self._shapes[a.cat].foot]
             for a, p in zip(addresses, placements)
@@ -290,9 +274,25 @@ class PhotosDataset(Quartets):
         du, dv = centres - foot_u, centres[:, None] - foot_v  # (B, 1, 1, S), (B, 1, S, 1)
         return (du * cos + dv * sin) / width + foot_x, (dv * cos - du * sin) / height + 1
 
-    def _shadows(self, addresses: Sequence[Address], placements: Sequence[Placement]) -> Tensor:
+    def _draw_cats(self, addresses: Sequence[Address], placements: Sequence[Placement], x: Tensor, y: Tensor) -> Tensor:
+        """Each cut-out where it is placed, in a picture of its own: (B, 4, S, S), premultiplied colour and alpha."""
+        cats = np.array([a.cat for a in addresses])
+        extents = self._extents[cats]  # (B, 2)
+        extent_x, extent_y = self._columns(extents)
+        grid = torch.cat((2 * extent_x * x - 1, 2 * extent_y * y - 1), 1).permute(0, 2, 3, 1)  # (B, S, S, 2)
+        heights = np.array([p.height for p in placements]) * self.size  # of the boxes, in pixels of the picture
+        shrink = extents[:, 1] * self._levels[0].shape[-1] / heights
+        levels = np.log2(shrink).round().clip(0, LEVELS - 1).astype(int)  # about as fine as the picture: no aliasing
+        drawn = grid.new_empty(len(cats), 4, self.size, self.size)
+        for level in np.unique(levels):
+            rows = np.flatnonzero(levels == level)
+            source = self._levels[level][torch.from_numpy(cats[rows]).to(self.device)].float() / 255
+            rows = torch.from_numpy(rows).to(self.device)
+            drawn[rows] = F.grid_sample(source, grid[rows], align_corners=False)
+        return drawn
+
+    def _shadows(self, addresses: Sequence[Address], placements: Sequence[Placement], x: Tensor, y: Tensor) -> Tensor:
         """Soft ellipses under the feet: (B, 1, S, S), the share of light that is taken."""
-        x, y = self._cat_axes(addresses, placements)
         numbers = []
         for a, p in zip(addresses, placements):
             left, right = self._shapes[a.cat].feet
@@ -314,32 +314,10 @@ def _choose_placement(placement: str | None, folder: PhotoFolder) -> str:
         raise CourseError(f"placement={placement!r}: choose 'standing', 'floating', or None for what the data allows.")
     if placement == "standing" and not folder.camera:
         lacks = "camera.json" if folder.depths else "bg_depth/ and camera.json"
-        raise CourseError(f"Cats can stand only where depth and lens are known: add {lacks}, or use placement='floating'.")
+        raise CourseError(
+            f"Cats stand only where depth and lens are known: add {lacks}, or choose placement='floating'."
+        )
     return placement or ("standing" if folder.camera else "floating")
-
-
-def _shape(alpha: np.ndarray) -> Shape:
-    """Measure a cut-out's alpha (h, w)."""
-    height, width = alpha.shape
-    solid = alpha > 0.5
-    ground = np.flatnonzero(solid[-max(height // 10, 1) :].any(0))
-    feet = (ground.min() / width, (ground.max() + 1) / width) if len(ground) else (0.0, 1.0)
-    rows, columns = (((np.arange(24) + 0.5) / 24 * n).astype(int) for n in (height, width))
-    y, x = np.nonzero(solid[np.ix_(rows, columns)])
-    longest = max(width, height)
-    return Shape(
-        width / longest, height / longest, feet, sum(feet) / 2, (np.stack((x, y)) + 0.5) / 24, max(solid.mean(), 1e-3)
-    )
-
-
-def _on_canvas(cutout: Tensor, side: int) -> tuple[Tensor, tuple[float, float]]:
-    """A cut-out (h, w, 4) on the upper left of a canvas (4, side, side), and the share of it that its box takes."""
-    height, width = cutout.shape[:2]
-    scale = side / max(height, width)
-    new_height, new_width = max(round(height * scale), 1), max(round(width * scale), 1)
-    image = cutout.permute(2, 0, 1)[None]  # (1, 4, h, w)
-    image = F.interpolate(image, (new_height, new_width), mode="bilinear", antialias=True, align_corners=False)[0]
-    return F.pad(image, (0, side - new_width, 0, side - new_height)), (new_width / side, new_height / side)
 
 
 def _light(room: np.ndarray) -> np.ndarray:

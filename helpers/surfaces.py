@@ -72,11 +72,11 @@ def find_standing(depth: np.ndarray, camera: Camera) -> Standing:
     u, v = np.meshgrid(centres, centres)
     rays = camera.rays(u, v)  # (3, GRID, GRID)
     slope = np.einsum("i,ihw->hw", up, normals)
-    descent = -np.einsum("i,ihw->hw", up, rays) / np.sqrt((rays**2).sum(0))  # sine of the view's angle below the horizon
+    climb = np.einsum("i,ihw->hw", up, rays)  # metres of height for each metre of z; negative below the horizon
+    descent = -climb / np.sqrt((rays**2).sum(0))  # sine of the angle below the horizon
     stands = planar & (slope > MAX_SLOPE) & (descent > FLATTEST_VIEW) & (descent < STEEPEST_VIEW)
     fitted = np.divide(1, plane[0] * u + plane[1] * v + plane[2], where=stands, out=np.full_like(u, np.nan))
-    level = np.einsum("i,ihw->hw", up, rays) * fitted
-    return Standing(np.stack((u[stands], v[stands])), plane[:, stands], level, up)
+    return Standing(np.stack((u[stands], v[stands])), plane[:, stands], climb * fitted, up)
 
 
 def fit_planes(depth: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -109,7 +109,8 @@ def fit_planes(depth: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarra
 
     z = np.where(filled & (mean_q > 0), 1 / np.where(mean_q > 0, mean_q, 1.0), 0.0)
     residual = np.sqrt(np.maximum(qq - a * uq - b * vq, 0)) * z**2  # dz = z^2 d(1 / z): metres
-    planar = filled & known & (a * u + b * v + c > 0) & (residual < 0.012 + 0.007 * z)  # 39 mm steps give 11 mm; a bed is soft
+    even = residual < 0.012 + 0.007 * z  # depth in steps of 39 mm alone gives 11 mm, and beds are soft
+    planar = filled & known & even & (a * u + b * v + c > 0)
     normals = -np.stack((a * camera.fx, b * camera.fy, a * camera.cx + b * camera.cy + c))
     return np.stack((a, b, c)), normals / np.sqrt((normals**2).sum(0)).clip(1e-9), planar
 
