@@ -127,10 +127,12 @@ class Part(Dataset):
         return self.dataset.size
 
     def at_size(self, size: int) -> Part:
-        return Part(self.dataset.at_size(size), self.indices)
+        """The same quartets at another side; unchanged where the dataset has only one (training then resizes)."""
+        return Part(self.dataset.at_size(size), self.indices) if hasattr(self.dataset, "at_size") else self
 
     def key(self) -> dict:
-        return {**self.dataset.key(), "indices": hashlib.sha256(self.indices.tobytes()).hexdigest()}
+        whole = self.dataset.key() if hasattr(self.dataset, "key") else {"quartets": len(self.dataset)}
+        return {**whole, "indices": hashlib.sha256(self.indices.tobytes()).hexdigest()}
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         return fetch(self.dataset, [int(self.indices[i]) for i in indices])
@@ -204,6 +206,8 @@ def check_quartet(quartet: Quartet) -> Quartet:
             raise CourseError(f"The quartet has no {key!r}; it has {', '.join(map(repr, quartet)) or 'nothing'}.")
         if not isinstance(quartet[key], Tensor):
             raise CourseError(f"{key!r} must be a torch tensor, not {type(quartet[key]).__name__}.")
+    if quartet["bg"].ndim != 3:
+        raise CourseError(f"'bg' must have shape (3, H, W), not {tuple(quartet['bg'].shape)}.")
     height, width = quartet["bg"].shape[-2:]
     for key, (dtype, channels) in KEYS.items():
         value = quartet[key]
@@ -296,7 +300,7 @@ class Stored(Dataset):
 
     def at_size(self, size: int) -> Dataset:
         """The same quartets at another side, stored as well."""
-        return self if size == self.size else store(self._source.at_size(size))
+        return self if size == self.size else store(self._source.at_size(size), self.folder.parent)
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         rows = np.asarray(indices)
@@ -338,7 +342,7 @@ def store(dataset: Dataset, folder: str | Path | None = None, workers: int | Non
             stored = Stored(path)
             stored._source = dataset
             return stored
-        except (ValueError, OSError, KeyError, json.JSONDecodeError):
+        except (ValueError, OSError, EOFError, KeyError, TypeError):  # what cut files and foreign JSON raise
             _set_aside(path)
     with whole_folder(path) as temporary:
         _write(dataset, key, temporary, os.cpu_count() if workers is None else workers, progress)
