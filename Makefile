@@ -37,7 +37,7 @@ relink: ## point badges and clone lines at your fork: make relink REPO=owner/nam
 
 clean: ## remove what can be made again (.venv, rendered sets); your results in runs/ stay
 	rm -rf $(VENV) .cache .pytest_cache .hypothesis build *.egg-info
-	find helpers tests notebooks . -maxdepth 1 \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +
+	rm -rf __pycache__ */__pycache__ */.ipynb_checkpoints
 
 # The stamp is written last: an installation that failed, or was interrupted, is done again by the next make.
 $(INSTALLED): pyproject.toml
