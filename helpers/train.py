@@ -2,13 +2,14 @@
 
 ``train(net, train_set, test_set, recipe("course", "quick"), run_dir)`` writes into ``run_dir``:
 
-=================== =================================================================
-weights.safetensors the network after the last finished epoch (``helpers.predict.load``)
-history.csv         one row an epoch: losses, times, metrics of the test set
-steps.csv           one row every few steps: the training curve
-last.pt             everything that is needed to go on (tensors and text, no pickles)
-tensorboard/        the same curves and pictures for TensorBoard
-=================== =================================================================
+=========================== =================================================================
+weights.safetensors         the network after the last finished epoch (``helpers.predict.load``)
+weights-stage-1.safetensors the network at the end of the first stage, and so on
+history.csv                 one row an epoch: losses, times, metrics of the test set
+steps.csv                   one row every few steps: the training curve
+last.pt                     everything that is needed to go on (tensors and text, no pickles)
+tensorboard/                the same curves and pictures for TensorBoard
+=========================== =================================================================
 
 Calling ``train`` again on a folder that holds an unfinished run goes on where it stopped; on the CPU the result is
 bit for bit that of an uninterrupted run.
@@ -21,7 +22,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,13 +192,16 @@ def evaluate(
     """
     device, was_training, meter = next(net.parameters()).device, net.training, Meter()
     net.eval()
-    for batch in _test_batches(dataset, size, device, disturbed, seed):
+    for batch in test_batches(dataset, size, device, disturbed, seed):
         meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), depth_readout), batch)
     net.train(was_training)
     return meter.result()
 
 
-def _test_batches(dataset: Dataset, size: int | None, device: torch.device, disturbed: bool, seed: int):
+def test_batches(
+    dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", disturbed: bool = False, seed: int = 0
+) -> Iterator[Quartet]:
+    """The whole set in order, batch by batch; the arguments are those of :func:`evaluate`."""
     dataset = resized(dataset, size) if size else dataset
     batches = [list(range(i, min(i + EVALUATION_BATCH, len(dataset)))) for i in range(0, len(dataset), EVALUATION_BATCH)]
     for number, batch in enumerate(loader(dataset, batches)):
@@ -349,14 +353,15 @@ class _Run:
                     table.writerows(rows)
         self.saved_at = time.monotonic()
 
-    def _save_weights(self) -> None:
+    def _save_weights(self, name: str, recipe: Recipe) -> None:
+        """The network as it is now; ``recipe`` is what it has been through."""
         if not self.accelerator.is_main_process:
             return
         state = self.accelerator.unwrap_model(self.net).state_dict()
-        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-        about = {"network": self.network, "recipe": json.dumps(dataclasses.asdict(self.recipe)),
+        tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        about = {"network": self.network, "recipe": json.dumps(dataclasses.asdict(recipe)),
                  "metrics": json.dumps(self.history[-1])}  # fmt: skip
-        with whole_file(self.folder / "weights.safetensors") as path:
+        with whole_file(self.folder / name) as path:
             save_file(tensors, path, about)
 
     # -- the loop's steps --
@@ -450,7 +455,7 @@ class _Run:
                 self.writer.add_scalar(f"test/{key}", value, self.seen)
             self.writer.add_image("test/room, scene, mask, predicted, depth, predicted", self._pictures(test_set, stage), self.seen)
         self.sums, self.batch, self.epoch = {}, 0, epoch + 1
-        self._save_weights()
+        self._save_weights("weights.safetensors", self.recipe)
         self.save()
 
     @torch.no_grad()
@@ -465,6 +470,8 @@ class _Run:
         return torch.cat(list(strips), 1).cpu()
 
     def end_stage(self) -> None:
+        so_far = dataclasses.replace(self.recipe, stages=self.recipe.stages[: self.stage + 1])
+        self._save_weights(f"weights-stage-{self.stage + 1}.safetensors", so_far)
         self.stage, self.epoch = self.stage + 1, 0
         self.save()
 
