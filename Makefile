@@ -24,7 +24,7 @@ test: $(INSTALLED) ## run all tests, the notebooks among them
 	@$(RUN) -m pytest tests notebooks --nbval-lax --nbval-current-env $(ARGS)
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
-	@$(RUN) -m jupyterlab notebooks $(ARGS)
+	@$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
 images: $(INSTALLED) ## draw the pictures of the README again
 	@$(RUN) -m helpers.images $(ARGS)

@@ -159,7 +159,7 @@ def main(names: list[str]) -> None:
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not another one of the same name
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # no warning about a debugger that nobody attaches
 
-    print(f"Running {len(notebooks)} notebooks with COURSE_PROFILE={profile().name} on {data} (COURSE_DATA).")
+    print(f"Notebooks to run: {len(notebooks)}. COURSE_PROFILE: {profile().name}. COURSE_DATA: {data}.")
     started = time.monotonic()
     for path in notebooks:
         print(_title(path), end="", flush=True)

@@ -34,7 +34,8 @@ def published(tmp_path) -> dict[str, str]:
         shutil.copy(ROOT / "helpers" / name, origin / "helpers" / name)
     make_checkout(origin)
     address = f"https://github.com/{REPOSITORY}.git"
-    return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{origin}.insteadOf", "GIT_CONFIG_VALUE_0": address}
+    instead = f"url.file://{origin}.insteadOf"
+    return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": instead, "GIT_CONFIG_VALUE_0": address}
 
 
 def make_checkout(folder: Path) -> None:
@@ -176,12 +177,10 @@ def test_relink_leaves_no_old_address_and_keeps_the_credit(copy):
 
 
 def test_relinked_notebooks_agree_with_the_relinked_helpers_and_keep_their_outputs(copy):
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_markdown_cell(colab.badge("99_test")),
-            nbformat.v4.new_code_cell(colab.first_cell(99), outputs=[nbformat.v4.new_output("stream", text="déjà vu")]),
-        ]
-    )
+    output = nbformat.v4.new_output("stream", text="déjà vu")
+    badge = nbformat.v4.new_markdown_cell(colab.badge("99_test"))
+    cell = nbformat.v4.new_code_cell(colab.first_cell(99), outputs=[output])
+    notebook = nbformat.v4.new_notebook(cells=[badge, cell])
     path = copy / "notebooks" / "99_test.ipynb"
     path.parent.mkdir(exist_ok=True)
     nbformat.write(notebook, path)
