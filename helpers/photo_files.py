@@ -214,19 +214,24 @@ def read_cutout(folder: PhotoFolder, path: Path) -> np.ndarray:
 
 
 def _clean_edge(image: Image.Image) -> np.ndarray:
-    radius = max(image.size) / 200  # about one pixel of a 256 px cut-out
+    pixel = max(image.size) / CUTOUT_SIDE  # less than one where the cut-out is smaller
     margin = 4
     padded = ImageOps.expand(image, border=margin)  # transparent, so that an edge on the border is an edge too
-    soft = np.asarray(padded.getchannel("A").filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32) / 255
+    soft, softer = (
+        np.asarray(padded.getchannel("A").filter(ImageFilter.GaussianBlur(k * pixel)), dtype=np.float32)[..., None]
+        / 255
+        for k in (1.25, 2.5)
+    )
     alpha = (2 * soft - 1).clip(0, 1)  # the old outline, where the blur is 1/2, becomes the outer end of the slope
+    inside = softer > 0.98  # five pixels from the outline: these colours are the cat's
     core = padded.copy()
-    core.putalpha(Image.fromarray(np.where(soft > 0.98, 255, 0).astype(np.uint8)))
-    spread = core.convert("RGBa").filter(ImageFilter.GaussianBlur(2 * radius)).convert("RGBA")
-    inner, weight = np.asarray(spread)[..., :3], np.asarray(spread)[..., 3:]
-    rgb = np.asarray(padded)[..., :3]
-    rim = (soft <= 0.98)[..., None] & (weight > 16)  # thin tails and whiskers have no inside: they keep their colours
-    colour = np.where(rim, inner, rgb).astype(np.float32) / 255
-    premultiplied = np.concatenate((colour * alpha[..., None], alpha[..., None]), -1)
+    core.putalpha(Image.fromarray(np.uint8(255 * inside[..., 0])))
+    spread = np.asarray(core.convert("RGBa").filter(ImageFilter.GaussianBlur(5 * pixel)).convert("RGBA"))
+    rim = (
+        ~inside & (alpha < 1) & (spread[..., 3:] > 8)
+    )  # thin tails and whiskers have no inside: they keep their colours
+    colour = np.where(rim, spread[..., :3], np.asarray(padded)[..., :3]).astype(np.float32) / 255
+    premultiplied = np.concatenate((colour * alpha, alpha), -1)
     return premultiplied[margin:-margin, margin:-margin]
 
 

@@ -34,7 +34,7 @@ from helpers.photo_files import (
 from helpers.quartets import Address, Quartet, Quartets, normalise_depth, quantise
 from helpers.surfaces import GRID, Camera, Standing, find_standing
 
-VERSION = 2  # raise it when the same files would give other pixels
+VERSION = 3  # raise it when the same files would give other pixels
 LEVELS = 5  # of each cut-out: full size, half, quarter, ...
 UPRIGHT_METRES = (0.4, 0.55)  # height of a sitting cat, or one that comes towards you
 LYING_METRES = (0.48, 0.65)  # length of a walking or lying cat, without or with some tail

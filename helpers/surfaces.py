@@ -14,6 +14,7 @@ import numpy as np
 GRID = 96  # cells along a side of the analysed depth: 2.7 px of a 256 px picture
 WINDOW = (5, 11)  # rows and columns of a plane-fitting window. Low, because table tops are seen at a flat angle: few
 # rows cross much depth. Wide, because along a row depth hardly changes and its steps must average out.
+HIDDEN = 8  # cells that a surface is taken to go on behind what stands before it: 0.15 to 0.3 m
 MAX_SLOPE = np.cos(np.radians(18))  # fitted normals of 39 mm depth steps scatter by some 6 degrees
 STEEPEST_VIEW = np.sin(np.radians(55))  # cut-outs were photographed from the side: seen from above they look wrong
 FLATTEST_VIEW = np.sin(np.radians(4))  # below it, one depth step is half a metre of floor: no reliable normal
@@ -64,7 +65,7 @@ def find_standing(depth: np.ndarray, camera: Camera) -> Standing:
         camera: its pinhole.
 
     A cell counts where a plane fits its window to within the sensor's noise, the plane is level to within
-    18 degrees, and it is seen neither from straight above nor edge-on.
+    18 degrees, and it is seen neither from straight above nor edge-on; and a little way on, behind what is nearer.
     """
     plane, normals, planar = fit_planes(depth, camera)
     up = estimate_up(normals[:, planar])
@@ -75,6 +76,7 @@ def find_standing(depth: np.ndarray, camera: Camera) -> Standing:
     climb = np.einsum("i,ihw->hw", up, rays)  # metres of height for each metre of z; negative below the horizon
     descent = -climb / np.sqrt((rays**2).sum(0))  # sine of the angle below the horizon
     stands = planar & (slope > MAX_SLOPE) & (descent > FLATTEST_VIEW) & (descent < STEEPEST_VIEW)
+    plane, stands = _continue_behind(depth, plane, stands)
     fitted = np.divide(1, plane[0] * u + plane[1] * v + plane[2], where=stands, out=np.full_like(u, np.nan))
     return Standing(np.stack((u[stands], v[stands])), plane[:, stands], climb * fitted, up)
 
@@ -113,6 +115,31 @@ def fit_planes(depth: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarra
     planar = filled & known & even & (a * u + b * v + c > 0)
     normals = -np.stack((a * camera.fx, b * camera.fy, a * camera.cx + b * camera.cy + c))
     return np.stack((a, b, c)), normals / np.sqrt((normals**2).sum(0)).clip(1e-9), planar
+
+
+def _continue_behind(depth: np.ndarray, plane: np.ndarray, stands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Let surfaces go on for HIDDEN cells to the left, to the right and towards the camera.
+
+    They end at a window's width from every edge, because no plane fits there. And where a chair hides the floor,
+    the floor goes on: a cat there shows its head above the seat. Upwards in the picture they would enter walls.
+    """
+    axis = (np.arange(GRID) + 0.5) / GRID
+    near_depth = depth / 1.02  # a cell whose depth exceeds the plane's by more than noise shows where the surface ends
+    plane, stands = plane.copy(), stands.copy()
+    first, last, every = slice(1, None), slice(None, -1), slice(None)
+    for _ in range(HIDDEN):
+        for cells, neighbours in (
+            ((first, every), (last, every)),
+            ((every, first), (every, last)),
+            ((every, last), (every, first)),
+        ):
+            a, b, c = candidate = plane[:, *neighbours]
+            inverse = a * axis[cells[1]] + b * axis[cells[0], None] + c
+            hidden = stands[neighbours] & ~stands[cells] & (inverse > 0) & (depth[cells] > 0)
+            hidden &= near_depth[cells] * inverse < 1
+            plane[:, *cells][:, hidden] = candidate[:, hidden]
+            stands[cells] |= hidden
+    return plane, stands
 
 
 def estimate_up(normals: np.ndarray) -> np.ndarray:
