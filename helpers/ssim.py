@@ -31,8 +31,10 @@ def ssim_map(x: Tensor, y: Tensor, window: Tensor) -> Tensor:
     """SSIM around each pixel where the window fits, (B, 1, H-k+1, W-k+1), at most 1; symmetric in x and y."""
     moments = torch.cat((x, y, x * x, y * y, x * y))  # one pass of the window over all five
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = window_mean(moments, window).chunk(5)
-    variance_x, variance_y = mean_xx - mean_x**2, mean_yy - mean_y**2
-    covariance = mean_xy - mean_x * mean_y
+    # Rounding breaks these two laws where values are large (raw logits of 100), and SSIM would leave [-1, 1].
+    variance_x, variance_y = (mean_xx - mean_x**2).clamp_min(0), (mean_yy - mean_y**2).clamp_min(0)
+    bound = (variance_x + variance_y) / 2
+    covariance = (mean_xy - mean_x * mean_y).clamp(-bound, bound)
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     structure = (2 * covariance + C2) / (variance_x + variance_y + C2)
     return luminance * structure
