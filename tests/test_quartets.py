@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -115,6 +115,7 @@ def test_a_quartet_is_a_dict():
 shapes = st.tuples(st.integers(1, 7), st.integers(1, 6), st.integers(1, 5))
 
 
+@settings(deadline=None, max_examples=40)
 @given(shapes)
 def test_every_index_has_its_own_address_in_order(shape):
     rooms, cats, placements = shape
@@ -125,6 +126,7 @@ def test_every_index_has_its_own_address_in_order(shape):
     assert [toys.cat_of(i) for i in range(len(toys))] == [a.cat for a in addresses]
 
 
+@settings(deadline=None, max_examples=40)
 @given(shapes, st.data())
 def test_an_index_may_count_from_the_end_but_not_beyond(shape, data):
     toys = Quartets(*shape, 32, 0)
@@ -163,6 +165,7 @@ def ids(part):
     return {part.room_of(i) for i in range(len(part))}, {part.cat_of(i) for i in range(len(part))}
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(2, 9), st.integers(2, 7), st.floats(0.01, 0.99), st.integers(0, 99))
 def test_no_room_and_no_cat_is_on_both_sides(rooms, cats, share, seed):
     toys = Quartets(rooms, cats, 2, 32, 0)
@@ -280,6 +283,7 @@ scenes = arrays.arrays(np.float32, (2, 1, 4, 5), elements=st.integers(8, 8000).m
 masks = arrays.arrays(bool, (2, 1, 4, 5))
 
 
+@settings(deadline=None, max_examples=40)
 @given(scenes, masks)
 def test_depth_reaches_0_and_1_and_gives_back_the_metres(metres, valid):
     metres, valid = torch.from_numpy(metres), torch.from_numpy(valid)
@@ -294,6 +298,7 @@ def test_depth_reaches_0_and_1_and_gives_back_the_metres(metres, valid):
         assert ((near + d * (far - near) - z)[v].abs() <= (far - near) / 65535 + 1e-5 * far).all()
 
 
+@settings(deadline=None, max_examples=40)
 @given(scenes, masks, st.sampled_from([torch.nan, torch.inf, -torch.inf, 0.0, 1e30]))
 def test_what_is_invalid_has_no_influence(metres, valid, rubbish):
     metres, valid = torch.from_numpy(metres), torch.from_numpy(valid)
@@ -301,6 +306,7 @@ def test_what_is_invalid_has_no_influence(metres, valid, rubbish):
     assert torch.equal(clean[0], soiled[0]) and torch.equal(clean[1].nan_to_num(-1), soiled[1].nan_to_num(-1))
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.floats(-0.5, 1.5), st.sampled_from([255, 65535]))
 def test_quantised_values_survive_storage(value, steps):
     once = quantise(torch.tensor([value]), steps)
