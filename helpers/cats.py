@@ -20,7 +20,7 @@ from helpers.raycast import dot
 from helpers.textures import mix, noise, smooth, wave
 
 GRID = (40, 56, 80)  # voxels along z, y and x
-_MARGIN = 0.03  # empty space kept around the body inside the grid
+_MARGIN = 0.05  # empty space kept around the body inside the grid
 
 
 class Coat(IntEnum):

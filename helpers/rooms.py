@@ -27,7 +27,7 @@ from helpers.raycast import VIEW_NAMES, View, view_room
 from helpers.scenes import furnish
 from helpers.staging import Actor, add_cats
 
-VERSION = 1  # raise it when any pixel changes: stored rooms and sets are named after it
+VERSION = 2  # raise it when any pixel changes: stored rooms and sets are named after it
 _ROOM, _CAT, _PLACEMENT = range(3)  # keep the random streams of different things apart
 _MEMORY = 256 * 2**20  # bytes of room views, and again of cat volumes, kept by one dataset
 
@@ -77,6 +77,7 @@ class RoomsDataset(Quartets):
     def _forget(self) -> None:
         self._views, self._volumes = _Memory(_MEMORY), _Memory(_MEMORY)
         self._plans: dict[int, Plan] = {}
+        self._cats: dict[tuple[int, int], Cat] = {}
         self._placements: dict[int, Placement] = {}
 
     def __getstate__(self) -> dict:  # workers start with empty memories instead of receiving hundreds of megabytes
@@ -109,7 +110,7 @@ class RoomsDataset(Quartets):
         valid = torch.ones_like(coverage[:, None], dtype=torch.bool)
         depth, near_far = normalise_depth(metres[:, None], valid)
         return {
-            "bg": torch.stack([display(actor.view["colour"]) for actor in actors]),
+            "bg": torch.stack([actor.view["bg"] for actor in actors]),
             "bg_fg": display(colour),
             "mask": quantise(coverage[:, None], 255),
             "depth": depth,
@@ -120,14 +121,17 @@ class RoomsDataset(Quartets):
     def _actor(self, index: int) -> Actor:
         address = self.address(index)
         cat = self._cat(address.cat, address.flip)
-        view = self._views.get(address.room, lambda: self._view(address.room), lambda v: _bytes(v.values()))
+        view = self._views.get(address.room, lambda: self._shown(address.room), lambda v: _bytes(v.values()))
         volume = self._volumes.get(
             (address.cat, address.flip), lambda: Volume(cat, self.device), lambda v: _bytes((v.distances, v.traits))
         )
         return Actor(self._plan(address.room).room, view, cat, volume, self.placement(index))
 
     def _cat(self, cat: int, flip: int) -> Cat:
-        return draw_cat(np.random.default_rng([self.seed, _CAT, cat]), mirrored=bool(flip))
+        if (cat, flip) not in self._cats:
+            rng = np.random.default_rng([self.seed, _CAT, cat])
+            self._cats[cat, flip] = draw_cat(rng, mirrored=bool(flip))
+        return self._cats[cat, flip]
 
     def _plan(self, room: int) -> Plan:
         if room not in self._plans:
@@ -147,6 +151,11 @@ class RoomsDataset(Quartets):
         return self._placements[index]
 
     # -- room views on disk ---------------------------------------------------------------------------------------
+
+    def _shown(self, room: int) -> View:
+        """The view of a room with its picture, ``bg``."""
+        view = self._view(room)
+        return {**view, "bg": display(view["colour"])}
 
     def _view(self, room: int) -> View:
         path = cache_dir() / f"rooms-{self._views_key()}" / f"room-{room:04d}.npz"

@@ -6,6 +6,7 @@ always step as far as the nearest skin is away. Vectors are component-first: B b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,13 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.cats import Cat, Looks, Volume, fur
-from helpers.placing import Placement
-from helpers.raycast import View, dot, pixel_grid, screen_rectangle, unit
+from helpers.placing import Placement, to_world
+from helpers.raycast import VIEW_NAMES, View, dot, pixel_grid, screen_rectangle, unit
 from helpers.scenes import Room
 from helpers.textures import smooth
 
-STEPS = 96  # marching steps at most; nearly all rays need fewer than 30
+STEPS = 64  # marching steps at most; nearly all rays need fewer than 20
+_LEAST = 0.25  # pixels: the least step; smaller ones would crawl along the back of a cat seen edge-on
 _SHADOW_REACH = 1.25  # metres around a cat of scale 1 in which its shadow may fall
+_AMBIENT_REACH = 0.2  # the same for the light from all around, beyond the cat's volume
+_PENUMBRA = 0.2  # width of the lamp as seen from a point in its light, radians
 _HIDDEN = 0.04  # metres: furniture hides the cat where it is nearer by more than this
 
 
@@ -93,6 +97,15 @@ class _Stage:
         outside = points - inside
         return self.sample(self.distances, inside)[0] + dot(outside, outside).sqrt()
 
+    def in_volume(self, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """Origin and directions of rays of the room, in coordinates -1..1 of the volume: (B, 1 or R, 3)."""
+        return self.to_volume(self.turn(origin - self.position) / self.scale, self.turn(rays) / self.scale)
+
+    def to_volume(self, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for rays of the cat's frame."""
+        size = 2 / (self.high - self.low)
+        return ((origin - self.low) * size - 1).permute(1, 2, 0), (rays * size).permute(1, 2, 0)
+
 
 def _look_up(volume: Tensor, at: Tensor) -> Tensor:
     """Trilinear look-up of (B, C, Z, Y, X) at (B, R, 3), coordinates -1..1 from corner to corner: (C, B, R)."""
@@ -118,13 +131,14 @@ def add_cats(actors: list[Actor]) -> tuple[Tensor, Tensor, Tensor]:
     """
     size, device = actors[0].view["depth"].shape[-1], actors[0].view["depth"].device
     stage = _Stage.of(actors, device)
-    view = {name: torch.stack([actor.view[name] for actor in actors]).flatten(-2) for name in actors[0].view}
+    view = {name: torch.stack([actor.view[name] for actor in actors]).flatten(-2) for name in VIEW_NAMES}
     colour, depth = view["colour"].float(), view["depth"]  # (B, 3, H * W), (B, H * W)
     colour = _cast_shadow(stage, view, colour, actors, size)
-    pixels, inside = _window(actors, 0.5, size, device)
+    pixels = _window(actors, size, _body)
     rays = _rays(stage, pixels, size)
-    hit = _march(stage, rays, inside, 2.0 / size)
+    hit = _march(stage, rays, 2 / size)
     pixels, rays, hit = _keep(hit.coverage > 0, pixels, rays, hit)
+    hit = _refine(stage, rays, hit, 2 / size)
     coverage = hit.coverage * _unhidden(view, pixels, hit.depth)
     painted = _shade(stage, Looks.of([actor.cat for actor in actors], device), rays, hit, size)
     everywhere = pixels[:, None].expand(-1, 3, -1)
@@ -145,27 +159,34 @@ def _write(target: Tensor, pixels: Tensor, values: Tensor, where: Tensor) -> Ten
     return padded.scatter(-1, torch.where(where, pixels, spare), values)[..., :spare]
 
 
-def _window(actors: list[Actor], reach: float, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixels (B, R) around each cat's sphere of ``reach`` (times its scale), and which of them count (B, R)."""
-    rectangles = []
-    for room, _, cat, _, placement in actors:
-        centre = np.array(placement.position) + (0, 0.2 * cat.scale, 0)
-        rectangles.append(screen_rectangle(room.camera, centre, reach * cat.scale, size))
+def _window(actors: list[Actor], size: int, bounds: Callable[[Actor], tuple[np.ndarray, float]]) -> Tensor:
+    """Pixels (B, R) of the rectangles that hold each actor's sphere of ``bounds``, all as large as the largest."""
+    rectangles = [screen_rectangle(actor.room.camera, *bounds(actor), size) for actor in actors]
     height = max(rows.stop - rows.start for rows, _ in rectangles)
     width = max(columns.stop - columns.start for _, columns in rectangles)
-    first_row = torch.tensor([min(rows.start, size - height) for rows, _ in rectangles], device=device)
-    first_column = torch.tensor([min(columns.start, size - width) for _, columns in rectangles], device=device)
-    row = first_row[:, None, None] + torch.arange(height, device=device)[:, None]
-    column = first_column[:, None, None] + torch.arange(width, device=device)
-    pixels = (row * size + column).flatten(1)
-    return pixels, torch.ones_like(pixels, dtype=torch.bool)
+    device = actors[0].view["depth"].device
+    corner = torch.tensor([min(rows.start, size - height) * size + min(columns.start, size - width)
+                           for rows, columns in rectangles], device=device)  # fmt: skip
+    inside = torch.arange(height, device=device)[:, None] * size + torch.arange(width, device=device)
+    return corner[:, None] + inside.flatten()
 
 
-def _rays(stage: _Stage, pixels: Tensor, size: int, shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-    """Directions (3, B, R) in the room's frame through pixel centres moved by ``shift`` pixels."""
+def _body(actor: Actor) -> tuple[np.ndarray, float]:
+    """Centre and radius of a sphere around the cat's volume, in the room."""
+    middle, half = (actor.volume.low + actor.volume.high) / 2, (actor.volume.high - actor.volume.low) / 2
+    centre = to_world(middle[None] * actor.cat.scale, np.array(actor.placement.position), actor.placement.heading)[0]
+    return centre, float(np.linalg.norm(half)) * actor.cat.scale
+
+
+def _shadow_area(actor: Actor) -> tuple[np.ndarray, float]:
+    """The same for all that the cat's shadow may reach."""
+    return np.array(actor.placement.position), _SHADOW_REACH * actor.cat.scale
+
+
+def _rays(stage: _Stage, pixels: Tensor, size: int) -> Tensor:
+    """Directions (3, B, R) in the room's frame through pixel centres."""
     grid = pixel_grid(size, pixels.device)
     x, y = grid[pixels % size], -grid[pixels // size]
-    x, y = x + shift[0] * (2 / size), y + shift[1] * (2 / size)
     return stage.forward + (x / stage.focal) * stage.right + (y / stage.focal) * stage.up
 
 
@@ -179,70 +200,81 @@ class _Hit(NamedTuple):
     coverage: Tensor  # (B, R)
 
 
-def _march(stage: _Stage, rays: Tensor, inside: Tensor, pixel: float) -> _Hit:
+class _March(NamedTuple):
+    """Rays under way, (B, R) each. A finished ray may be advanced further: that changes nothing it stands for."""
+
+    t: Tensor
+    closest: Tensor  # least distance to the skin so far, in pixels; negative inside
+    passing: Tensor  # where that was
+    before: Tensor  # the last t outside the skin before the first dive
+
+
+def _march(stage: _Stage, rays: Tensor, pixel: float) -> _Hit:
     """Follow rays (3, B, R) to the skin and half a pixel into it.
 
     A pixel whose ray passes the skin at the distance of half a pixel is not covered, one whose ray dives in by
     half a pixel is covered whole, and one whose ray grazes is half covered: so coverage is 1/2 minus the least
     signed distance along the ray, in pixels, and at least 1/2 exactly where the ray hits.
     """
-    size = 2 / (stage.high - stage.low)
-    start = ((stage.turn(stage.origin - stage.position) / stage.scale - stage.low) * size - 1).permute(1, 2, 0)
-    slope = (stage.turn(rays) / stage.scale * size).permute(1, 2, 0).contiguous()  # (B, R, 3), in volume coordinates
-    length = dot(rays, rays).sqrt() / stage.scale  # of the cat's frame per unit of t
-    footprint = pixel / (stage.focal * stage.scale)  # width of a pixel at depth 1, in the cat's frame
+    start, slope = stage.in_volume(stage.origin, rays)  # (B, 1, 3), (B, R, 3)
+    width = pixel / (stage.focal * stage.scale)  # of a pixel at depth 1, in the cat's frame
+    per_unit = stage.scale / dot(rays, rays).sqrt()  # t for one unit of the cat's frame (B, R)
     near, far = _through_volume(start, slope)
-    live = inside & (near < far)
-    shape = near.shape
-    depth = torch.full(shape, torch.inf, device=near.device)
-    closest, passing = torch.full(shape, 9.0, device=near.device), torch.zeros(shape, device=near.device)
-    indices = None
-    t = near.clamp_min(0.05)
-    state = [t, far, live, slope, length, torch.full_like(t, torch.inf), torch.full_like(t, 9.0), t.clone()]
+    near = near.clamp_min(0.05)
+    route = torch.cat((slope, far[..., None], (0.95 * per_unit)[..., None], (_LEAST * width * per_unit)[..., None]), -1)
+    found = _March(near, torch.full_like(near, 9.0), near, near)
+    under_way, indices = found, None
+    live = near < far
     for step in range(STEPS):
-        if step % 5 == 0:
-            if step:
-                depth, closest, passing = _store(indices, state, depth, closest, passing)
-            kept = _most_live(state[2])
+        if step % 4 == 0:
+            kept = _most_live(live)
+            indices = kept if indices is None else indices.gather(1, kept)
             if not kept.shape[1]:
                 break
-            indices = kept if indices is None else indices.gather(1, kept)
-            state = [_take(part, kept) for part in state]
-        state = _advance(stage, start, footprint, state)
-    else:
-        depth, closest, passing = _store(indices, state, depth, closest, passing)
-    coverage = (0.5 - closest).clamp(0, 1)
-    hit = torch.isfinite(depth)
-    depth = torch.where(hit, depth, passing)
-    return _Hit(depth, torch.where(hit, coverage.clamp_min(0.5), coverage.clamp_max(0.499)))
+            route = route.gather(1, kept[..., None].expand(-1, -1, 6))
+            under_way = _March(*(part.gather(1, kept) for part in under_way))
+        under_way = _advance(stage, start, width, route, under_way)
+        if step % 4 == 3:
+            found = _March(*(whole.scatter(1, indices, part) for whole, part in zip(found, under_way)))
+            live = (under_way.t < route[..., 3]) & (under_way.closest > -0.5)
+    dives = found.closest <= 0
+    coverage = torch.where(dives, (0.5 - found.closest).clamp_max(1), (0.5 - found.closest).clamp(0, 0.499))
+    coverage = torch.where(near < far, coverage, 0.0)
+    return _Hit(torch.where(dives, found.before, found.passing), coverage)
 
 
-def _take(part: Tensor, kept: Tensor) -> Tensor:
-    if part.dim() == 3:
-        return part.gather(1, kept[..., None].expand(-1, -1, 3))
-    return part.gather(1, kept)
+def _advance(stage: _Stage, start: Tensor, width: Tensor, route: Tensor, rays: _March) -> _March:
+    """One step: as far as the skin is away, but at least a quarter of a pixel; never past the volume's end."""
+    distance = _look_up(stage.distances, start + rays.t[..., None] * route[..., :3])[0]
+    relative = distance / (rays.t * width)
+    passing = torch.where(relative < rays.closest, rays.t, rays.passing)
+    closest = torch.minimum(relative, rays.closest)
+    before = torch.where(closest > 0, rays.t, rays.before)
+    step = torch.maximum(distance.abs() * route[..., 4], rays.t * route[..., 5])
+    return _March(torch.minimum(rays.t + step, route[..., 3]), closest, passing, before)
 
 
-def _store(indices, state, depth, closest, passing):
-    return (
-        depth.scatter(1, indices, state[5]),
-        closest.scatter(1, indices, state[6]),
-        passing.scatter(1, indices, state[7]),
-    )
+def _refine(stage: _Stage, rays: Tensor, hit: _Hit, pixel: float) -> _Hit:
+    """Depth where rays hit, to a hundredth of a millimetre or so: the last step outside ended just before the skin."""
+    start, slope = stage.in_volume(stage.origin, rays)
+    per_unit = stage.scale / dot(rays, rays).sqrt()
 
+    def distance(t: Tensor) -> Tensor:
+        return _look_up(stage.distances, start + t[..., None] * slope)[0]
 
-def _advance(stage: _Stage, start: Tensor, footprint: Tensor, state: list[Tensor]) -> list[Tensor]:
-    t, far, live, slope, length, depth, closest, passing = state
-    distance = _look_up(stage.distances, start + t[..., None] * slope)[0]
-    width = t * footprint
-    relative = distance / width
-    better = live & (relative < closest)
-    closest, passing = torch.where(better, relative, closest), torch.where(better, t, passing)
-    depth = torch.where(live & (distance < 2e-4) & (depth > t), t, depth)
-    step = torch.where(distance > 0, distance.clamp_min(1.5e-4), torch.maximum(-distance, width * 0.2))
-    t = t + torch.where(live, step * 0.95 / length, 0.0)
-    live = live & (t < far) & (closest > -0.5)
-    return [t, far, live, slope, length, depth, closest, passing]
+    low, low_distance = hit.depth, distance(hit.depth)
+    least = _LEAST * pixel / (stage.focal * stage.scale) * per_unit * low
+    high = low + torch.maximum(low_distance * 0.95 * per_unit, least)
+    high_distance = distance(high)
+    for _ in range(4):  # the false-position method
+        share = (low_distance / (low_distance - high_distance).clamp_min(1e-9)).clamp(0, 1)
+        middle = low + (high - low) * share
+        middle_distance = distance(middle)
+        outside = middle_distance > 0
+        low, low_distance = torch.where(outside, middle, low), torch.where(outside, middle_distance, low_distance)
+        high, high_distance = torch.where(outside, high, middle), torch.where(outside, high_distance, middle_distance)
+    share = (low_distance / (low_distance - high_distance).clamp_min(1e-9)).clamp(0, 1)
+    return _Hit(torch.where(hit.coverage >= 0.5, low + (high - low) * share, hit.depth), hit.coverage)
 
 
 def _most_live(live: Tensor) -> Tensor:
@@ -328,34 +360,44 @@ def _soft_fur(stage: _Stage, looks: Looks, points: Tensor, normal: Tensor, towar
 
 def _soft_shadow(stage: _Stage, points: Tensor, to_lamp: Tensor, steps: int) -> Tensor:
     """How much of a broad lamp is seen past the cat (B, R), 0..1: the narrowest pass of one ray (Quilez)."""
-    seen, t = torch.ones_like(points[0]), torch.full_like(points[0], 0.03)
+    start, slope = stage.to_volume(points, to_lamp)
+    near, far = _through_volume(start, slope)
+    t, seen = near.clamp_min(0.03), torch.ones_like(near)
     for _ in range(steps):
-        distance = stage.distance(points + to_lamp * t)
-        seen = torch.minimum(seen, 0.5 + distance / (0.3 * t))
-        t = t + distance.clamp(0.025, 0.12)
+        distance = _look_up(stage.distances, start + t[..., None] * slope)[0]
+        seen = torch.minimum(seen, torch.where(t < far, 0.5 + distance / (_PENUMBRA * t), 1.0))
+        t = t + distance.clamp(0.02, 0.12)
     return smooth(seen)
 
 
 def _cast_shadow(stage: _Stage, view: View, colour: Tensor, actors: list[Actor], size: int) -> Tensor:
     """``colour`` (B, 3, H * W) with the cat's shadow: from the lamp, and from the light all around."""
-    pixels, inside = _window(actors, _SHADOW_REACH, size, colour.device)
-    rays = _rays(stage, pixels, size)
-    points = stage.origin + rays * view["depth"].gather(1, pixels) - stage.position
+    pixels = _window(actors, size, _shadow_area)
+    points = stage.origin + _rays(stage, pixels, size) * view["depth"].gather(1, pixels) - stage.position
     points = stage.turn(points) / stage.scale
+    lamp = stage.turn(stage.lamp - stage.position) / stage.scale
     reach = (1 - dot(points, points).sqrt() * (1 / _SHADOW_REACH)) * 4  # fades out towards the limit
-    kept = _most_live(inside & (reach > 0))
+    near, far = _through_volume(*stage.to_volume(points, lamp - points))
+    outside = torch.maximum(torch.maximum(stage.low - points, points - stage.high), torch.zeros_like(stage.low))
+    close = dot(outside, outside) < _AMBIENT_REACH * _AMBIENT_REACH
+    kept = _most_live((reach > 0) & (close | ((near < far) & (far > 0))))
     if not kept.shape[1]:
         return colour
     pixels, reach, points = pixels.gather(1, kept), reach.gather(1, kept), points.gather(2, kept.expand(3, -1, -1))
     three = pixels[:, None].expand(-1, 3, -1)
     normal = stage.turn(view["normal"].gather(2, three).float().transpose(0, 1))
-    lamp = stage.turn(stage.lamp - stage.position) / stage.scale - points
-    from_lamp = 1 - _soft_shadow(stage, points + normal * 0.006, unit(lamp), steps=9)
-    around = torch.zeros_like(from_lamp)
-    for height, weight in ((0.03, 0.3), (0.09, 0.27), (0.2, 0.23)):
-        blocked = (height - stage.distance(points + normal * height)) * (weight / height)
-        around = around + blocked.clamp(0, weight)
-    lost = view["lamp_share"].float().gather(1, pixels) * from_lamp + view["sky_share"].float().gather(1, pixels) * around
-    lost = lost * reach.clamp(0, 1)
+    from_lamp = 1 - _soft_shadow(stage, points + normal * 0.006, unit(lamp - points), steps=9)
+    from_lamp = from_lamp * view["lamp_share"].float().gather(1, pixels)
+    from_sky = _blocked_sky(stage, points, normal) * view["sky_share"].float().gather(1, pixels)
+    lost = (from_lamp + from_sky) * reach.clamp(0, 1)
     darker = colour.gather(2, three) * (1 - lost)[:, None]
     return _write(colour, three, darker, ((lost > 0) & (reach > 0))[:, None])
+
+
+def _blocked_sky(stage: _Stage, points: Tensor, normal: Tensor) -> Tensor:
+    """How much of the light from all around the cat keeps from points nearby (B, R): three feelers upwards."""
+    heights = torch.tensor([0.03, 0.09, _AMBIENT_REACH], device=points.device)[:, None]
+    feelers = (points[:, :, None] + normal[:, :, None] * heights).flatten(2)  # (3, B, 3 R)
+    distance = stage.distance(feelers).unflatten(1, (3, -1))  # (B, 3, R)
+    blocked = (1 - distance / heights).clamp(0, 1)
+    return blocked[:, 0] * 0.3 + blocked[:, 1] * 0.27 + blocked[:, 2] * 0.23
