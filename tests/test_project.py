@@ -42,6 +42,7 @@ COLAB = {
 COLAB_UNVERSIONED = {"ipython", "pillow", "safetensors", "scipy"}
 # What runs the notebooks from outside; on Colab, Colab does.
 RUNNERS = {"course.py", "bench.py", "images.py"}
+OWNERS = importlib.metadata.packages_distributions()  # module -> packages that bring it
 
 
 def distributions(tree: ast.AST) -> set[str]:
@@ -52,9 +53,8 @@ def distributions(tree: ast.AST) -> set[str]:
             modules |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             modules.add(node.module.partition(".")[0])
-    owners = importlib.metadata.packages_distributions()
     modules -= {"helpers", *sys.stdlib_module_names}
-    return {canonicalize_name(owners.get(module, [module])[0]) for module in modules}
+    return {canonicalize_name(OWNERS.get(module, [module])[0]) for module in modules}
 
 
 def library(runners: bool) -> set[str]:
