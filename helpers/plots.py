@@ -19,7 +19,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter
 
 # Perceptually uniform, and read alike by the colour-blind. Reversed: what is near is bright.
 DEPTH_COLOURS = "viridis_r"
@@ -155,8 +155,10 @@ def colour_bar(figure: Figure, axes, label: str, colours: str = DEPTH_COLOURS, l
                ticks: Mapping[float, str] | None = None) -> Colorbar:  # fmt: skip
     """A colour bar with its label to the right of ``axes``; ``ticks`` maps values to words."""
     scale = ScalarMappable(Normalize(low, high), colours)
-    rows = axes.shape[0] if isinstance(axes, np.ndarray) and axes.ndim == 2 else 1
-    bar = figure.colorbar(scale, ax=np.ravel(axes).tolist(), label=label, fraction=0.05, pad=0.015, aspect=14 * rows)
+    rows, columns = np.atleast_2d(axes).shape
+    bar = figure.colorbar(
+        scale, ax=np.ravel(axes).tolist(), label=label, fraction=max(0.05, 0.12 / columns), pad=0.015, aspect=14 * rows
+    )
     if ticks:
         bar.set_ticks(list(ticks), labels=list(ticks.values()))
     bar.outline.set_visible(False)
@@ -239,10 +241,12 @@ def show_images(images: Mapping[str, object] | Sequence[Mapping[str, object]], s
     """Pictures side by side, their names above; several mappings make several rows. Draw depth with depth_picture."""
     rows = [images] if isinstance(images, Mapping) else list(images)
     figure, axes = _grid(len(rows), max(map(len, rows)), side)
+    above = ()
     for row, named in zip(axes, rows):
         for axis, (name, image) in zip(row, named.items()):
             axis.imshow(picture(image))
-            axis.set_title(name)
+            axis.set_title("" if tuple(named) == above else name)  # once for rows that are alike
+        above = tuple(named)
         for axis in row[len(named):]:
             axis.set_visible(False)
     return figure
@@ -257,6 +261,31 @@ def show_maps(maps: Mapping[str, object], label: str, low: float = 0.0, high: fl
         axis.imshow(plane(values), cmap=colours, vmin=low, vmax=high)
         axis.set_title(name)
     colour_bar(figure, axes, label, colours, low, high)
+    return figure
+
+
+@styled
+def show_row(image, row: int, lines: Mapping[str, object], ylabel: str, step: bool = False) -> Figure:
+    """A picture with one of its rows marked and, below it, what that row holds: one line by name for each quantity.
+
+    ``step`` draws each pixel as wide as it is, for looking at a few pixels closely.
+    """
+    shown = picture(image)
+    height, width = shown.shape[:2]
+    across, down = 3.5, 3.5 * height / width  # inches; placed by hand, so that columns stand below columns
+    figure = plt.figure(figsize=(across + 0.9, down + 2.6))
+    whole = figure.get_size_inches()
+    above = figure.add_axes((0.75 / whole[0], 2.5 / whole[1], across / whole[0], down / whole[1]))
+    below = figure.add_axes((0.75 / whole[0], 0.5 / whole[1], across / whole[0], 1.9 / whole[1]))
+    above.imshow(shown, aspect="auto")
+    above.axhline(row, color=MASK_COLOUR, linewidth=1.2)
+    above.set(xticks=[], yticks=[row], ylabel="row, px")
+    above.grid(False)
+    for name, line in lines.items():
+        below.plot(array(line), label=name, drawstyle="steps-mid" if step else "default")
+    below.set(xlim=(-0.5, width - 0.5), xlabel="column, px", ylabel=ylabel)
+    if len(lines) > 1:
+        below.legend()
     return figure
 
 
@@ -285,7 +314,8 @@ def show_predictions(batch, mask_prob, depth, rows: int = 4, threshold: float = 
         error = np.where(plane(valid), np.abs(plane(predicted) - plane(quartet["depth"])), np.nan)
         panels = (
             picture(quartet["bg_fg"]), picture(quartet["mask"]), picture(prob),
-            mask_errors(quartet["mask"], prob, threshold), depth_picture(quartet["depth"], valid), depth_picture(predicted),
+            mask_errors(quartet["mask"], prob, threshold),
+            depth_picture(quartet["depth"], valid), depth_picture(predicted),
         )  # fmt: skip
         for axis, panel in zip(row, panels):
             axis.imshow(panel)
@@ -348,16 +378,14 @@ def show_histograms(values: Mapping[str, object], xlabel: str, bins: int | Seque
 @styled
 def show_matrix(table, values: Mapping[int, tuple[str, str]], xlabel: str, ylabel: str, title: str = "",
                 size=(6.4, 3.4)) -> Figure:  # fmt: skip
-    """A table (rows, columns) of whole numbers as coloured cells; ``values``: number -> its name and colour."""
+    """A table (rows, columns) of codes as coloured cells, the first row below; ``values``: code -> name and colour."""
     table = array(table)
     figure, axis = plt.subplots(figsize=size, layout="constrained")
-    for which in (axis.xaxis, axis.yaxis):
-        which.set_major_locator(MaxNLocator(integer=True))
     codes = sorted(values)
     axis.imshow(np.searchsorted(codes, table), cmap=ListedColormap([values[code][1] for code in codes]), aspect="auto",
                 vmin=-0.5, vmax=len(codes) - 0.5, origin="lower")  # fmt: skip
     axis.grid(False)
-    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title, xticks=[], yticks=[])
     handles = [Patch(facecolor=values[code][1], edgecolor="grey", label=values[code][0]) for code in codes]
     figure.legend(handles=handles, loc="outside right upper")
     return figure

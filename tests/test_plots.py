@@ -145,6 +145,8 @@ def test_predictions_need_no_batch_channel(batch):
 def test_images_and_maps_are_named(batch):
     figure = plots.show_images([{"room": batch["bg"][0], "cat": batch["bg_fg"][0]}, {"alone": batch["mask"][0]}])
     assert titles(figure) == ["room", "cat", "alone"] and len(pictures(figure)) == 3
+    same_names = plots.show_images([{"room": batch["bg"][0]}, {"room": batch["bg"][1]}])
+    assert titles(same_names) == ["room"] and len(pictures(same_names)) == 2
     figure = plots.show_maps({"one": batch["depth"][0]}, "difference, of 255", 0, 255)
     assert figure.axes[-1].get_ylabel() == "difference, of 255"
 
@@ -158,6 +160,15 @@ def test_lines_and_histograms_have_axes_and_a_legend_where_it_is_needed():
     figure = plots.show_histograms({"a": torch.rand(3, 100)}, "depth", bins=10)
     axis = figure.axes[0]
     assert axis.get_legend() is None and axis.get_xlabel() == "depth" and "%" in axis.get_ylabel()
+
+
+def test_a_row_is_marked_and_drawn_below_its_columns(batch):
+    figure = plots.show_row(batch["bg_fg"][0], 20, {"a": torch.arange(48.0), "b": torch.ones(48)}, "depth", step=True)
+    above, below = figure.axes
+    assert above.lines[0].get_ydata() == [20, 20]
+    assert below.get_xlim() == above.get_xlim() and below.get_ylabel() == "depth"
+    assert above.get_position().x0 == below.get_position().x0 and above.get_position().x1 == below.get_position().x1
+    assert len(below.get_legend().get_texts()) == 2
 
 
 def test_a_histogram_counts_shares():
