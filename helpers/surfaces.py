@@ -124,7 +124,6 @@ def _continue_behind(depth: np.ndarray, plane: np.ndarray, stands: np.ndarray) -
     the floor goes on: a cat there shows its head above the seat. Upwards in the picture they would enter walls.
     """
     axis = (np.arange(GRID) + 0.5) / GRID
-    near_depth = depth / 1.02  # a cell whose depth exceeds the plane's by more than noise shows where the surface ends
     plane, stands = plane.copy(), stands.copy()
     first, last, every = slice(1, None), slice(None, -1), slice(None)
     for _ in range(HIDDEN):
@@ -135,10 +134,10 @@ def _continue_behind(depth: np.ndarray, plane: np.ndarray, stands: np.ndarray) -
         ):
             a, b, c = candidate = plane[:, *neighbours]
             inverse = a * axis[cells[1]] + b * axis[cells[0], None] + c
-            hidden = stands[neighbours] & ~stands[cells] & (inverse > 0) & (depth[cells] > 0)
-            hidden &= near_depth[cells] * inverse < 1
-            plane[:, *cells][:, hidden] = candidate[:, hidden]
-            stands[cells] |= hidden
+            goes_on = stands[neighbours] & ~stands[cells] & (inverse > 0) & (depth[cells] > 0)
+            goes_on &= depth[cells] * inverse < 1.02  # farther than the plane: here one sees where the surface ends
+            plane[:, *cells][:, goes_on] = candidate[:, goes_on]
+            stands[cells] |= goes_on
     return plane, stands
 
 
