@@ -126,9 +126,12 @@ class Meter:
             "mask_dice_worst": per_image[: -(-len(per_image) // 20)].mean().item(),
         }
         for radius in (1, 2):
-            precision = _ratio(total[f"edge_predicted_{radius}"], total["edge_predicted"])
-            recall = _ratio(total[f"edge_true_{radius}"], total["edge_true"])
-            result[f"boundary_f{radius}"] = _ratio(2 * precision * recall, precision + recall)
+            hit_predicted, hit_true = total[f"edge_predicted_{radius}"], total[f"edge_true_{radius}"]
+            # 2PR / (P + R) with P = hit_predicted / edge_predicted, R = hit_true / edge_true, multiplied out: 0 where
+            # nothing is hit, NaN only where neither side has an outline.
+            crossed = hit_predicted * total["edge_true"] + hit_true * total["edge_predicted"]
+            anything = crossed or total["edge_predicted"] + total["edge_true"]
+            result[f"boundary_f{radius}"] = _ratio(2 * hit_predicted * hit_true, anything)
         result["depth_mae"] = _ratio(total["absolute"], total["valid"])
         result["depth_rmse"] = _ratio(total["squared"], total["valid"]) ** 0.5
         for name in ("depth_ssim", "abs_rel", "rmse_m", "log10", "delta1", "delta2", "delta3"):
