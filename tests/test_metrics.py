@@ -1,0 +1,398 @@
+"""Metrics equal torchmetrics, scikit-image, SciPy and plain NumPy, however the set is cut into batches."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage.metrics import structural_similarity
+from torchmetrics import MeanAbsoluteError, MeanSquaredError
+from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
+from toy import ToyQuartets
+
+from helpers.metrics import Meter, align, dilate, grid_index, outline
+
+METRES = ("abs_rel", "rmse_m", "log10", "delta1", "delta2", "delta3")
+DEPTH = ("depth_mae", "depth_rmse", "depth_ssim")
+
+
+def truth(count=10, size=24, holes=True):
+    """Toys with some invalid pixels, an image without a cat, one without metres and one without any valid pixel."""
+    batch = ToyQuartets(placements=6).get_batch(range(0, 6 * count, 6))
+    batch = {key: value[..., :size, :size].clone() if value.ndim > 2 else value.clone() for key, value in batch.items()}
+    if holes:
+        batch["valid"][:, :, :3, 3:9] = False
+        batch["mask"][1] = 0
+        batch["near_far"][2:4] = torch.nan
+        batch["valid"][3:4] = False
+        batch["depth"][~batch["valid"]] = 0
+    return batch
+
+
+def guess(batch, seed=0, noise=0.15):
+    """A prediction that is right in places: soft, shifted masks and noisy depth."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.roll(batch["mask"], (1, 2), (2, 3)) * 0.8 + 0.3 * torch.rand(batch["mask"].shape, generator=generator)
+    depth = 0.15 + 0.7 * batch["depth"] + noise * torch.randn(batch["depth"].shape, generator=generator)
+    return mask.clamp(0, 1), depth.clamp(0, 1)
+
+
+def measure(mask, depth, batch, cuts=()):
+    meter, edges = Meter(), [0, *cuts, len(mask)]
+    for start, stop in zip(edges, edges[1:]):
+        meter.update(mask[start:stop], depth[start:stop], {key: value[start:stop] for key, value in batch.items()})
+    return meter.result()
+
+
+# -- against references ---------------------------------------------------------------------------------------------
+
+
+def test_mask_metrics_equal_torchmetrics_over_all_pixels_of_the_set():
+    batch = truth()
+    mask, depth = guess(batch)
+    ours = measure(mask, depth, batch, [4])
+    for name, metric in (("mask_dice", BinaryF1Score()), ("mask_iou", BinaryJaccardIndex())):
+        assert ours[name] == pytest.approx(metric(mask.flatten(), batch["mask"].long().flatten()).item(), abs=1e-6)
+
+
+def test_depth_errors_equal_torchmetrics_over_all_valid_pixels_of_the_set():
+    batch = truth()
+    mask, depth = guess(batch)
+    ours, valid = measure(mask, depth, batch, [4]), batch["valid"]
+    for name, metric in (("depth_mae", MeanAbsoluteError()), ("depth_rmse", MeanSquaredError(squared=False))):
+        assert ours[name] == pytest.approx(metric(depth[valid], batch["depth"][valid]).item(), abs=1e-6)
+
+
+def test_dice_of_each_image_is_averaged_and_both_empty_counts_as_right():
+    batch = truth(25)
+    mask, depth = guess(batch)
+    mask[4] = 0  # misses the cat of image 4; image 1 has none
+    mask[1] = 0
+    scores = []
+    for p, t in zip(mask[:, 0].numpy() > 0.5, batch["mask"][:, 0].numpy() > 0.5):
+        scores.append(2 * (p & t).sum() / (p.sum() + t.sum()) if p.any() or t.any() else 1.0)
+    ours = measure(mask, depth, batch)
+    assert scores[1] == 1 and scores[4] == 0 and len(set(scores)) > 10
+    assert ours["mask_dice_image"] == pytest.approx(np.mean(scores))
+    assert ours["mask_dice_worst"] == pytest.approx(np.mean(sorted(scores)[:2]))  # 5 % of 25, rounded up
+    assert ours["images"] == 25
+
+
+def reference_outline(mask):
+    """Eroded by a cross; beyond the frame counts as cat, so that the frame itself is no outline."""
+    cross = ndimage.generate_binary_structure(2, 1)
+    return mask & ~ndimage.binary_erosion(mask, cross, border_value=1)
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_boundary_f_equals_scipy(radius):
+    batch = truth()
+    mask, depth = guess(batch)
+    square = np.ones((2 * radius + 1, 2 * radius + 1), bool)
+    hit_p = hit_t = all_p = all_t = 0
+    for p, t in zip(mask[:, 0].numpy() > 0.5, batch["mask"][:, 0].numpy() > 0.5):
+        p, t = reference_outline(p), reference_outline(t)
+        hit_p += (p & ndimage.binary_dilation(t, square)).sum()
+        hit_t += (t & ndimage.binary_dilation(p, square)).sum()
+        all_p, all_t = all_p + p.sum(), all_t + t.sum()
+    precision, recall = hit_p / all_p, hit_t / all_t
+    wanted = 2 * precision * recall / (precision + recall)
+    assert measure(mask, depth, batch, [7])[f"boundary_f{radius}"] == pytest.approx(wanted)
+    assert 0.1 < wanted < 0.999
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_outlines_and_dilation_equal_scipy_on_noise(seed):
+    mask = torch.rand(2, 1, 15, 12, generator=torch.Generator().manual_seed(seed)) > 0.4
+    for ours, m in zip(outline(mask)[:, 0].numpy(), mask[:, 0].numpy()):
+        assert (ours == reference_outline(m)).all()
+    for radius in (1, 2):
+        square = np.ones((2 * radius + 1, 2 * radius + 1), bool)
+        for ours, m in zip(dilate(mask, radius)[:, 0].numpy(), mask[:, 0].numpy()):
+            assert (ours == ndimage.binary_dilation(m, square)).all()
+
+
+def test_ssim_is_scikit_images_mean_over_images():
+    batch = truth(4, holes=False)
+    mask, depth = guess(batch)
+    wanted = [
+        structural_similarity(
+            d.double().numpy(), t.double().numpy(), gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1
+        )
+        for d, t in zip(depth[:, 0], batch["depth"][:, 0])
+    ]
+    assert measure(mask, depth, batch, [1])["depth_ssim"] == pytest.approx(np.mean(wanted), abs=1e-4)
+
+
+def test_ssim_looks_at_windows_without_invalid_pixels_only():
+    batch = truth(3, holes=False)
+    mask, depth = guess(batch)
+    batch["valid"][..., 13:] = False
+    wanted = [
+        structural_similarity(
+            d.double().numpy(), t.double().numpy(), gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1
+        )
+        for d, t in zip(depth[:, 0, :, :13], batch["depth"][:, 0, :, :13])
+    ]
+    assert measure(mask, depth, batch)["depth_ssim"] == pytest.approx(np.mean(wanted), abs=1e-4)
+
+
+def test_maps_smaller_than_the_window_have_no_ssim_but_everything_else():
+    batch = truth(size=10)
+    batch["mask"][:, :, 2:5, 2:5] = 1
+    result = measure(*guess(batch), batch)
+    assert math.isnan(result.pop("depth_ssim")) and all(math.isfinite(value) for value in result.values())
+
+
+def reference_metres(depth, target, valid, near_far):
+    z = (near_far[0] + target * (near_far[1] - near_far[0]))[valid]
+    d = depth[valid]
+    (scale, shift), *_ = np.linalg.lstsq(np.stack((d, np.ones_like(d)), 1), z, rcond=None)
+    fitted = np.maximum(scale * d + shift, 0.1)
+    ratio = np.maximum(fitted / z, z / fitted)
+    return {
+        "abs_rel": np.mean(np.abs(fitted - z) / z),
+        "rmse_m": np.sqrt(np.mean((fitted - z) ** 2)),
+        "log10": np.mean(np.abs(np.log10(fitted) - np.log10(z))),
+        **{f"delta{k}": np.mean(ratio < 1.25**k) for k in (1, 2, 3)},
+    }
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.6])
+def test_metres_are_aligned_by_least_squares_and_averaged_over_images(noise):
+    batch = truth()
+    batch["near_far"][5] = torch.tensor([0.12, 9.0])  # near enough for the clamp to matter
+    mask, depth = guess(batch, noise=noise)
+    arrays = (value.double().numpy() for value in (depth[:, 0], batch["depth"][:, 0], batch["near_far"]))
+    depth_array, target_array, near_far = arrays
+    valid = batch["valid"][:, 0].numpy()
+    rows = [reference_metres(depth_array[i], target_array[i], valid[i], near_far[i]) for i in range(10) if i not in (2, 3)]
+    ours = measure(mask, depth, batch, [3, 6])
+    for name in METRES:
+        assert ours[name] == pytest.approx(np.mean([row[name] for row in rows]), abs=1e-9), name
+
+
+@given(st.floats(0.1, 3), st.floats(-2, 2))
+@settings(deadline=None, max_examples=20)
+def test_alignment_undoes_any_scale_and_shift(scale, shift):
+    generator = torch.Generator().manual_seed(0)
+    metres = 1 + 4 * torch.rand(2, 1, 6, 5, generator=generator, dtype=torch.float64)
+    valid = torch.rand(2, 1, 6, 5, generator=generator) > 0.3
+    got = align(torch.where(valid, scale * metres + shift, 77.0), metres, valid)
+    torch.testing.assert_close(got[valid], metres[valid])
+
+
+def test_a_constant_prediction_is_aligned_to_the_mean():
+    batch = truth(3, holes=False)
+    result = measure(batch["mask"], torch.full_like(batch["depth"], 0.4), batch)
+    z = batch["near_far"][:, :1, None, None] + batch["depth"] * batch["near_far"].diff()[..., None, None]
+    assert result["rmse_m"] == pytest.approx(z.double().flatten(1).std(1, correction=0).mean().item(), abs=1e-5)
+
+
+# -- batches --------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sets(st.integers(1, 9)))
+def test_the_result_does_not_depend_on_the_cut_into_batches(cuts):
+    batch = truth()
+    mask, depth = guess(batch)
+    whole, pieces = measure(mask, depth, batch), measure(mask, depth, batch, sorted(cuts))
+    assert whole.keys() == pieces.keys()
+    for name, value in whole.items():
+        assert pieces[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_nor_on_the_order_of_the_images():
+    batch = truth()
+    mask, depth = guess(batch)
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(0))
+    turned = measure(mask[order], depth[order], {key: value[order] for key, value in batch.items()}, [5])
+    assert turned == pytest.approx(measure(mask, depth, batch), abs=1e-9)
+
+
+def test_the_set_is_not_the_mean_of_its_batches():
+    batch = truth()
+    mask, depth = guess(batch)
+    first, rest = (measure(mask[part], depth[part], {k: v[part] for k, v in batch.items()}) for part in (slice(1), slice(1, 10)))
+    whole = measure(mask, depth, batch)
+    assert whole["mask_dice"] != pytest.approx((first["mask_dice"] + rest["mask_dice"]) / 2, abs=1e-3)
+
+
+# -- known answers --------------------------------------------------------------------------------------------------
+
+
+def test_a_perfect_prediction_scores_perfectly():
+    batch = truth()
+    result = measure(batch["mask"], batch["depth"], batch)
+    perfect = {"mask_dice": 1, "mask_iou": 1, "mask_dice_image": 1, "mask_dice_worst": 1, "boundary_f1": 1, "boundary_f2": 1,
+               "depth_mae": 0, "depth_rmse": 0, "depth_ssim": 1, "abs_rel": 0, "rmse_m": 0, "log10": 0,
+               "delta1": 1, "delta2": 1, "delta3": 1, "images": 10}  # fmt: skip
+    assert result == pytest.approx(perfect, abs=1e-6)
+
+
+def test_a_prediction_without_any_cat_scores_0():
+    batch = truth(4, holes=False)
+    result = measure(torch.zeros_like(batch["mask"]), batch["depth"], batch)
+    names = ("mask_dice", "mask_iou", "mask_dice_image", "mask_dice_worst", "boundary_f1", "boundary_f2")
+    assert [result[name] for name in names] == [0] * 6
+
+
+def test_an_outline_in_the_wrong_place_scores_0():
+    batch = truth(1, holes=False)
+    batch["mask"].zero_()[..., 2:5, 2:5] = 1
+    wrong = torch.zeros_like(batch["mask"])
+    wrong[..., 15:20, 15:20] = 1
+    result = measure(wrong, batch["depth"], batch)
+    assert result["boundary_f1"] == result["boundary_f2"] == result["mask_dice"] == 0
+
+
+def test_one_and_two_pixels_of_tolerance():
+    batch = truth(1, holes=False)
+    batch["mask"].zero_()[..., 5:15, 5:15] = 1
+    scores = []
+    for shift in range(4):
+        result = measure(torch.roll(batch["mask"], (shift, shift), (2, 3)), batch["depth"], batch)
+        scores.append((result["boundary_f1"] == 1, result["boundary_f2"] == 1))
+    assert scores == [(True, True), (True, True), (False, True), (False, False)]
+
+
+def test_where_no_image_has_a_cat_predicting_none_is_right():
+    batch = truth(3)
+    nothing = batch["mask"].zero_()
+    result = measure(nothing, batch["depth"], batch)
+    assert [result[name] for name in ("mask_dice", "mask_iou", "mask_dice_image", "mask_dice_worst")] == [1] * 4
+    assert math.isnan(result["boundary_f1"])  # there is no outline to be judged by
+    nothing = nothing.clone()
+    nothing[0, 0, 5, 5] = 1
+    result = measure(nothing, batch["depth"], batch)
+    assert result["mask_dice"] == 0 and result["mask_dice_image"] == pytest.approx(2 / 3) and result["boundary_f1"] == 0
+
+
+def test_invalid_pixels_do_not_count():
+    batch = truth()
+    mask, depth = guess(batch)
+    wild = torch.where(batch["valid"], depth, torch.rand_like(depth))
+    soiled = {**batch, "depth": batch["depth"].masked_fill(~batch["valid"], torch.nan)}
+    result = measure(mask, wild, soiled)
+    assert result == pytest.approx(measure(mask, depth, batch), abs=1e-12)
+    assert all(math.isfinite(value) for value in result.values())
+
+
+def test_without_metres_only_the_metres_are_missing():
+    batch = truth(4, holes=False)
+    batch["near_far"].fill_(torch.nan)
+    result = measure(*guess(batch), batch)
+    assert {name for name, value in result.items() if math.isnan(value)} == set(METRES)
+
+
+def test_without_any_valid_pixel_only_the_mask_is_measured():
+    batch = truth(4, holes=False)
+    batch["valid"].fill_(False)
+    result = measure(*guess(batch), batch)
+    assert {name for name, value in result.items() if math.isnan(value)} == {*METRES, *DEPTH}
+
+
+# -- what the user sees ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mask_prob", "depth"])
+@pytest.mark.parametrize("value", [-0.01, 1.01, float("nan"), 7.0])
+def test_logits_passed_by_mistake_are_told(name, value):
+    batch = truth(2)
+    prediction = dict(zip(("mask_prob", "depth"), guess(batch)))
+    prediction[name][1, 0, 4, 4] = value
+    with pytest.raises(ValueError, match=rf"{name} must hold probabilities.*apply sigmoid to the logits, once"):
+        Meter().update(**prediction, batch=batch)
+
+
+def test_shapes_that_differ_are_told():
+    batch = truth(2)
+    mask, depth = guess(batch)
+    message = re.escape("depth has shape (2, 1, 24, 23), the truth (2, 1, 24, 24)")
+    with pytest.raises(ValueError, match=message):
+        Meter().update(mask, depth[..., :-1], batch)
+
+
+def test_nothing_counted_is_told():
+    with pytest.raises(ValueError, match="call update first"):
+        Meter().result()
+
+
+def test_counting_keeps_no_graph():
+    batch = truth(2)
+    mask, depth = (value.requires_grad_() for value in guess(batch))
+    meter = Meter()
+    meter.update(mask, depth, batch)
+    assert not any(value.requires_grad for value in meter._pixels.values())
+
+
+# -- the checkerboard -----------------------------------------------------------------------------------------------
+
+
+def ramps(count=24, size=96, seed=0):
+    """Smooth maps of ever other slopes and curvatures."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    maps = [0.5 + rng.uniform(-0.2, 0.2) * x + rng.uniform(-0.2, 0.2) * y + 0.1 * np.sin(rng.uniform(2, 6) * x + 3 * y) for _ in range(count)]
+    return torch.from_numpy(np.stack(maps)).float()
+
+
+def noise(count=64, size=96, seed=0):
+    return torch.rand(count, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def nearest(maps, factor):
+    return maps[:, ::factor, ::factor].repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+def test_a_smooth_ramp_and_white_noise_have_no_grid():
+    assert grid_index(ramps()) < 0.02
+    assert grid_index(noise()) < 0.02
+
+
+@pytest.mark.parametrize("period", [2, 4, 8, 16])
+def test_blocks_are_found(period):
+    assert grid_index(0.7 * ramps() + 0.3 * nearest(ramps(), period)) > 0.2
+
+
+@pytest.mark.parametrize("period", [4, 8, 16])
+@pytest.mark.parametrize("across", [True, False])
+def test_added_stripes_are_found(period, across):
+    stripes = 0.02 * (torch.arange(96) % period == 0)
+    gridded = ramps() + (stripes[None, None] if across else stripes[None, :, None])
+    assert grid_index(gridded) > 0.3
+
+
+@pytest.mark.parametrize("factor, expected", [(4, 1.7), (16, 3.9)])
+def test_nearest_neighbour_upsampling_scores_what_arithmetic_says(factor, expected):
+    assert grid_index(nearest(ramps(), factor)) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_stronger_grid_scores_more():
+    stripes = (torch.arange(96) % 4 == 0).float()
+    scores = [grid_index(ramps() + height * stripes) for height in (0.001, 0.003, 0.01)]
+    assert 0 < scores[0] < scores[1] < scores[2]
+
+
+def test_a_real_edge_on_the_grid_in_one_image_is_no_grid():
+    maps = ramps(64)
+    maps[0, :, 48:] -= 0.4
+    assert grid_index(maps) < 0.1
+
+
+def test_the_index_is_decided_by_its_seed_and_does_not_touch_the_global_generator():
+    torch.manual_seed(0)
+    state, maps = torch.get_rng_state(), noise(8)
+    assert grid_index(maps, seed=3) == grid_index(maps, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_rows_and_columns_are_judged_alike():
+    maps = nearest(ramps(), 4) * 0.5 + ramps() * 0.5
+    maps[:, :, ::8] += 0.01
+    assert grid_index(maps) == pytest.approx(grid_index(maps.transpose(1, 2)), rel=1e-6)
