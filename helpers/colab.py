@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers.config import PROFILES, REPOSITORY, ROOT, CourseError, data_source, profile
+from helpers.config import PROFILES, REPOSITORY, ROOT, CourseError, data_folder, data_source, profile
 
 BRANCH = "main"
 
@@ -87,18 +87,6 @@ def describe_data() -> str:
     if source == "archive":
         return "the published archive"
     return f"your photographs in {data_folder().name}/"
-
-
-def data_folder() -> Path:
-    """The absolute path of the folder that ``$COURSE_DATA`` names, seen from here or from the repository's root."""
-    source = Path(data_source()).expanduser()
-    for folder in (source, ROOT / source):  # notebooks run in notebooks/, make in the root
-        if folder.is_dir():
-            return folder.resolve()
-    raise CourseError(
-        f"COURSE_DATA={source} is not a folder (seen from {Path.cwd()}): "
-        "set it to rooms, to archive, or to a folder of photographs."
-    )
 
 
 def badge(notebook: str) -> str:

@@ -33,7 +33,8 @@ class Profile:
 
     ``rooms``, ``cats``, ``placements`` size the rendered data; ``train_samples`` and ``test_samples`` are the
     quartets drawn from the two sides of the split; ``size`` is the side, in pixels, at which notebooks show
-    and test; ``minutes`` is what notebook 05, the longest, takes.
+    and test; ``stored`` says that training quartets are made once and kept on disk, else they are drawn when
+    needed; ``minutes`` is what notebook 05, the longest, takes.
     """
 
     name: str
@@ -43,14 +44,15 @@ class Profile:
     train_samples: int
     test_samples: int
     size: int
+    stored: bool
     minutes: str
 
 
 PROFILES = {
-    "tiny": Profile("tiny", 12, 8, 2, 96, 32, 48, "seconds; for tests, too little to learn from"),
-    "quick": Profile("quick", 400, 100, 2, 8_000, 400, 64, "about 5 minutes on 2 CPU cores"),
-    "standard": Profile("standard", 700, 100, 4, 40_000, 2_000, 112, "under 15 minutes on a T4"),
-    "full": Profile("full", 1000, 100, 20, 280_000, 4_000, 192, "the published schedule; an hour or more on a T4"),
+    "tiny": Profile("tiny", 12, 8, 2, 96, 32, 48, True, "seconds; for tests, too little to learn from"),
+    "quick": Profile("quick", 300, 100, 2, 12_000, 400, 64, True, "about 5 minutes on 2 CPU cores"),
+    "standard": Profile("standard", 400, 100, 4, 16_000, 1_000, 192, False, "under 15 minutes on a T4"),
+    "full": Profile("full", 1000, 100, 20, 280_000, 4_000, 192, False, "the published schedule; an hour or more on a T4"),
 }
 
 
@@ -71,6 +73,18 @@ def _has_gpu() -> bool:
 def data_source() -> str:
     """``rooms``, ``archive`` or the path of a folder of photographs, from ``$COURSE_DATA`` (default ``rooms``)."""
     return os.environ.get("COURSE_DATA") or "rooms"
+
+
+def data_folder() -> Path:
+    """The absolute path of the folder that ``$COURSE_DATA`` names, seen from here or from the repository's root."""
+    source = Path(data_source()).expanduser()
+    for folder in (source, ROOT / source):  # notebooks run in notebooks/, make in the root
+        if folder.is_dir():
+            return folder.resolve()
+    raise CourseError(
+        f"COURSE_DATA={source} is not a folder (seen from {Path.cwd()}): "
+        "set it to rooms, to archive, or to a folder of photographs."
+    )
 
 
 def cache_dir() -> Path:

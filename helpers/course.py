@@ -21,8 +21,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 
-from helpers.colab import data_folder, describe_data
-from helpers.config import ROOT, CourseError, cache_dir, data_source, profile, runs_dir
+from helpers.colab import describe_data
+from helpers.config import ROOT, CourseError, cache_dir, data_folder, data_source, profile, runs_dir
 from helpers.files import whole_file
 
 NOTEBOOKS = ROOT / "notebooks"

@@ -262,12 +262,12 @@ STORE_VERSION = 1  # raise it when the files below change
 
 
 class Stored(Dataset):
-    """Quartets that were made once and are read from disk, memory-mapped. Made by :func:`store`."""
+    """Quartets that were made once, at one size, and are read from disk, memory-mapped. Made by :func:`store`."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         meta = json.loads((self.folder / "meta.json").read_text())
-        self._key, self._source = meta["key"], None
+        self._key = meta["key"]
         self._rooms, self._cats = np.array(meta["rooms"]), np.array(meta["cats"])
         self._arrays = {name: self._open(name) for name in ("bg", "bg_fg", "mask", "depth", "valid", "near_far")}
         self._distinct = {room: i for i, room in enumerate(dict.fromkeys(meta["rooms"]))}
@@ -280,11 +280,10 @@ class Stored(Dataset):
         return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
     def __getstate__(self) -> dict:  # workers open the files themselves instead of receiving the bytes
-        return {"folder": self.folder, "source": self._source}
+        return {"folder": self.folder}
 
     def __setstate__(self, state: dict) -> None:
         self.__init__(state["folder"])
-        self._source = state["source"]
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -297,10 +296,6 @@ class Stored(Dataset):
 
     def key(self) -> dict:
         return self._key
-
-    def at_size(self, size: int) -> Dataset:
-        """The same quartets at another side, stored as well."""
-        return self if size == self.size else store(self._source.at_size(size), self.folder.parent)
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         rows = np.asarray(indices)
@@ -339,16 +334,12 @@ def store(dataset: Dataset, folder: str | Path | None = None, workers: int | Non
     path = Path(folder or cache_dir()) / f"quartets-{name}"
     if path.exists():
         try:
-            stored = Stored(path)
-            stored._source = dataset
-            return stored
+            return Stored(path)
         except (ValueError, OSError, EOFError, KeyError, TypeError):  # what cut files and foreign JSON raise
             _set_aside(path)
     with whole_folder(path) as temporary:
         _write(dataset, key, temporary, os.cpu_count() if workers is None else workers, progress)
-    stored = Stored(path)
-    stored._source = dataset
-    return stored
+    return Stored(path)
 
 
 def _set_aside(path: Path) -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from helpers.config import ROOT, CourseError, data_source, profile, runs_dir
-from helpers.quartets import Quartets, Stored, sample, split, store
+from helpers.config import CourseError, data_folder, data_source, profile, runs_dir
+from helpers.quartets import Part, Quartets, Stored, sample, split, store
 
 
 def source(size: int | None = None) -> Quartets:
     """The dataset of ``COURSE_DATA`` (rendered rooms, or a folder of photographs) at ``size`` pixels.
 
-    Default: the size at which the profile in force shows and tests.
+    Default: the profile's, at which notebooks show and test.
     """
     wanted, p = data_source(), profile()
     size = size or p.size
@@ -23,30 +23,27 @@ def source(size: int | None = None) -> Quartets:
 
         return RoomsDataset(size, p.rooms, p.cats, p.placements)
     if wanted == "archive":
-        raise CourseError("COURSE_DATA=archive is not available yet: use 'rooms' or the path of a folder of photographs.")
-    folder = Path(wanted).expanduser()
-    # Notebooks run in notebooks/, `make course` in the repository: a relative path may be meant from either.
-    for candidate in (folder, ROOT / folder):
-        if candidate.is_dir():
-            from helpers.photos import PhotosDataset
+        raise CourseError("COURSE_DATA=archive is not ready yet: set it to rooms, or to a folder of photographs.")
+    from helpers.photos import PhotosDataset
 
-            return PhotosDataset(candidate, size, p.placements)
-    raise CourseError(
-        f"COURSE_DATA={wanted!r} is neither 'rooms' nor a folder: set it to 'rooms', or to a folder with bg/ and fg/."
-    )
+    return PhotosDataset(data_folder(), size, p.placements)
 
 
-def sets(size: int | None = None) -> tuple[Stored, Stored]:
-    """``train_set, test_set`` of the profile's sizes: no room and no cat is in both. Made once, then read from disk."""
+def sets() -> tuple[Part | Stored, Stored]:
+    """``train_set, test_set`` as large as the profile says: no room and no cat is in both.
+
+    The test set is made once, then read from disk; so is a small training set. A large one is drawn when needed.
+    """
     p = profile()
-    train_part, test_part = split(source(size))
-    return store(sample(train_part, p.train_samples)), store(sample(test_part, p.test_samples))
+    train_part, test_part = split(source())
+    train_set = sample(train_part, p.train_samples)
+    return store(train_set) if p.stored else train_set, store(sample(test_part, p.test_samples))
 
 
 def run_dir(recipe_name: str = "course") -> Path:
     """Where notebook 05 keeps its run for this profile and data source."""
     wanted = data_source()
-    data = wanted if wanted in ("rooms", "archive") else f"photos-{Path(wanted).resolve().name}"
+    data = wanted if wanted in ("rooms", "archive") else f"photos-{data_folder().name}"
     return runs_dir() / f"{data}-{profile().name}-{recipe_name}"
 
 

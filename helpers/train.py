@@ -173,7 +173,7 @@ def to_device(batch: Quartet, device: torch.device) -> Quartet:
 
 
 def resized(dataset: Dataset, size: int) -> Dataset:
-    """The dataset at another side where it can do that itself; else unchanged (the loop resizes each batch)."""
+    """The dataset at another side where it can draw anew; a stored one is unchanged (the loop resizes each batch)."""
     return dataset.at_size(size) if hasattr(dataset, "at_size") else dataset
 
 

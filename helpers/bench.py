@@ -1,0 +1,155 @@
+"""The course's claims, measured: one command, one machine, one run.
+
+``python -m helpers.bench table [--data rooms|FOLDER] [--profile quick] [--seed 0]`` trains the published recipe and
+the course's on the same quartets, and scores both beside background subtraction and the mean depth map, on rooms and
+cats that none of them has seen: clean, and on disturbed pairs (:func:`helpers.augment.disturb`). Results go to
+``runs/bench/`` as JSON; a run that was interrupted goes on where it stopped. ``python -m helpers.bench readme`` puts
+the tables of all stored results into the README.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from helpers.baselines import MeanDepth, subtract_background
+from helpers.config import PROFILES, ROOT, CourseError, profile, runs_dir
+from helpers.files import whole_file
+from helpers.metrics import Meter
+from helpers.model import build, probabilities
+from helpers.quartets import Quartet, Stored
+from helpers.session import run_dir, sets
+from helpers.train import recipe, test_batches, train
+
+COLUMNS = {
+    "mask_dice": ("mask Dice", "{:.3f}"),
+    "mask_iou": ("mask IoU", "{:.3f}"),
+    "disturbed_mask_dice": ("Dice, disturbed", "{:.3f}"),
+    "disturbed_mask_iou": ("IoU, disturbed", "{:.3f}"),
+    "depth_mae": ("depth MAE", "{:.3f}"),
+    "depth_rmse": ("depth RMSE", "{:.3f}"),
+    "delta1": ("δ < 1.25", "{:.3f}"),
+    "disturbed_depth_rmse": ("RMSE, disturbed", "{:.3f}"),
+    "train_seconds": ("training (s)", "{:.0f}"),
+}
+
+
+def score(answer, test_set: Stored, seed: int = 0) -> dict[str, float]:
+    """Metrics of ``answer(batch) -> mask_prob or None, depth or None``, clean and on disturbed pairs."""
+    result = {}
+    for prefix, disturbed in (("", False), ("disturbed_", True)):
+        meter, has_mask, has_depth = Meter(), True, True
+        for batch in test_batches(test_set, disturbed=disturbed, seed=seed):
+            mask, depth = answer(batch)
+            has_mask, has_depth = mask is not None, depth is not None
+            nothing = torch.zeros_like(batch["mask"])
+            meter.update(mask if has_mask else nothing, depth if has_depth else nothing, batch)
+        for name, value in meter.result().items():
+            about_mask = name.startswith(("mask", "boundary"))
+            if name == "images" or (has_mask if about_mask else has_depth):
+                result[prefix + name] = value
+    return result
+
+
+def _subtraction(batch: Quartet) -> tuple[Tensor, None]:
+    return subtract_background(batch["bg"], batch["bg_fg"]).float(), None
+
+
+def _network(net: nn.Module, readout: str):
+    net.eval()
+
+    @torch.no_grad()
+    def answer(batch: Quartet) -> tuple[Tensor, Tensor]:
+        return probabilities(*net(batch["bg"], batch["bg_fg"]), readout)
+
+    return answer
+
+
+def table(data: str, profile_name: str, seed: int, progress: bool = True) -> dict:
+    """All rows on one data source, with what was run where: JSON-ready."""
+    os.environ["COURSE_DATA"], os.environ["COURSE_PROFILE"] = data, profile_name
+    train_set, test_set = sets()
+    rows = {"background subtraction": score(_subtraction, test_set)}
+    mean = MeanDepth().fit(train_set)
+    rows["mean depth map"] = score(lambda batch: (None, mean.predict(batch)), test_set)
+    for row, name, network in (("published recipe", "published", "DepthMaskNet"), ("course recipe", "course", "DuoNet")):
+        wanted, net = recipe(name, seed=seed), build(network, seed)
+        folder = run_dir(name).with_name(f"bench-{run_dir(name).name}-seed{seed}")
+        history = train(net, train_set, test_set, wanted, folder, progress)
+        facts = {"train_seconds": history[-1]["seconds"], "samples": history[-1]["samples"]}
+        rows[row] = {**score(_network(net, wanted.depth_readout), test_set), **facts}
+        if name == "published":
+            rows["published recipe, scored as published"] = {**score(_network(net, "sigmoid"), test_set), **facts}
+    return {
+        "data": "rooms" if data == "rooms" else f"photographs in {Path(data).resolve().name}/",
+        "profile": profile_name, "seed": seed, "size": test_set.size, "train_quartets": len(train_set),
+        "test_quartets": len(test_set), "stages": [vars(stage) for stage in recipe("course").stages],
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()})" if not torch.cuda.is_available()
+        else torch.cuda.get_device_name(), "torch": torch.__version__, "date": date.today().isoformat(), "rows": rows,
+    }  # fmt: skip
+
+
+def markdown(result: dict) -> str:
+    """The table of one result, with a caption that says how it was made."""
+    lines = ["| | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, row in result["rows"].items():
+        cells = [form.format(row[key]) if row.get(key) == row.get(key) and key in row else "" for key, (_, form) in COLUMNS.items()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    stages = ", ".join(f"{s['size']} px x {s['epochs']}" for s in result["stages"])
+    lines.append(
+        f"\n{result['data']}: {result['train_quartets']} training and {result['test_quartets']} test quartets at "
+        f"{result['size']} px, no room and no cat in both; epochs by stage {stages}; seed {result['seed']}; "
+        f"{result['machine']}, torch {result['torch']}, {result['date']}."
+    )
+    return "\n".join(lines)
+
+
+def readme() -> None:
+    """Replace what stands between the README's results markers by the stored tables."""
+    results = sorted((runs_dir() / "bench").glob("*.json"))
+    if not results:
+        raise CourseError("No results are stored in runs/bench/: run `make bench` first.")
+    text = (ROOT / "README.md").read_text()
+    tables = "\n\n".join(markdown(json.loads(path.read_text())) for path in results)
+    new, count = re.subn(
+        r"(<!-- results:begin -->).*?(<!-- results:end -->)", lambda m: f"{m[1]}\n{tables}\n{m[2]}", text, flags=re.DOTALL
+    )
+    if count != 1:
+        raise CourseError("README.md has no results markers: put <!-- results:begin --> and <!-- results:end --> back.")
+    with whole_file(ROOT / "README.md") as path:
+        path.write_text(new)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m helpers.bench", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("table", help="train and score every row on one data source")
+    one.add_argument("--data", default=os.environ.get("COURSE_DATA") or "rooms", help="'rooms' or a folder of photographs")
+    one.add_argument("--profile", default=profile().name, choices=PROFILES)
+    one.add_argument("--seed", type=int, default=0)
+    commands.add_parser("readme", help="write the stored tables into README.md")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "readme":
+            return readme()
+        started = time.monotonic()
+        result = table(arguments.data, arguments.profile, arguments.seed)
+        name = f"{run_dir('table').name}-seed{arguments.seed}.json"
+        with whole_file(runs_dir() / "bench" / name) as path:
+            path.write_text(json.dumps(result, indent=1))
+        print(f"\n{markdown(result)}\n\nTook {(time.monotonic() - started) / 60:.1f} minutes; stored as runs/bench/{name}.")
+    except CourseError as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from None
+
+
+if __name__ == "__main__":
+    main()
