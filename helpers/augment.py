@@ -181,7 +181,8 @@ def pipeline(size: int, seed: int = 0, strength: float = 1.0):
     colour = 0.2 * strength
     return A.Compose(
         [
-            A.RandomResizedCrop((size, size), scale=(low, 1.0), ratio=(1.0, 1.0), mask_interpolation=cv2.INTER_NEAREST),
+            # EXACT, because OpenCV's plain INTER_NEAREST puts maps up to a pixel beside the photographs when it resizes.
+            A.RandomResizedCrop((size, size), scale=(low, 1.0), ratio=(1.0, 1.0), mask_interpolation=cv2.INTER_NEAREST_EXACT),
             A.HorizontalFlip(p=0.5 if strength else 0.0),
             # What the rotation uncovers is filled with 0, and so is `valid`: unknown, not near.
             A.Affine(rotate=(-10 * strength, 10 * strength), scale=(1.0, 1.0 + 0.1 * strength), border_mode=cv2.BORDER_CONSTANT,
@@ -202,7 +203,7 @@ def apply(transform, quartet: Quartet) -> tuple[Quartet, list[tuple[str, dict]]]
 
     Returns:
         The changed quartet (the contract holds: depth is scaled anew over the pixels that are still valid), and
-        the transforms that were drawn with their parameters.
+        the transforms that were drawn with their parameters (if the pipeline has ``save_applied_params``).
     """
     def image(key: str) -> np.ndarray:
         return quartet[key].permute(1, 2, 0).numpy()  # (H, W, C)
@@ -227,7 +228,7 @@ def apply(transform, quartet: Quartet) -> tuple[Quartet, list[tuple[str, dict]]]
         "near_far": quartet["near_far"],
     }
     batch = rescale_depth({key: value[None] for key, value in moved.items()})
-    return {key: value[0] for key, value in batch.items()}, out["applied_transforms"]
+    return {key: value[0] for key, value in batch.items()}, out.get("applied_transforms", [])
 
 
 class Augmented(Dataset):
