@@ -4,7 +4,7 @@
 the course's on the same quartets, and scores both beside background subtraction and the mean depth map, on rooms and
 cats that none of them has seen: clean, and on disturbed pairs (:func:`helpers.augment.disturb`). Results go to
 ``runs/bench/`` as JSON; a run that was interrupted goes on where it stopped. ``python -m helpers.bench readme`` puts
-the tables of all stored results into the README.
+the tables of all stored results into the README. ``python -m helpers.bench render`` times the renderer.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import json
 import os
 import platform
 import re
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +28,8 @@ from helpers.config import PROFILES, ROOT, CourseError, profile, runs_dir
 from helpers.files import whole_file
 from helpers.metrics import Meter
 from helpers.model import build, probabilities
-from helpers.quartets import Quartet, Stored
+from helpers.quartets import Quartet, Stored, loader
+from helpers.rooms import RoomsDataset
 from helpers.session import run_dir, sets
 from helpers.train import recipe, test_batches, train
 
@@ -98,6 +101,24 @@ def table(data: str, profile_name: str, seed: int, progress: bool = True) -> dic
     }  # fmt: skip
 
 
+def rendering(size: int, rooms: int = 24, each: int = 32) -> dict[str, float]:
+    """Empty rooms a second, and quartets a second in rooms that are rendered already, on all cores."""
+    cores = os.cpu_count()
+    with tempfile.TemporaryDirectory() as cache, mock.patch.dict(os.environ, COURSE_CACHE=cache):
+        dataset = RoomsDataset(size, rooms=rooms, cats=each)
+        cats = [[index * 2 * dataset.placements for index in range(room * each, (room + 1) * each)] for room in range(rooms)]
+        first = _seconds(dataset, [room[:1] for room in cats], cores)
+        more = _seconds(dataset, cats, cores)
+    return {"size": size, "cores": cores, "rooms_per_second": rooms / first, "quartets_per_second": rooms * each / more}
+
+
+def _seconds(dataset: RoomsDataset, batches: list[list[int]], workers: int) -> float:
+    started = time.monotonic()
+    for _ in loader(dataset, batches, workers):
+        pass
+    return time.monotonic() - started
+
+
 def markdown(result: dict) -> str:
     """The table of one result, with a caption that says how it was made."""
     lines = ["| | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
@@ -136,11 +157,16 @@ def main() -> None:
     one.add_argument("--data", default=os.environ.get("COURSE_DATA") or "rooms", help="'rooms' or a folder of photographs")
     one.add_argument("--profile", default=profile().name, choices=PROFILES)
     one.add_argument("--seed", type=int, default=0)
+    commands.add_parser("render", help="images a second of the renderer")
     commands.add_parser("readme", help="write the stored tables into README.md")
     arguments = parser.parse_args()
     try:
         if arguments.command == "readme":
             return readme()
+        if arguments.command == "render":
+            for size in (64, 192):
+                print(", ".join(f"{name} {value:.1f}" for name, value in rendering(size).items()))
+            return None
         started = time.monotonic()
         result = table(arguments.data, arguments.profile, arguments.seed)
         name = f"{run_dir('table').name}-seed{arguments.seed}.json"

@@ -67,3 +67,8 @@ def test_readme_gets_the_stored_tables(small, monkeypatch, tmp_path):
     text = page.read_text()
     assert "| a row | 0.500 |" in text and "old" not in text
     assert text.startswith("before\n") and text.endswith("after\n")
+
+
+def test_rendering_counts_rooms_and_quartets():
+    result = bench.rendering(32, rooms=2, each=2)
+    assert result["size"] == 32 and result["rooms_per_second"] > 0 and result["quartets_per_second"] > 0
