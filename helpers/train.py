@@ -79,6 +79,20 @@ class Recipe:
     depth_readout: str
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for field, known in CHOICES.items():
+            if getattr(self, field) not in known:
+                raise CourseError(f"{field}={getattr(self, field)!r}: choose {' or '.join(map(repr, known))}.")
+
+
+LOSSES: dict[str, Callable[[], nn.Module]] = {"course": CourseLoss, "published": PublishedLoss}
+CHOICES = {
+    "loss": tuple(LOSSES),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("step", "one-cycle"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "depth_readout": ("sigmoid", "clamp"),
+}
 
 # Sizes and epochs for each profile. "full" is the published schedule; "quick" runs it in miniature.
 STAGES = {
@@ -117,18 +131,13 @@ def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
     return dataclasses.replace(base, **changes)
 
 
-LOSSES: dict[str, Callable[[], nn.Module]] = {"course": CourseLoss, "published": PublishedLoss}
-
-
 # -- pieces of the loop ---------------------------------------------------------------------------------------------
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(net.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay)
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    raise CourseError(f"There is no optimizer {recipe.optimizer!r}: choose 'sgd' or 'adamw'.")
+    return torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
 def learning_rate(recipe: Recipe, done: float, epoch: int) -> float:
@@ -400,8 +409,10 @@ class _Run:
                 counter.set_postfix(self._log(outputs, parts, batch, stage, rate), refresh=False)
             if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
                 self.seconds, started = self.seconds + time.monotonic() - started, time.monotonic()
+                self._check_weights()
                 self.save()
         counter.close()
+        self._check_weights()
         self.seconds += time.monotonic() - started
 
     def _step(self, batch: Quartet, stage: Stage, epoch: int, rate: float) -> tuple[tuple, dict[str, Tensor], Quartet]:
@@ -428,10 +439,7 @@ class _Run:
         """A point of the curve; stops a run that has lost its way. Returns what the progress bar shows."""
         losses = {key: value.item() for key, value in parts.items()}
         if not math.isfinite(losses["loss"]):
-            raise CourseError(
-                f"The loss is {losses['loss']} after {self.seen} samples: lower the learning rate (it is {rate:.1e}), or "
-                f"train in 32 bits with recipe(..., precision='fp32'). {self.folder.name}/ holds the last good checkpoint."
-            )
+            raise self._lost(f"The loss is {losses['loss']}")
         meter = Meter()
         meter.update(*probabilities(*outputs, self.recipe.depth_readout), batch)
         result = meter.result()
@@ -442,6 +450,19 @@ class _Run:
             for key in point.keys() - {"samples", "size"}:
                 self.writer.add_scalar(f"train/{key}", point[key], self.seen)
         return {"loss": f"{losses['loss']:.3f}", "dice": f"{result['mask_dice']:.3f}", "rmse": f"{result['depth_rmse']:.3f}"}
+
+    def _check_weights(self) -> None:
+        """Before weights are kept or scored: a loss can still be finite when the step after it is not."""
+        state = self.accelerator.unwrap_model(self.net).state_dict()
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise self._lost("The weights are no longer finite")
+
+    def _lost(self, what: str) -> CourseError:
+        rate = self.optimizer.param_groups[0]["lr"]
+        return CourseError(
+            f"{what} after {self.seen} samples: lower the learning rate (it is {rate:.1e}), or train in 32 bits with "
+            f"recipe(..., precision='fp32'). {self.folder.name}/ holds the last good checkpoint, if there was one."
+        )
 
     def end_epoch(self, stage: Stage, epoch: int, metrics: dict[str, float], test_set: Dataset) -> None:
         counted = sum(len(batch) for batch in self._batches(stage, epoch))
