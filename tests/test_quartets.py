@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 from toy import ToyQuartets
 
 from helpers import quartets
@@ -454,8 +454,3 @@ def test_sets_are_kept_in_the_cache_unless_told_otherwise(tmp_path, monkeypatch)
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     stored = store(ToyQuartets(rooms=1, placements=1), workers=0, progress=False)
     assert stored.folder.parent == tmp_path / "cache"
-
-
-def test_a_dataset_of_tensors_is_no_quartet():
-    with pytest.raises(CourseError, match="a dict, not a tuple"):
-        check_quartet(TensorDataset(torch.zeros(2, 3))[0])
