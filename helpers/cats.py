@@ -20,6 +20,7 @@ from helpers.raycast import dot
 from helpers.textures import mix, noise, smooth, wave
 
 GRID = (40, 56, 80)  # voxels along z, y and x
+_HEAD = 1.14  # cats are recognised by their heads: a little larger than life
 _MARGIN = 0.05  # empty space kept around the body inside the grid
 
 
@@ -95,7 +96,7 @@ def _standing(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     s.add((-0.15, 0.222, 0), (-0.02, 0.212, 0), 0.066 * fat, 0.064 * fat)
     s.add((-0.02, 0.212, 0), (0.12, 0.215, 0), 0.064 * fat, 0.07)
     s.add((0.13, 0.205, 0), (0.15, 0.22, 0), 0.055, 0.05, white=1.0)  # chest
-    s.add((0.13, 0.235, 0), (0.20, 0.295, 0), 0.055, 0.042)
+    s.add((0.13, 0.235, 0), (0.20, 0.295, 0), 0.058, 0.05)
     for side in (-1, 1):
         z, swing = side * 0.042, side * stride + rng.normal(0, 0.008)
         lift = max(0.0, side * stride) * rng.uniform(0.0, 0.5)
@@ -111,7 +112,7 @@ def _sitting(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     s.add((-0.10, 0.08, 0), (-0.03, 0.15, 0), 0.083 * fat, 0.078 * fat)
     s.add((-0.03, 0.15, 0), (0.045, 0.235, 0), 0.078 * fat, 0.062)
     s.add((0.06, 0.2, 0), (0.07, 0.225, 0), 0.052, 0.048, white=1.0)
-    s.add((0.05, 0.25, 0), (0.085, 0.315, 0), 0.055, 0.043)
+    s.add((0.05, 0.25, 0), (0.085, 0.315, 0), 0.06, 0.051)
     for side in (-1, 1):
         z = side * 0.036
         s.limb([(0.05, 0.205, z), (0.062, 0.12, z * 1.15), (0.085, 0.035, z), (0.108, 0.017, z)], [0.044, 0.028, 0.02, 0.02], 2)
@@ -124,7 +125,7 @@ def _loaf(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     s.add((-0.13, 0.088, 0), (-0.02, 0.092, 0), 0.083 * fat, 0.083 * fat)
     s.add((-0.02, 0.092, 0), (0.10, 0.095, 0), 0.083 * fat, 0.075)
     s.add((0.12, 0.085, 0), (0.15, 0.09, 0), 0.052, 0.048, white=1.0)
-    s.add((0.11, 0.125, 0), (0.165, 0.175, 0), 0.06, 0.044)
+    s.add((0.11, 0.125, 0), (0.165, 0.175, 0), 0.064, 0.052)
     reach = rng.uniform(0.18, 0.27)
     for side in (-1, 1):
         z = side * 0.042
@@ -138,7 +139,7 @@ def _stretching(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     s.add((-0.15, 0.235, 0), (-0.03, 0.185, 0), 0.066 * fat, 0.062 * fat)
     s.add((-0.03, 0.185, 0), (0.11, 0.105, 0), 0.062 * fat, 0.06)
     s.add((0.12, 0.085, 0), (0.14, 0.09, 0), 0.046, 0.044, white=1.0)
-    s.add((0.125, 0.115, 0), (0.19, 0.145, 0), 0.052, 0.042)
+    s.add((0.125, 0.115, 0), (0.19, 0.145, 0), 0.055, 0.05)
     for side in (-1, 1):
         z = side * 0.045
         s.limb([(0.11, 0.1, z), (0.155, 0.04, z * 1.2), (0.245, 0.022, z), (0.28, 0.017, z)], [0.044, 0.028, 0.02, 0.021], 2)
@@ -152,6 +153,7 @@ def _curled(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     ring = [(0.115 * math.cos(a), 0.075, 0.115 * math.sin(a)) for a in np.linspace(-2.6, 1.0, 6)]
     for i, (start, end) in enumerate(zip(ring, ring[1:])):
         s.add(start, end, 0.074 * fat, 0.074 * fat if i < 3 else 0.064, along=(0.11 * i, 0.11 * (i + 1)))
+    s.add((0.0, 0.06, -0.02), (0.02, 0.06, 0.02), 0.06, 0.06, along=(0.2, 0.24))
     s.add(ring[-1], (-0.02, 0.08, 0.13), 0.058, 0.045, white=1.0)
     s.limb([(0.09, 0.03, 0.06), (0.0, 0.022, 0.05), (-0.05, 0.02, 0.06)], [0.03, 0.022, 0.02], 1)
     s.limb([(-0.05, 0.06, -0.09), (0.0, 0.035, -0.03), (0.03, 0.02, 0.0)], [0.05, 0.03, 0.02], 1)
@@ -165,19 +167,21 @@ def _head(s: _Sculptor, centre: np.ndarray, axes: np.ndarray, broad: float) -> N
     """Skull, cheeks, muzzle and ears around ``centre``, turned by ``axes``."""
 
     def at(nose, crown, ear):
-        return tuple(centre + nose * axes[0] + crown * axes[1] + ear * axes[2])
+        return tuple(centre + _HEAD * (nose * axes[0] + crown * axes[1] + ear * axes[2]))
 
-    flat = (0.4, 0.4)  # stripes leave the face to the fur pattern of the forehead
-    s.add(at(0, 0, -0.016), at(0, 0, 0.016), 0.048, 0.048, 0.02, 0.25, along=flat)
+    def add(start, end, radius_start, radius_end, blend, dark=0.0, white=0.0):
+        # Stripes leave the face alone: their coordinate is constant there.
+        s.add(at(*start), at(*end), _HEAD * radius_start, _HEAD * radius_end, blend, dark, white, along=(0.4, 0.4))
+
+    add((0, 0, -0.016), (0, 0, 0.016), 0.048, 0.048, 0.02, 0.25)
     for side in (-1, 1):
-        s.add(at(0.008, -0.016, side * 0.012), at(0.012, -0.018, side * 0.026 * broad), 0.034, 0.028, 0.015, 0.35, 0.3, flat)
-        s.add(at(0.04, -0.02, side * 0.008), at(0.043, -0.021, side * 0.014), 0.0185, 0.017, 0.014, 0.9, 1.0, flat)
-    s.add(at(0.022, 0.006, 0), at(0.05, -0.011, 0), 0.022, 0.0125, 0.016, 0.9, 0.6, flat)
-    s.add(at(0.03, -0.032, 0), at(0.04, -0.034, 0), 0.014, 0.012, 0.012, 0.8, 1.0, flat)
+        add((0.008, -0.016, side * 0.012), (0.012, -0.018, side * 0.028 * broad), 0.034, 0.028, 0.015, 0.35, 0.3)
+        add((0.04, -0.02, side * 0.008), (0.043, -0.021, side * 0.014), 0.0185, 0.017, 0.014, 0.9, 1.0)
+    add((0.022, 0.006, 0), (0.05, -0.011, 0), 0.022, 0.0125, 0.016, 0.9, 0.6)
+    add((0.03, -0.032, 0), (0.04, -0.034, 0), 0.014, 0.012, 0.012, 0.8, 1.0)
     for side in (-1, 1):
-        tip = at(-0.014, 0.098, side * 0.047)
-        for ear in (0.019, 0.034, 0.049):
-            s.add(at(-0.008, 0.03, side * ear), tip, 0.0125, 0.0035, 0.01, 1.0, 0.0, flat)
+        for ear in (0.015, 0.034, 0.051):  # three ribs make a triangle
+            add((-0.008, 0.028, side * ear), (-0.014, 0.088, side * 0.047), 0.0125, 0.004, 0.01, 1.0)
 
 
 def _tail(s: _Sculptor, rng: np.random.Generator, root: tuple, lift: float, lying: bool) -> None:
@@ -231,7 +235,7 @@ def draw_cat(rng: np.random.Generator, mirrored: bool = False) -> Cat:
     poses = list(POSES)
     pose = poses[rng.choice(len(poses), p=[0.34, 0.24, 0.17, 0.15, 0.10])]
     coat = Coat(rng.choice(6, p=[0.2, 0.28, 0.14, 0.13, 0.14, 0.11]))
-    scale, fat = float(rng.uniform(1.15, 1.6)), rng.uniform(0.9, 1.18)
+    scale, fat = float(rng.uniform(1.3, 1.75)), rng.uniform(0.9, 1.18)
     s = _Sculptor()
     head, root, lift, lying = POSES[pose](s, rng, fat)
     yaw, pitch = rng.uniform(-0.9, 0.9), rng.uniform(-0.25, 0.2)
@@ -247,6 +251,9 @@ def draw_cat(rng: np.random.Generator, mirrored: bool = False) -> Cat:
     _head(s, head, axes, rng.uniform(0.9, 1.2))
     _tail(s, rng, root, lift, lying)
     capsules, mirror = np.array(s.capsules), np.array([1.0, 1.0, -1.0])
+    lowest = min((capsules[:, 1] - capsules[:, 6]).min(), (capsules[:, 4] - capsules[:, 7]).min())
+    capsules[:, [1, 4]] -= lowest  # paws and belly just touch the floor
+    head[1] -= lowest
     if mirrored:
         capsules[:, [2, 5]] *= -1
         head, axes = head * mirror, axes * mirror
@@ -364,8 +371,8 @@ def _striped(main, second, third, traits, warp, belly):
 
 def _spotted(main, second, third, points, phase, belly):
     x, y, z = points
-    spots = noise(x * 1.7 + phase, y * 1.7 + z.abs() * 0.9)
-    return mix(mix(main, third, belly), second, smooth(spots * 14 - 7.6) * (0.95 - belly))
+    spots = noise(x * 3.1 + z * 0.8 + phase, y * 3.1 - z * 1.1)
+    return mix(mix(main, third, belly), second, smooth(spots * 12 - 6.2) * (0.95 - belly))
 
 
 def _patched(main, second, third, warp, points, phase):
@@ -378,7 +385,7 @@ def _patched(main, second, third, warp, points, phase):
 
 def _face(looks: Looks, points: Tensor, albedo: Tensor) -> Tensor:
     """Eyes with slit pupils, a nose, a mouth line and pink inside the ears."""
-    offset = points - looks.head
+    offset = (points - looks.head) * (1 / _HEAD)
     nose, crown, ear = (dot(offset, axis) for axis in looks.head_axes)
     beside = ear.abs()
     front = nose > 0.014
@@ -394,7 +401,8 @@ def _face(looks: Looks, points: Tensor, albedo: Tensor) -> Tensor:
     mouth = (ear.abs() < 0.0016) & (crown < -0.011) & (crown > -0.026)
     inner = (oval(beside - 0.037, (crown - 0.055), 0.011, 0.026) < 1) & (nose > -0.014)
     black = torch.full_like(albedo, 0.01)
-    albedo = torch.where(inner, mix(albedo, torch.full_like(albedo, 0.45) * looks_pink(albedo), torch.full_like(ear, 0.55)), albedo)
+    pink = torch.tensor((0.54, 0.29, 0.27), device=albedo.device)[:, None, None]
+    albedo = torch.where(inner, mix(albedo, pink, torch.full_like(ear, 0.55)), albedo)
     albedo = torch.where(front & (eye < 1.35), black, albedo)
     albedo = torch.where(front & (eye < 1), looks.eyes.expand_as(albedo), albedo)
     albedo = torch.where(front & (pupil < 1), black, albedo)
@@ -402,6 +410,3 @@ def _face(looks: Looks, points: Tensor, albedo: Tensor) -> Tensor:
     albedo = torch.where((nose > 0.04) & (tip < 1), looks.nose.expand_as(albedo), albedo)
     return torch.where((nose > 0.04) & mouth, albedo * 0.35, albedo)
 
-
-def looks_pink(like: Tensor) -> Tensor:
-    return torch.tensor((1.2, 0.65, 0.6), device=like.device)[:, None, None]

@@ -54,10 +54,27 @@ def survey(room: Room) -> Plan:
         np.array([getattr(item, name) for item in room.items for _ in item.boxes], bool) for name in ("flat", "perch")
     )
     spots = _world_points(room, depth)
-    usable = (normal[1] > 0.99) & (spots[1] < 1.25) & (depth > 1.0) & (depth < 5.5)
-    return Plan(
-        room, depth, spots[:, usable].T, depth[usable], boxes[~(flat & perch)], boxes[perch & ~flat], solids.balls.numpy()
-    )
+    usable = (normal[1] > 0.99) & (spots[1] < 1.25) & (depth > 0.8) & (depth < 5.5)
+    spots, tops = spots[:, usable].T, boxes[perch & ~flat]
+    spots, good = _centred(spots, tops)
+    return Plan(room, depth, spots[good], depth[usable][good], boxes[~(flat & perch)], tops, solids.balls.numpy())
+
+
+def _centred(spots: np.ndarray, tops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spots on furniture pulled halfway to the middle of the top they lie on, and which spots are usable at all.
+
+    A cat rarely fits at the edge of a table, and never on the arm of a chair.
+    """
+    high = spots[:, 1] > 0.1
+    wide = tops[(tops[:, [3, 5]].min(1) > 0.2) & (tops[:, [3, 5]].max(1) > 0.33)]
+    if not len(wide) or not high.any():
+        return spots, ~high
+    distance = np.abs(box_distances(spots[high], wide))
+    middle = wide[distance.argmin(1)][:, [0, 2]]
+    spots, good = spots.copy(), ~high
+    good[high] = distance.min(1) < 0.003
+    spots[np.ix_(high, [0, 2])] = (spots[high][:, [0, 2]] + middle) / 2
+    return spots, good
 
 
 def _world_points(room: Room, depth: np.ndarray) -> np.ndarray:
@@ -78,9 +95,10 @@ def place(plan: Plan, cat: Cat, flip: int, rng: np.random.Generator) -> Placemen
         spot = _spot_for_area(plan, body, rng)
         if spot is None:
             return None
-        heading = _heading(plan.room, flip, rng)
-        if _fits(plan, body, spot, heading):
-            return _placement(plan, cat, spot, heading)
+        for _ in range(6 if spot[1] > 0.1 else 1):  # furniture is narrow: turn the cat until it fits
+            heading = _heading(plan.room, flip, rng)
+            if _fits(plan, body, spot, heading):
+                return _placement(plan, cat, spot, heading)
     return _search(plan, cat, body, flip, rng)
 
 
@@ -110,14 +128,17 @@ def _search(plan: Plan, cat: Cat, body: np.ndarray, flip: int, rng: np.random.Ge
 
 
 def _spot_for_area(plan: Plan, body: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """A spot at about the distance where the cat covers an area drawn from 2 % to 20 % of the image."""
+    """A spot at about the distance where the cat covers an area drawn from 6 % to 40 % of the image.
+
+    That is more than it will cover: often no such spot is in the frame, and a farther one is taken.
+    """
     if not len(plan.spots):
         return None
-    side = 0.55 * np.ptp(body[:, 1]) * np.ptp(body[:, 0])  # square metres, roughly, as seen from the side
-    wanted = math.exp(rng.uniform(math.log(0.025), math.log(0.2)))
+    side = 0.5 * (np.ptp(body[:, 1]) + 0.05) * np.ptp(body[:, 0])  # square metres, roughly, as seen from the side
+    wanted = math.exp(rng.uniform(math.log(0.06), math.log(0.4)))
     distance = plan.room.camera.focal / 2 * math.sqrt(side / wanted)
     off = (plan.spot_depth - distance) / (0.12 * distance)
-    weight = 1 / (1 + off * off) ** 2
+    weight = np.where(plan.spots[:, 1] > 0.1, 6.0, 1.0) / (1 + off * off) ** 2  # cats prefer furniture
     chosen = np.searchsorted(np.cumsum(weight), rng.random() * weight.sum())
     return plan.spots[min(chosen, len(plan.spots) - 1)]
 

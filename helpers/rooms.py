@@ -27,7 +27,7 @@ from helpers.raycast import VIEW_NAMES, View, view_room
 from helpers.scenes import furnish
 from helpers.staging import Actor, add_cats
 
-VERSION = 2  # raise it when any pixel changes: stored rooms and sets are named after it
+VERSION = 3  # raise it when any pixel changes: stored rooms and sets are named after it
 _ROOM, _CAT, _PLACEMENT = range(3)  # keep the random streams of different things apart
 _MEMORY = 256 * 2**20  # bytes of room views, and again of cat volumes, kept by one dataset
 

@@ -236,13 +236,13 @@ def bed(palette: Palette) -> Item:
     item.box(0, 0.4, -0.02, half - 0.01, 0.1, depth - 0.04, linen)
     item.box(0, 0.5, depth + 0.01, half + 0.03, 0.5, 0.035, frame if rng.random() < 0.6 else palette.cloth())
     item.box(0, 0.405, -0.26, half + 0.005, 0.125, depth - 0.3, cover)
-    item.box(0, 0.533, depth - 0.72, half + 0.006, 0.012, 0.15, linen)  # the folded edge of the sheet
+    item.box(0, 0.523, depth - 0.72, half + 0.006, 0.012, 0.15, linen)  # the folded edge of the sheet
     pillows = 1 if half < 0.6 else 2
     for i in range(pillows):
         x = (i - (pillows - 1) / 2) * half
         item.ball(x, 0.57, depth - 0.3, min(0.36, half / pillows * 0.85), 0.1, 0.22, linen)
     if rng.random() < 0.5:
-        item.box(0, 0.405, -depth * 0.6, half + 0.012, 0.135, 0.22, palette.cloth())  # a throw
+        item.box(0, 0.405, -depth * 0.6, half + 0.012, 0.13, 0.22, palette.cloth())  # a throw
     return item
 
 
@@ -627,8 +627,8 @@ def furnish(rng: np.random.Generator) -> Room:
 def _camera(rng: np.random.Generator, width: float) -> Camera:
     x, height = rng.uniform(-0.32, 0.32) * width, rng.uniform(1.0, 1.8)
     yaw = rng.uniform(-0.15, 0.5) * (-1 if x > 0 else 1)  # look across the room, away from the nearer wall
-    pitch = -rng.uniform(0.06, 0.2) - 0.22 * (height - 1.0) * rng.uniform(0.5, 1.5)
-    return Camera((x, height, 0.3), yaw, pitch, 1 / math.tan(math.radians(rng.uniform(52, 76)) / 2))
+    pitch = -rng.uniform(0.16, 0.32) - 0.3 * (height - 1.0) * rng.uniform(0.5, 1.5)
+    return Camera((x, height, 0.3), yaw, pitch, 1 / math.tan(math.radians(rng.uniform(42, 62)) / 2))
 
 
 def _surfaces(rng: np.random.Generator, palette: Palette) -> list[Material]:
