@@ -45,7 +45,6 @@ STYLE = {
     "grid.alpha": 0.25,
     "axes.prop_cycle": plt.cycler(color=LINES),
     "lines.linewidth": 1.6,
-    "image.interpolation": "nearest",  # a pixel is a pixel
 }
 PANEL = 1.55  # inches: side of a picture
 
@@ -151,6 +150,11 @@ def _grid(rows: int, columns: int, side: float = PANEL, aspect: float = 1.0) -> 
     return figure, axes
 
 
+def _draw(axis: Axes, image: np.ndarray, **colours) -> None:
+    """Small pictures with every pixel a square; large ones, which have more pixels than there is room for, smoothed."""
+    axis.imshow(image, interpolation="nearest" if image.shape[0] <= 100 else "auto", **colours)
+
+
 def colour_bar(figure: Figure, axes, label: str, colours: str = DEPTH_COLOURS, low: float = 0.0, high: float = 1.0,
                ticks: Mapping[float, str] | None = None) -> Colorbar:  # fmt: skip
     """A colour bar with its label to the right of ``axes``; ``ticks`` maps values to words."""
@@ -207,7 +211,7 @@ def show_quartets(quartets, rows: int = 4, keys: Sequence[str] = ("bg", "bg_fg",
     figure, axes = _grid(len(shown), len(keys))
     for quartet, row in zip(shown, axes):
         for axis, key in zip(row, keys):
-            axis.imshow(_coloured(key, quartet))
+            _draw(axis, _coloured(key, quartet))
             if key == "depth" and "near_far" in quartet:
                 note(axis, in_metres(quartet["near_far"]))
     for axis, key in zip(axes[0], keys):
@@ -228,7 +232,7 @@ def contact_sheet(quartets, columns: int = 4, keys: Sequence[str] = ("bg_fg",),
     side = min(1.4, 9.0 / (columns * len(keys)))
     figure, axes = _grid(math.ceil(len(shown) / columns), columns, side, aspect=1 / len(keys))
     for axis, quartet in zip(axes.flat, shown):
-        axis.imshow(np.concatenate([_coloured(key, quartet) for key in keys], 1))
+        _draw(axis, np.concatenate([_coloured(key, quartet) for key in keys], 1))
     for axis, label in zip(axes.flat, labels or ()):
         axis.set_title(label, fontsize=9)
     for axis in axes.flat[len(shown):]:
@@ -244,7 +248,7 @@ def show_images(images: Mapping[str, object] | Sequence[Mapping[str, object]], s
     above = ()
     for row, named in zip(axes, rows):
         for axis, (name, image) in zip(row, named.items()):
-            axis.imshow(picture(image))
+            _draw(axis, picture(image))
             axis.set_title("" if tuple(named) == above else name)  # once for rows that are alike
         above = tuple(named)
         for axis in row[len(named):]:
@@ -258,7 +262,7 @@ def show_maps(maps: Mapping[str, object], label: str, low: float = 0.0, high: fl
     """Maps of one quantity, (H, W) or (1, H, W), side by side with one colour bar that says ``label``."""
     figure, axes = _grid(1, len(maps), side)
     for axis, (name, values) in zip(axes.flat, maps.items()):
-        axis.imshow(plane(values), cmap=colours, vmin=low, vmax=high)
+        _draw(axis, plane(values), cmap=colours, vmin=low, vmax=high)
         axis.set_title(name)
     colour_bar(figure, axes, label, colours, low, high)
     return figure
@@ -277,7 +281,7 @@ def show_row(image, row: int, lines: Mapping[str, object], ylabel: str, step: bo
     whole = figure.get_size_inches()
     above = figure.add_axes((0.75 / whole[0], 2.5 / whole[1], across / whole[0], down / whole[1]))
     below = figure.add_axes((0.75 / whole[0], 0.5 / whole[1], across / whole[0], 1.9 / whole[1]))
-    above.imshow(shown, aspect="auto")
+    _draw(above, shown, aspect="auto")
     above.axhline(row, color=MASK_COLOUR, linewidth=1.2)
     above.set(xticks=[], yticks=[row], ylabel="row, px")
     above.grid(False)
@@ -318,9 +322,9 @@ def show_predictions(batch, mask_prob, depth, rows: int = 4, threshold: float = 
             depth_picture(quartet["depth"], valid), depth_picture(predicted),
         )  # fmt: skip
         for axis, panel in zip(row, panels):
-            axis.imshow(panel)
-        row[-1].imshow(depth_picture(error))  # stripes where nothing is known, and the errors over it
-        row[-1].imshow(error, cmap=ERROR_COLOURS, vmin=0, vmax=error_limit)
+            _draw(axis, panel)
+        _draw(row[-1], depth_picture(error))  # stripes where nothing is known, and the errors over it
+        _draw(row[-1], error, cmap=ERROR_COLOURS, vmin=0, vmax=error_limit)
         note(row[4], in_metres(quartet["near_far"]))
     for axis, title in zip(axes[0], titles):
         axis.set_title(title)
@@ -383,7 +387,7 @@ def show_matrix(table, values: Mapping[int, tuple[str, str]], xlabel: str, ylabe
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     codes = sorted(values)
     axis.imshow(np.searchsorted(codes, table), cmap=ListedColormap([values[code][1] for code in codes]), aspect="auto",
-                vmin=-0.5, vmax=len(codes) - 0.5, origin="lower")  # fmt: skip
+                vmin=-0.5, vmax=len(codes) - 0.5, origin="lower", interpolation="nearest")  # fmt: skip
     axis.grid(False)
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title, xticks=[], yticks=[])
     handles = [Patch(facecolor=values[code][1], edgecolor="grey", label=values[code][0]) for code in codes]
