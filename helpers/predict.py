@@ -63,18 +63,22 @@ def read_picture(picture: Picture, name: str = "picture") -> np.ndarray:
     """
     if isinstance(picture, (str, Path)):
         name = f"{name} ({Path(picture).name})"
-        try:
+    try:
+        if isinstance(picture, (str, Path)):
             with Image.open(picture) as opened:
-                return _from_pil(opened, name)
-        except FileNotFoundError as error:
-            raise CourseError(f"{name} does not exist: check the path.") from error
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            if isinstance(error, CourseError):
-                raise
-            raise CourseError(f"{name} is not a readable image: use a complete JPEG or PNG file.") from error
-    if isinstance(picture, Image.Image):
-        return _from_pil(picture, name)
-    array = np.asarray(picture)
+                array = _from_pil(opened, name)
+        elif isinstance(picture, Image.Image):
+            array = _from_pil(picture, name)  # Pillow decodes late: a damaged file may show only here
+        else:
+            array = np.asarray(picture)
+    except CourseError:
+        raise
+    except FileNotFoundError as error:
+        raise CourseError(f"{name} does not exist: check the path.") from error
+    except Image.DecompressionBombError as error:  # its header claims so much that Pillow does not even open it
+        raise CourseError(f"{name} is too large: scale it below {MAX_PIXELS // 10**6} megapixels.") from error
+    except Exception as error:  # Pillow's decoders raise many kinds for a damaged file
+        raise CourseError(f"{name} is not a readable image: use a complete JPEG or PNG file.") from error
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise CourseError(f"{name} must be an array (H, W, 3) of uint8, not {array.shape} of {array.dtype}.")
     return array
