@@ -96,11 +96,11 @@ CHOICES = {
 
 # Sizes and epochs for each profile. "full" is the published schedule; "quick" runs it in miniature.
 STAGES = {
-    "quick": (Stage(32, 32, 2), Stage(48, 32, 1), Stage(64, 32, 1)),
+    "tiny": (Stage(32, 16, 1), Stage(48, 16, 1)),
+    "quick": (Stage(32, 32, 1), Stage(48, 32, 1), Stage(64, 32, 2)),
     "standard": (Stage(64, 128, 1), Stage(112, 64, 1), Stage(192, 32, 1)),
     "full": (Stage(64, 512, 3), Stage(112, 128, 3), Stage(192, 32, 2)),
 }
-STAGES["tiny"] = (Stage(32, 16, 1), Stage(48, 16, 1))
 
 
 def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
@@ -120,7 +120,7 @@ def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
     elif name == "course":
         base = Recipe(
             name, stages, loss="course", optimizer="adamw", learning_rate=3e-3, weight_decay=0.02, schedule="one-cycle",
-            precision="auto", channels_last=True, augment={"disturbed": 0.5, "crop": 0.3, "colour": 0.25},
+            precision="auto", channels_last=True, augment={"disturbed": 0.75, "crop": 0.2, "colour": 0.25},
             depth_readout="sigmoid",
         )  # fmt: skip
     else:
