@@ -24,8 +24,8 @@ FIT_BATCH = 256
 def subtract_background(bg: Tensor, bg_fg: Tensor, threshold: float = THRESHOLD) -> Tensor:
     """The cat is where the two photographs differ: threshold, closing, holes filled, small parts dropped.
 
-    Background subtraction is as old as fixed cameras; see Piccardi, "Background subtraction techniques: a review" (2004).
-    Each image is treated by itself, on the CPU; the same pair gives the same mask in any batch.
+    It is as old as fixed cameras; see Piccardi, "Background subtraction techniques: a review" (2004). Each image is
+    treated by itself, on the CPU; the same pair gives the same mask in any batch.
 
     Args:
         bg, bg_fg: (B, 3, H, W), both uint8 or both float in [0, 1].
