@@ -10,7 +10,7 @@ from skimage.registration import phase_cross_correlation
 from torch.utils.data import DataLoader
 from toy import ToyQuartets
 
-from helpers.augment import Augment, Augmented, apply, disturb, pipeline, rescale_depth, resize, seed_worker
+from helpers.augment import TARGETS, Augment, Augmented, apply, disturb, pipeline, rescale_depth, resize, seed_worker
 from helpers.quartets import Part, check_quartet, normalise_depth
 
 SIDE = 64
@@ -64,8 +64,8 @@ def equal(a, b, keys):
     return all(torch.equal(a[key].nan_to_num(-1), b[key].nan_to_num(-1)) for key in keys)
 
 
-TARGETS = ("mask", "depth", "valid", "near_far")
-EVERYTHING = ("bg", "bg_fg", *TARGETS)
+TRUTH = ("mask", "depth", "valid", "near_far")
+EVERYTHING = ("bg", "bg_fg", *TRUTH)
 
 
 # -- geometry of whole batches --------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_rescaling_knows_what_to_do_without_valid_pixels():
 def test_colour_leaves_the_targets_alone():
     plain = Augment(disturbed=0, colour=0)(toys(), generator(2))
     tinted = Augment(disturbed=0, colour=0.25)(toys(), generator(2))
-    assert equal(plain, tinted, TARGETS)
+    assert equal(plain, tinted, TRUTH)
     for key in ("bg", "bg_fg"):
         assert ((plain[key].float() - tinted[key].float()).abs().amax((1, 2, 3)) > 0).all()
 
@@ -163,7 +163,9 @@ def test_colour_changes_both_photographs_alike():
 
 def textured(count, level=110, contrast=30):
     """Photographs with structure everywhere and no value near 0 or 255."""
-    rough = torch.nn.functional.interpolate(torch.randn(count, 3, 16, 16, generator=generator(9)), (SIDE, SIDE), mode="bicubic")
+    rough = torch.nn.functional.interpolate(
+        torch.randn(count, 3, 16, 16, generator=generator(9)), (SIDE, SIDE), mode="bicubic"
+    )
     batch = toys(count)
     image = (level + contrast * rough).clamp(40, 190).byte()
     return {**batch, "bg": image, "bg_fg": image.clone()}
@@ -194,7 +196,11 @@ def test_the_exposure_of_the_room_changes_by_up_to_ten_percent():
 
 
 def test_both_photographs_get_independent_noise_of_five_levels():
-    flat = {**toys(), "bg": torch.full((8, 3, SIDE, SIDE), 120).byte(), "bg_fg": torch.full((8, 3, SIDE, SIDE), 120).byte()}
+    flat = {
+        **toys(),
+        "bg": torch.full((8, 3, SIDE, SIDE), 120).byte(),
+        "bg_fg": torch.full((8, 3, SIDE, SIDE), 120).byte(),
+    }
     pairs = disturb(flat, generator(2))
     noise = [pairs[key].float() - pairs[key].float().mean((1, 2, 3), keepdim=True) for key in ("bg", "bg_fg")]
     assert [value.std().item() for value in noise] == pytest.approx([5, 5], rel=0.05)
@@ -205,7 +211,7 @@ def test_disturbing_leaves_the_truth_and_the_original_alone():
     batch = toys()
     kept = {key: value.clone() for key, value in batch.items()}
     pairs = disturb(batch, generator())
-    assert equal(pairs, kept, TARGETS) and equal(batch, kept, EVERYTHING)
+    assert equal(pairs, kept, TRUTH) and equal(batch, kept, EVERYTHING)
     assert_contract(pairs)
 
 
@@ -266,7 +272,9 @@ def draw(transform, batch, times=1):
     """The first quartet of ``batch``, changed several times over, and what was done to it."""
     quartet = {key: value[0] for key, value in batch.items()}
     results = [apply(transform, quartet) for _ in range(times)]
-    return {key: torch.stack([result[0][key] for result in results]) for key in quartet}, [result[1] for result in results]
+    return {key: torch.stack([result[0][key] for result in results]) for key in quartet}, [
+        result[1] for result in results
+    ]
 
 
 def test_the_pipeline_moves_all_images_together():
@@ -285,8 +293,8 @@ def test_the_pipeline_moves_all_images_together():
 def test_the_crop_alone_is_exact_to_half_a_pixel(scale):
     crop = pipeline(SIDE).transforms[0]
     crop.scale = (scale, scale)
-    moved, _ = draw(A.Compose([crop], additional_targets=pipeline(SIDE).additional_targets, save_applied_params=True, seed=0),
-                    coordinates(1), 6)  # fmt: skip
+    transform = A.Compose([crop], additional_targets=TARGETS, save_applied_params=True, seed=0)
+    moved, _ = draw(transform, coordinates(1), 6)
     step = 256 // SIDE
     off = (metres_of(moved) - moved["bg_fg"][:, :1].float() / step)[moved["valid"]]
     assert off.abs().max() <= 0.5 + 0.2 and off.mean().abs() < 0.1

@@ -139,7 +139,9 @@ def test_the_course_compares_the_sigmoid_and_the_published_loss_the_raw_logit():
     assert published(mask_logits, read_raw, batch)["depth_l1"] == 0
     assert published(mask_logits, read_raw, batch)["depth_ssim"].item() == pytest.approx(0, abs=1e-6)
     assert published(mask_logits, read_sigmoid, batch)["depth_l1"] > 0.5
-    assert published(mask_logits, read_sigmoid, batch)["depth_bce"] < published(mask_logits, read_raw, batch)["depth_bce"]
+    assert (
+        published(mask_logits, read_sigmoid, batch)["depth_bce"] < published(mask_logits, read_raw, batch)["depth_bce"]
+    )
     for part in ("depth_l1", "depth_ssim", "depth_gradient"):
         assert course(mask_logits, read_sigmoid, batch)[part].item() == pytest.approx(0, abs=1e-4)
         assert course(mask_logits, read_raw, batch)[part] > 0.01
@@ -150,7 +152,9 @@ def test_the_published_parts_on_the_sigmoid_equal_plain_computations():
     p, t, v = (a.numpy() for a in (depth_logits.sigmoid(), batch["depth"], batch["valid"]))
     parts = PublishedLoss()(mask_logits, depth_logits, batch)
     assert parts["depth_bce"].item() == pytest.approx(-(t * np.log(p) + (1 - t) * np.log(1 - p))[v].mean(), abs=1e-5)
-    assert parts["depth_dice"].item() == pytest.approx(1 - (2 * (p * t)[v].sum() + 1) / (p[v].sum() + t[v].sum() + 1), abs=1e-5)
+    assert parts["depth_dice"].item() == pytest.approx(
+        1 - (2 * (p * t)[v].sum() + 1) / (p[v].sum() + t[v].sum() + 1), abs=1e-5
+    )
     assert parts["depth_l1"].item() == pytest.approx(np.abs(depth_logits.numpy() - t)[v].mean(), abs=1e-5)
 
 

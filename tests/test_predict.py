@@ -117,7 +117,9 @@ def test_pillow_images_of_other_modes_become_rgb(mode, tmp_path):
 # -- every size -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("height, width", [(50, 70), (17, 300), (300, 17), (1, 1), (1, 40), (16, 16), (64, 48), (33, 31)])
+@pytest.mark.parametrize(
+    "height, width", [(50, 70), (17, 300), (300, 17), (1, 1), (1, 40), (16, 16), (64, 48), (33, 31)]
+)
 @pytest.mark.parametrize("side", [None, 16, 64])
 def test_pictures_of_any_size(height, width, side):
     assert_maps(predict(Plain(), *photographs(height, width), side=side), (height, width))
@@ -186,14 +188,22 @@ def test_the_mode_of_the_network_is_left_as_it_was(training):
 
 
 def test_photographs_of_different_sizes_are_told_with_the_remedy():
-    with pytest.raises(CourseError, match="The room is 70 x 50 pixels, the picture with the cat 60 x 50: take both .* crop"):
+    with pytest.raises(
+        CourseError, match="The room is 70 x 50 pixels, the picture with the cat 60 x 50: take both .* crop"
+    ):
         predict(Plain(), photographs()[0], photographs(50, 60)[1])
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((5, 5, 3)), np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((3, 5, 5), np.uint8),
-              np.zeros((0, 5, 3), np.uint8), np.zeros((2, 5, 5, 3), np.uint8), None, [[1, 2]], Image.new("RGB", (0, 4))]
-)  # fmt: skip
+    "array",
+    [
+        np.zeros((5, 5, 3)),
+        *(np.zeros(shape, np.uint8) for shape in ((5, 5), (5, 5, 4), (3, 5, 5), (0, 5, 3), (2, 5, 5, 3))),
+        None,
+        [[1, 2]],
+        Image.new("RGB", (0, 4)),
+    ],
+)
 def test_an_array_that_is_no_photograph_is_told(array):
     with pytest.raises(CourseError, match=r"bg_fg must be an array \(H, W, 3\) of uint8, not \("):
         predict(Plain(), photographs()[0], array)
@@ -244,7 +254,9 @@ def test_a_truncated_image_that_pillow_has_opened_is_told(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side, message", [(30_000, "too large"), (10_000, "10000 x 10000 pixels"), (7_100, "7100 x 7100 pixels")])
+@pytest.mark.parametrize(
+    "side, message", [(30_000, "too large"), (10_000, "10000 x 10000 pixels"), (7_100, "7100 x 7100 pixels")]
+)
 def test_a_picture_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path, monkeypatch, side, message):
     (tmp_path / "bomb.png").write_bytes(png_header(side, side))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("it was decoded"))
@@ -260,7 +272,11 @@ def trained(tmp_path_factory):
     """A folder as training leaves it."""
     folder = tmp_path_factory.mktemp("run")
     written = {"depth_readout": "clamp", "stages": [{"size": 32}, {"size": 48}]}
-    save_file(build("DuoNet", 3).state_dict(), folder / "weights.safetensors", {"network": "DuoNet", "recipe": json.dumps(written)})
+    save_file(
+        build("DuoNet", 3).state_dict(),
+        folder / "weights.safetensors",
+        {"network": "DuoNet", "recipe": json.dumps(written)},
+    )
     return folder
 
 
@@ -274,7 +290,10 @@ def test_a_network_comes_from_its_folder_or_its_file(trained):
 
 
 def test_weights_kept_in_16_bits_are_used_in_32(trained, tmp_path):
-    halves = {key: value.half() if value.is_floating_point() else value for key, value in load_file(trained / "weights.safetensors").items()}
+    halves = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in load_file(trained / "weights.safetensors").items()
+    }
     save_file(halves, tmp_path / "half.safetensors", {"network": "DuoNet"})
     net = load(tmp_path / "half.safetensors")
     assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
@@ -319,7 +338,9 @@ def test_files_that_are_no_weights_are_told_and_nothing_in_them_is_executed(trai
 @pytest.mark.parametrize("about", [None, {}, {"network": "UNet"}, {"recipe": "{}"}])
 def test_weights_of_an_unknown_network_are_told(tmp_path, about):
     save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors", about)
-    with pytest.raises(CourseError, match="other.safetensors names the network .*this course has DepthMaskNet and DuoNet"):
+    with pytest.raises(
+        CourseError, match="other.safetensors names the network .*this course has DepthMaskNet and DuoNet"
+    ):
         load(tmp_path / "other.safetensors")
 
 
@@ -352,7 +373,9 @@ def test_weights_under_another_networks_name_do_not_fit(trained, tmp_path):
 
 @pytest.mark.parametrize("written", ["[]", "not json", '{"stages": [{}]}', '{"stages": 3}'])
 def test_a_recipe_that_is_none_is_told(trained, tmp_path, written):
-    save_file(load_file(trained / "weights.safetensors"), tmp_path / "w.safetensors", {"network": "DuoNet", "recipe": written})
+    save_file(
+        load_file(trained / "weights.safetensors"), tmp_path / "w.safetensors", {"network": "DuoNet", "recipe": written}
+    )
     with pytest.raises(CourseError, match="another version"):
         load(tmp_path / "w.safetensors")
 

@@ -14,7 +14,18 @@ from toy import ToyQuartets
 
 from helpers import quartets
 from helpers.config import CourseError
-from helpers.quartets import Part, Quartets, check_quartet, fetch, loader, normalise_depth, quantise, sample, split, store
+from helpers.quartets import (
+    Part,
+    Quartets,
+    check_quartet,
+    fetch,
+    loader,
+    normalise_depth,
+    quantise,
+    sample,
+    split,
+    store,
+)
 
 
 class CountingToys(ToyQuartets):
@@ -78,7 +89,10 @@ BROKEN = {
     "a byte mask": (lambda q: q.update(mask=q["mask"].byte()), "'mask' must be torch.float32"),
     "float valid": (lambda q: q.update(valid=q["valid"].float()), "'valid' must be torch.bool"),
     "double depth": (lambda q: q.update(depth=q["depth"].double()), "'depth' must be torch.float32"),
-    "a grey image": (lambda q: q.update(bg_fg=q["bg_fg"][:1]), r"'bg_fg' must have shape \(3, 32, 32\).*not \(1, 32, 32\)"),
+    "a grey image": (
+        lambda q: q.update(bg_fg=q["bg_fg"][:1]),
+        r"'bg_fg' must have shape \(3, 32, 32\).*not \(1, 32, 32\)",
+    ),
     "a flat mask": (lambda q: q.update(mask=q["mask"][0]), r"'mask' must have shape \(1, 32, 32\)"),
     "another size": (lambda q: q.update(depth=q["depth"][:, :16]), r"'depth' must have shape \(1, 32, 32\), like 'bg'"),
     "a vector": (lambda q: q.update(bg=q["bg"][0, 0]), r"'bg' must have shape \(3, H, W\), not \(32,\)"),
@@ -121,7 +135,9 @@ def test_every_index_has_its_own_address_in_order(shape):
     rooms, cats, placements = shape
     toys = Quartets(rooms, cats, placements, 32, 0)
     addresses = [toys.address(i) for i in range(len(toys))]
-    assert addresses == [(r, c, f, p) for r in range(rooms) for c in range(cats) for f in (0, 1) for p in range(placements)]
+    assert addresses == [
+        (r, c, f, p) for r in range(rooms) for c in range(cats) for f in (0, 1) for p in range(placements)
+    ]
     assert [toys.room_of(i) for i in range(len(toys))] == [a.room for a in addresses]
     assert [toys.cat_of(i) for i in range(len(toys))] == [a.cat for a in addresses]
 
@@ -353,7 +369,9 @@ def test_a_stored_set_equals_its_source_byte_for_byte(tmp_path, workers):
     assert_equal(stored.get_batch(everything), part.get_batch(everything))
     assert_equal(stored[-1], part[39])
     assert_equal(stored.__getitems__([4, 2])[1], part[2])
-    assert [(stored.room_of(i), stored.cat_of(i)) for i in everything] == [(part.room_of(i), part.cat_of(i)) for i in everything]
+    assert [(stored.room_of(i), stored.cat_of(i)) for i in everything] == [
+        (part.room_of(i), part.cat_of(i)) for i in everything
+    ]
     check_quartet(stored[0])
     with pytest.raises(IndexError):
         stored[40]

@@ -35,7 +35,12 @@ def test_the_gaussian_map_equals_scikit_image():
 def test_the_uniform_map_equals_scikit_image(side):
     x, y = maps(seed=1, count=1)
     _, full = structural_similarity(
-        x[0, 0].double().numpy(), y[0, 0].double().numpy(), win_size=side, use_sample_covariance=False, data_range=1, full=True
+        x[0, 0].double().numpy(),
+        y[0, 0].double().numpy(),
+        win_size=side,
+        use_sample_covariance=False,
+        data_range=1,
+        full=True,
     )
     edge = side // 2
     got = ssim_map(x.double(), y.double(), uniform_window(side))[0, 0]
