@@ -172,7 +172,7 @@ def colour_bar(figure: Figure, axes, label: str, colours: str = DEPTH_COLOURS, l
 def depth_bar(figure: Figure, axes) -> Colorbar:
     """The colour bar of relative depth."""
     ticks = {0.0: "0 near", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1 far"}
-    return colour_bar(figure, axes, "depth, relative to this picture", ticks=ticks)
+    return colour_bar(figure, axes, "relative depth", ticks=ticks)
 
 
 def note(axis: Axes, text: str) -> None:
