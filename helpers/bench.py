@@ -84,19 +84,19 @@ def table(data: str, profile_name: str, seed: int, progress: bool = True) -> dic
     rows = {"background subtraction": score(_subtraction, test_set)}
     mean = MeanDepth().fit(train_set)
     rows["mean depth map"] = score(lambda batch: (None, mean.predict(batch)), test_set)
-    for row, name, network in (("published recipe", "published", "DepthMaskNet"), ("course recipe", "course", "DuoNet")):
+    for name, network in (("published", "DepthMaskNet"), ("course", "DuoNet")):
         wanted, net = recipe(name, seed=seed), build(network, seed)
         folder = run_dir(name).with_name(f"bench-{run_dir(name).name}-seed{seed}")
         history = train(net, train_set, test_set, wanted, folder, progress)
         facts = {"train_seconds": history[-1]["seconds"], "samples": history[-1]["samples"]}
-        rows[row] = {**score(_network(net, wanted.depth_readout), test_set), **facts}
+        rows[f"{name} recipe"] = {**score(_network(net, wanted.depth_readout), test_set), **facts}
         if name == "published":
             rows["published recipe, scored as published"] = {**score(_network(net, "sigmoid"), test_set), **facts}
     return {
         "data": "rooms" if data == "rooms" else f"photographs in {Path(data).resolve().name}/",
         "profile": profile_name, "seed": seed, "size": test_set.size, "train_quartets": len(train_set),
         "test_quartets": len(test_set), "stages": [vars(stage) for stage in recipe("course").stages],
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()})" if not torch.cuda.is_available()
+        "machine": f"{torch.get_num_threads()} CPU threads ({platform.machine()})" if not torch.cuda.is_available()
         else torch.cuda.get_device_name(), "torch": torch.__version__, "date": date.today().isoformat(), "rows": rows,
     }  # fmt: skip
 
