@@ -11,11 +11,11 @@ INSTALLED := $(VENV)/installed
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab images bench relink clean
+.PHONY: help course test lab notebooks images bench relink clean
 
 help: ## show this list
 	@echo "make ... (the first one that needs it installs everything into .venv)"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-11s %s\n", $$1, $$2 }'
 
 course: $(INSTALLED) ## run all notebooks, top to bottom, and leave results, network and figures in runs/
 	@$(RUN) -m helpers.course $(ARGS)
@@ -25,6 +25,9 @@ test: $(INSTALLED) ## run all tests, the notebooks among them
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	@$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
+
+notebooks: $(INSTALLED) ## run all notebooks and keep their outputs in notebooks/, as readers on GitHub see them
+	@$(RUN) -m helpers.refresh $(ARGS)
 
 images: $(INSTALLED) ## draw the pictures of the README again
 	@$(RUN) -m helpers.images $(ARGS)

@@ -49,6 +49,19 @@ def run(path: Path, folder: Path) -> None:
         CourseError: a cell failed, or the kernel died; the message says which cell and how.
     """
     notebook = nbformat.read(path, as_version=4)
+    try:
+        execute(notebook, path)
+    finally:
+        _save_figures(notebook, folder / "figures", path.stem)
+        _save_page(notebook, folder / f"{path.stem}.html", path.parent)
+
+
+def execute(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Run all cells of ``notebook``, in place, in a fresh kernel that starts in the folder of ``path``.
+
+    Raises:
+        CourseError: a cell failed, or the kernel died.
+    """
     count = len(notebook.cells)
 
     def show_progress(cell, cell_index):
@@ -78,9 +91,6 @@ def run(path: Path, folder: Path) -> None:
             f"{path.stem} stopped because its Python process died, most often for want of memory: "
             "close other programs, or choose a smaller COURSE_PROFILE."
         ) from None
-    finally:
-        _save_figures(notebook, folder / "figures", path.stem)
-        _save_page(notebook, folder / f"{path.stem}.html", path.parent)
 
 
 def _title(path: Path) -> str:
@@ -148,8 +158,8 @@ def _memory(process: psutil.Process) -> int:
         return 0
 
 
-def main(names: list[str]) -> None:
-    notebooks, folder = find(names), runs_dir().resolve() / "course"
+def prepare_environment() -> str:
+    """Fix what the kernels will be told, whatever folder they start in; returns the data source in words."""
     # Kernels start in notebooks/: what was meant relative to this folder must not change its meaning there.
     os.environ["COURSE_CACHE"], os.environ["COURSE_RUNS"] = str(cache_dir().resolve()), str(runs_dir().resolve())
     data = describe_data()
@@ -158,7 +168,12 @@ def main(names: list[str]) -> None:
     os.environ["COURSE_PROFILE"] = profile().name
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not another one of the same name
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # no warning about a debugger that nobody attaches
+    return data
 
+
+def main(names: list[str]) -> None:
+    notebooks, folder = find(names), runs_dir().resolve() / "course"
+    data = prepare_environment()
     print(f"Notebooks to run: {len(notebooks)}. COURSE_PROFILE: {profile().name}. COURSE_DATA: {data}.")
     started = time.monotonic()
     for path in notebooks:

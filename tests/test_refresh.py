@@ -1,0 +1,59 @@
+"""Outputs that are kept in notebooks/ are small, still, and tell nothing of the machine."""
+
+import base64
+import io
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import refresh
+from helpers.config import CourseError
+
+CODE = """
+import sys
+print("one", end="\\r"); sys.stdout.flush(); print("two\\nthree")
+"""
+
+
+def write(path, *codes):
+    cells = [nbformat.v4.new_code_cell(code) for code in codes]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_a_terminal_overwrites_after_a_carriage_return():
+    assert refresh.terminal("10 %\r100 %\ndone  \n") == "100 %\ndone\n"
+    assert refresh.terminal("long line\rshort") == "shortline"
+
+
+def test_figures_shrink_and_look_the_same():
+    rng = np.random.default_rng(0)
+    pixels = np.repeat(np.repeat(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8), 16, 0), 16, 1)
+    pixels = (pixels // 64) * 64  # few colours, as in a plot
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    small = base64.b64decode(refresh.with_palette(base64.b64encode(stream.getvalue()).decode()))
+    assert len(small) < len(stream.getvalue())
+    shown = np.asarray(Image.open(io.BytesIO(small)).convert("RGB")).astype(int)
+    assert np.abs(shown - pixels).mean() < 2
+
+
+def test_a_notebook_is_run_and_keeps_clean_outputs(tmp_path):
+    path = write(tmp_path / "1.ipynb", CODE, "import ipywidgets\nipywidgets.IntSlider()", "1 + 1")
+    refresh.refresh(path)
+    notebook = nbformat.read(path, as_version=4)
+    first, widget, last = notebook.cells
+    assert [output.text for output in first.outputs] == ["two\nthree\n"]
+    assert widget.outputs == [] and "widgets" not in notebook.metadata
+    assert last.outputs[0].data["text/plain"] == "2" and last.execution_count == 3
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+def test_a_notebook_that_fails_stays_as_it_was(tmp_path):
+    path = write(tmp_path / "1.ipynb", "print(1)", "1 / 0")
+    before = path.read_bytes()
+    with pytest.raises(CourseError, match="division by zero"):
+        refresh.refresh(path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["1.ipynb"]
