@@ -41,7 +41,7 @@ COLAB = {
 # Also there, but nobody noted the version.
 COLAB_UNVERSIONED = {"ipython", "pillow", "safetensors", "scipy"}
 # What runs the notebooks from outside; on Colab, Colab does.
-RUNNERS = {"course.py", "bench.py", "images.py"}
+RUNNERS = {"course.py", "refresh.py", "bench.py", "images.py"}
 OWNERS = importlib.metadata.packages_distributions()  # module -> packages that bring it
 
 
