@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -54,6 +55,7 @@ class Cat:
     nose: np.ndarray
     phase: float  # offsets the noise of the fur
 
+    @cached_property
     def spheres(self) -> np.ndarray:
         """The body as spheres (Q, 4): centre and radius in the cat's frame at scale 1; for collisions."""
         rows = []
@@ -85,10 +87,17 @@ class _Sculptor:
         last = len(joints) - 2
         for i, (start, end) in enumerate(zip(joints, joints[1:])):
             length = math.dist(start, end)
-            dark = 0.9 if i >= last - 0 else 0.45 if i == last - 1 else 0.0
+            dark = 0.9 if i >= last else 0.45 if i == last - 1 else 0.0
             self.add(start, end, radii[i], radii[i + 1], blend if i == 0 else 0.014, dark, float(i >= white_from),
                      (along, along + length))  # fmt: skip
             along += length
+
+
+def _hind_leg(s: _Sculptor, hip: float, height: float, z: float, swing: float) -> None:
+    """A leg under a hip at (hip, height, z), its foot ``swing`` metres further forward than at rest."""
+    knee, hock = (-0.105 + swing * 0.4, 0.13, z * 1.25), (-0.18 + swing * 0.8, 0.075, z * 1.15)
+    heel, toes = (-0.165 + swing, 0.02, z * 1.1), (-0.135 + swing, 0.017, z * 1.1)
+    s.limb([(hip, height, z), knee, hock, heel, toes], [0.058, 0.04, 0.021, 0.019, 0.02], 3)
 
 
 def _standing(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
@@ -100,11 +109,10 @@ def _standing(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     for side in (-1, 1):
         z, swing = side * 0.042, side * stride + rng.normal(0, 0.008)
         lift = max(0.0, side * stride) * rng.uniform(0.0, 0.5)
-        s.limb([(0.11, 0.20, z), (0.1 + swing * 0.3, 0.12, z * 1.1), (0.112 + swing, 0.04 + lift, z), (0.138 + swing, 0.017 + lift, z)],
-               [0.046, 0.029, 0.02, 0.02], 2)  # fmt: skip
-        swing = -side * stride + rng.normal(0, 0.008)
-        s.limb([(-0.145, 0.205, z), (-0.105 + swing * 0.4, 0.13, z * 1.25), (-0.18 + swing * 0.8, 0.075, z * 1.15),
-                (-0.165 + swing, 0.02, z * 1.1), (-0.135 + swing, 0.017, z * 1.1)], [0.058, 0.04, 0.021, 0.019, 0.02], 3)  # fmt: skip
+        elbow, wrist = (0.1 + swing * 0.3, 0.12, z * 1.1), (0.112 + swing, 0.04 + lift, z)
+        toes = (0.138 + swing, 0.017 + lift, z)
+        s.limb([(0.11, 0.20, z), elbow, wrist, toes], [0.046, 0.029, 0.02, 0.02], 2)
+        _hind_leg(s, -0.145, 0.205, z, -side * stride + rng.normal(0, 0.008))
     return (0.228, 0.325, 0.0), (-0.205, 0.245, 0.0), rng.uniform(-0.5, 1.25), False
 
 
@@ -115,7 +123,11 @@ def _sitting(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     s.add((0.05, 0.25, 0), (0.085, 0.315, 0), 0.06, 0.051)
     for side in (-1, 1):
         z = side * 0.036
-        s.limb([(0.05, 0.205, z), (0.062, 0.12, z * 1.15), (0.085, 0.035, z), (0.108, 0.017, z)], [0.044, 0.028, 0.02, 0.02], 2)
+        s.limb(
+            [(0.05, 0.205, z), (0.062, 0.12, z * 1.15), (0.085, 0.035, z), (0.108, 0.017, z)],
+            [0.044, 0.028, 0.02, 0.02],
+            2,
+        )
         s.limb([(-0.08, 0.085, side * 0.05), (0.0, 0.06, side * 0.075)], [0.066, 0.042], 9)
         s.limb([(-0.03, 0.02, side * 0.078), (0.055, 0.017, side * 0.072)], [0.022, 0.02], 0)
     return (0.108, 0.352, 0.0), (-0.165, 0.035, 0.0), 0.0, True
@@ -142,9 +154,9 @@ def _stretching(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     s.add((0.125, 0.115, 0), (0.19, 0.145, 0), 0.055, 0.05)
     for side in (-1, 1):
         z = side * 0.045
-        s.limb([(0.11, 0.1, z), (0.155, 0.04, z * 1.2), (0.245, 0.022, z), (0.28, 0.017, z)], [0.044, 0.028, 0.02, 0.021], 2)
-        s.limb([(-0.145, 0.215, z), (-0.105, 0.135, z * 1.2), (-0.175, 0.08, z * 1.15), (-0.16, 0.02, z * 1.1),
-                (-0.13, 0.017, z * 1.1)], [0.058, 0.04, 0.021, 0.019, 0.02], 3)  # fmt: skip
+        toes = (0.28, 0.017, z)
+        s.limb([(0.11, 0.1, z), (0.155, 0.04, z * 1.2), (0.245, 0.022, z), toes], [0.044, 0.028, 0.02, 0.021], 2)
+        _hind_leg(s, -0.145, 0.215, z, 0.0)
     return (0.222, 0.165, 0.0), (-0.2, 0.265, 0.0), rng.uniform(0.5, 1.3), False
 
 
@@ -186,7 +198,11 @@ def _head(s: _Sculptor, centre: np.ndarray, axes: np.ndarray, broad: float) -> N
 
 def _tail(s: _Sculptor, rng: np.random.Generator, root: tuple, lift: float, lying: bool) -> None:
     """Eight joints: lying ones curl along the floor, the others rise and bend."""
-    point, heading, bend = np.array(root), math.pi + rng.uniform(-0.25, 0.25), rng.choice([-1, 1]) * rng.uniform(0.1, 0.42)
+    point, heading, bend = (
+        np.array(root),
+        math.pi + rng.uniform(-0.25, 0.25),
+        rng.choice([-1, 1]) * rng.uniform(0.1, 0.42),
+    )
     climb, curl = lift, rng.uniform(-0.25, 0.12)
     if lying:
         bend = math.copysign(rng.uniform(0.3, 0.5), bend)
@@ -196,13 +212,19 @@ def _tail(s: _Sculptor, rng: np.random.Generator, root: tuple, lift: float, lyin
         flat = math.cos(climb)
         target = point + step * np.array([math.cos(heading) * flat, math.sin(climb), math.sin(heading) * flat])
         target[1] = max(target[1], next_radius)
-        s.add(tuple(point), tuple(target), radius, next_radius, 0.025 if i == 0 else 0.008, 0.95, float(i > 6), (along, along + step))
-        point, along, climb, heading = target, along + step, climb + (0 if lying else curl), heading + bend * (1 if lying else 0.3)
+        blend, tip = 0.025 if i == 0 else 0.008, float(i > 6)
+        s.add(tuple(point), tuple(target), radius, next_radius, blend, 0.95, tip, (along, along + step))
+        point, along = target, along + step
+        if lying:
+            heading += bend
+        else:
+            climb, heading = climb + curl, heading + bend * 0.3
 
 
 _COLOURS = {  # linear light
-    "black": (0.018, 0.017, 0.017), "grey": (0.17, 0.175, 0.19), "brown": (0.19, 0.125, 0.075), "white": (0.8, 0.77, 0.72),
-    "ginger": (0.55, 0.24, 0.07), "cream": (0.66, 0.53, 0.38), "seal": (0.06, 0.038, 0.027), "sand": (0.42, 0.29, 0.16),
+    "black": (0.018, 0.017, 0.017), "grey": (0.17, 0.175, 0.19), "brown": (0.19, 0.125, 0.075),
+    "white": (0.8, 0.77, 0.72), "ginger": (0.55, 0.24, 0.07), "cream": (0.66, 0.53, 0.38),
+    "seal": (0.06, 0.038, 0.027), "sand": (0.42, 0.29, 0.16),
 }  # fmt: skip
 _EYES = ((0.4, 0.5, 0.06), (0.62, 0.36, 0.03), (0.2, 0.42, 0.14), (0.12, 0.3, 0.6))
 
@@ -409,4 +431,3 @@ def _face(looks: Looks, points: Tensor, albedo: Tensor) -> Tensor:
     albedo = torch.where(front & (glint < 1), torch.full_like(albedo, 0.9), albedo)
     albedo = torch.where((nose > 0.04) & (tip < 1), looks.nose.expand_as(albedo), albedo)
     return torch.where((nose > 0.04) & mouth, albedo * 0.35, albedo)
-

@@ -44,6 +44,10 @@ class Plan:
     tops: np.ndarray  # (T, 8) boxes a cat may stand on
     balls: np.ndarray  # (M, 6)
 
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+
 
 def survey(room: Room) -> Plan:
     """The plan of ``room``; always made on the CPU, so that every device agrees on it."""
@@ -57,7 +61,15 @@ def survey(room: Room) -> Plan:
     usable = (normal[1] > 0.99) & (spots[1] < 1.25) & (depth > 0.8) & (depth < 5.5)
     spots, tops = spots[:, usable].T, boxes[perch & ~flat]
     spots, good = _centred(spots, tops)
-    return Plan(room, depth, spots[good], depth[usable][good], boxes[~(flat & perch)], tops, solids.balls.numpy())
+    return Plan(
+        room,
+        depth,
+        spots[good].astype(np.float32),
+        depth[usable][good],
+        boxes[~(flat & perch)],
+        tops,
+        solids.balls.numpy(),
+    )
 
 
 def _centred(spots: np.ndarray, tops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +102,7 @@ def place(plan: Plan, cat: Cat, flip: int, rng: np.random.Generator) -> Placemen
 
     Random tries come first, then a systematic search; None if the room has no such place for this cat.
     """
-    body = cat.spheres() * cat.scale
+    body = cat.spheres * cat.scale
     for _ in range(_TRIES):
         spot = _spot_for_area(plan, body, rng)
         if spot is None:
@@ -111,7 +123,7 @@ def is_inviting(plan: Plan) -> bool:
     """Whether each of eight large cats finds a place within twenty tries: then so will every other cat."""
     rng = np.random.default_rng(0)
     for number, cat in enumerate(_large_cats()):
-        body = cat.spheres() * cat.scale
+        body = cat.spheres * cat.scale
         tries = ((_spot_for_area(plan, body, rng), _heading(plan.room, number % 2, rng)) for _ in range(20))
         if not any(spot is not None and _fits(plan, body, spot, heading) for spot, heading in tries):
             return False
@@ -182,11 +194,13 @@ def _is_clear(plan: Plan, centres: np.ndarray, radii: np.ndarray, floor: float) 
 
 def box_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Distances (Q, K) of points (Q, 3) to boxes (K, 8: centre, half-sides, cosine, sine); negative inside."""
-    offset = points[:, None] - boxes[:, :3]
-    cos, sin = boxes[:, 6], boxes[:, 7]
-    local = np.stack([cos * offset[..., 0] - sin * offset[..., 2], offset[..., 1], sin * offset[..., 0] + cos * offset[..., 2]], -1)
-    out = np.abs(local) - boxes[:, 3:6]
-    return np.sqrt(np.square(np.maximum(out, 0)).sum(-1)) + np.minimum(out.max(-1), 0)
+    x, y, z, half_x, half_y, half_z, cos, sin = boxes.T
+    from_x, from_y, from_z = (points[:, i, None] - middle for i, middle in enumerate((x, y, z)))
+    out_x = np.abs(cos * from_x - sin * from_z) - half_x
+    out_y = np.abs(from_y) - half_y
+    out_z = np.abs(sin * from_x + cos * from_z) - half_z
+    inside = np.minimum(np.maximum(np.maximum(out_x, out_y), out_z), 0)
+    return np.sqrt(np.maximum(out_x, 0) ** 2 + np.maximum(out_y, 0) ** 2 + np.maximum(out_z, 0) ** 2) + inside
 
 
 def _on_top(tops: np.ndarray, centres: np.ndarray, radii: np.ndarray, floor: float) -> bool:

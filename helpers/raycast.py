@@ -7,13 +7,14 @@ Vectors are component-first: a bundle of rays is a tensor (3, ...). A ray is ``o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from helpers.scenes import Camera, Item, Material, Pattern, Room
-from helpers.textures import chance, noise, paint, smooth
+from helpers.textures import chance, paint
 
 FAR = 1e9  # "hits nothing"
 _LIGHT_HALF = 0.35  # half the side of the square light under the ceiling, metres
@@ -32,6 +33,11 @@ lamp_share      float16 (H, W)          how much of the colour comes directly fr
 sky_share       float16 (H, W)          how much comes from all around, 0..1 (the rest glows by itself)
 =============== ======================= ==========================================================================
 """
+
+
+def vector(numbers: Sequence[float], device: torch.device) -> Tensor:
+    """Three numbers as a column (3, 1)."""
+    return torch.tensor([float(number) for number in numbers], device=device)[:, None]
 
 
 def dot(first: Tensor, second: Tensor) -> Tensor:
@@ -225,7 +231,9 @@ class _Surfaces:
         side, top = axis == 0, axis == 1
         sign = torch.where(torch.where(side, local[0], torch.where(top, local[1], local[2])) < 0, -1.0, 1.0)
         normal_x, normal_z = torch.where(side, sign, 0.0), torch.where(axis == 2, sign, 0.0)
-        normal = torch.stack([cos * normal_x + sin * normal_z, torch.where(top, sign, 0.0), cos * normal_z - sin * normal_x])
+        normal = torch.stack(
+            [cos * normal_x + sin * normal_z, torch.where(top, sign, 0.0), cos * normal_z - sin * normal_x]
+        )
         self._set(
             where, normal,
             torch.where(side, local[2], local[0]), torch.where(top, local[2], local[1]),
@@ -263,21 +271,38 @@ def _albedo(solids: Solids, at: _Surfaces, surface: Tensor) -> tuple[Tensor, Ten
     return albedo, glow
 
 
-def _lamp_light(room: Room, solids: Solids, points: Tensor, normal: Tensor, jitter: Tensor) -> Tensor:
-    """Light that arrives straight from the lamp (R,): cosine, distance, and shadow of one ray to a spot on it."""
-    lamp = torch.tensor(room.lamp, device=points.device)[:, None]
-    to_lamp = lamp - points
+def _lamp_light(room: Room, solids: Solids, points: Tensor, normal: Tensor, surface: Tensor, fine: int) -> Tensor:
+    """Light that arrives straight from the lamp (R,): cosine, distance, and one ray to a random spot on it."""
+    to_lamp = vector(room.lamp, points.device) - points
     square = dot(to_lamp, to_lamp)
     light = (dot(normal, to_lamp) / square.sqrt()).clamp_min(0) / (1 + 0.08 * square)
     lit = (light > 0).nonzero()[:, 0]
     start = points[:, lit] + normal[:, lit] * 4e-3
-    spot = lamp.expand(3, len(lit)).clone()
-    spot[0] += jitter[0, lit] * _LIGHT_HALF
-    spot[2] += jitter[1, lit] * _LIGHT_HALF
-    toward = spot - start
-    shaded = _shadowed(solids, start, toward)
-    light[lit[shaded]] = 0.0
-    return light
+    toward = to_lamp[:, lit] - normal[:, lit] * 4e-3
+    jitter = _jitter(fine, points.device)
+    toward[0] += jitter[0, lit] * _LIGHT_HALF
+    toward[2] += jitter[1, lit] * _LIGHT_HALF
+    visible = torch.ones_like(light)
+    visible[lit[_shadowed(solids, start, toward)]] = 0.0
+    facing = torch.where(light > 0, surface, -1)  # do not average over the edge of a thing, or its dark side
+    for step in (1, 2, 4):
+        visible = _smoothed(visible, facing, step, fine)
+    return light * visible
+
+
+def _smoothed(values: Tensor, surface: Tensor, step: int, fine: int) -> Tensor:
+    """Means of ``values`` (R,) over each ray and its four neighbours ``step`` away on the same surface."""
+    values, surface = values.reshape(fine, fine), surface.reshape(fine, fine)
+    total, count = values.clone(), torch.ones_like(values)
+    for dim in (0, 1):
+        first, second = (x.narrow(dim, 0, fine - step) for x in (values, surface))
+        other, other_surface = (x.narrow(dim, step, fine - step) for x in (values, surface))
+        same = (second == other_surface).float()
+        total.narrow(dim, 0, fine - step).add_(other * same)
+        total.narrow(dim, step, fine - step).add_(first * same)
+        count.narrow(dim, 0, fine - step).add_(same)
+        count.narrow(dim, step, fine - step).add_(same)
+    return (total / count).reshape(-1)
 
 
 def _shadowed(solids: Solids, start: Tensor, toward: Tensor) -> Tensor:
@@ -285,7 +310,7 @@ def _shadowed(solids: Solids, start: Tensor, toward: Tensor) -> Tensor:
     shaded = torch.zeros_like(start[0], dtype=torch.bool)
     inverse = dot(toward, toward).reciprocal()
     for box_slice, ball_slice, centre, radius in solids.things:
-        offset = start - torch.tensor(centre, dtype=torch.float32, device=start.device)[:, None]
+        offset = start - vector(centre, start.device)
         along = (-dot(offset, toward) * inverse).clamp(0, 1)
         nearest = offset + toward * along
         candidates = ((dot(nearest, nearest) < radius * radius) & ~shaded).nonzero()[:, 0]
@@ -318,7 +343,7 @@ def _clearance(solids: Solids, points: Tensor, reach: float = 0.4) -> Tensor:
     """Distance from points (3, R) to the nearest box, at most ``reach``."""
     nearest = torch.full_like(points[0], reach)
     for box_slice, _, centre, radius in solids.things:
-        offset = points - torch.tensor(centre, dtype=torch.float32, device=points.device)[:, None]
+        offset = points - vector(centre, points.device)
         close = (dot(offset, offset) < (radius + reach) * (radius + reach)).nonzero()[:, 0]
         boxes = solids.boxes[box_slice]
         if len(close) and len(boxes):
@@ -347,7 +372,7 @@ def view_room(room: Room, size: int, device: torch.device | str = "cpu") -> View
     depth, normal = centre_pass(room, solids, size)
     fine = size * _SUB
     rays = camera_rays(room.camera, fine, device)
-    origin = torch.tensor(room.camera.position, device=device)[:, None, None]
+    origin = vector(room.camera.position, device)[:, :, None]
     fine_depth, surface = first_hits(room, solids, origin, rays)
     points = (origin + rays * fine_depth).reshape(3, -1)  # (3, R)
     lamp, around, glow = _shade(room, solids, points, surface.reshape(-1), fine)
@@ -369,7 +394,7 @@ def centre_pass(room: Room, solids: Solids, size: int) -> tuple[Tensor, Tensor]:
     """Depth (size, size) and normals (3, size, size) at pixel centres."""
     device = solids.boxes.device
     rays = camera_rays(room.camera, size, device)
-    origin = torch.tensor(room.camera.position, device=device)[:, None, None]
+    origin = vector(room.camera.position, device)[:, :, None]
     depth, surface = first_hits(room, solids, origin, rays)
     points = (origin + rays * depth).reshape(3, -1)
     return depth, _Surfaces(room, solids, points, surface.reshape(-1)).normal.reshape(3, size, size)
@@ -379,11 +404,11 @@ def _shade(room: Room, solids: Solids, points: Tensor, surface: Tensor, fine: in
     """Linear light (3, R) of each point by its source: from the lamp, from all around, its own."""
     at = _Surfaces(room, solids, points, surface)
     albedo, glow = _albedo(solids, at, surface)
-    lamp = _lamp_light(room, solids, points, at.normal, _jitter(fine, points.device))
+    lamp = _lamp_light(room, solids, points, at.normal, surface, fine)
     openness = _openness(room, solids, points, at.normal)
-    sky = torch.tensor(room.sky, device=points.device)[:, None]
+    sky = vector(room.sky, points.device)
     around = room.ambient * (0.62 + 0.38 * dot(at.normal, sky)) * openness * (1 - glow)
-    colour = torch.tensor(room.lamp_colour, dtype=torch.float32, device=points.device)[:, None]
+    colour = vector(room.lamp_colour, points.device)
     lamp = lamp * (1.05 * room.gain) * (0.6 + 0.4 * openness)
     return albedo * colour * lamp, albedo * (around * room.gain), albedo * (glow * 1.6)
 

@@ -27,9 +27,9 @@ from helpers.raycast import VIEW_NAMES, View, view_room
 from helpers.scenes import furnish
 from helpers.staging import Actor, add_cats
 
-VERSION = 3  # raise it when any pixel changes: stored rooms and sets are named after it
+VERSION = 4  # raise it when any pixel changes: stored rooms and sets are named after it
 _ROOM, _CAT, _PLACEMENT = range(3)  # keep the random streams of different things apart
-_MEMORY = 256 * 2**20  # bytes of room views, and again of cat volumes, kept by one dataset
+_MEMORY = 256 * 2**20  # bytes of room views kept by one dataset; as many of cat volumes and of plans
 
 
 class _Memory:
@@ -76,7 +76,7 @@ class RoomsDataset(Quartets):
 
     def _forget(self) -> None:
         self._views, self._volumes = _Memory(_MEMORY), _Memory(_MEMORY)
-        self._plans: dict[int, Plan] = {}
+        self._plans = _Memory(_MEMORY)
         self._cats: dict[tuple[int, int], Cat] = {}
         self._placements: dict[int, Placement] = {}
 
@@ -134,9 +134,7 @@ class RoomsDataset(Quartets):
         return self._cats[cat, flip]
 
     def _plan(self, room: int) -> Plan:
-        if room not in self._plans:
-            self._plans[room] = _inviting_room(self.seed, room)
-        return self._plans[room]
+        return self._plans.get(room, lambda: _inviting_room(self.seed, room), lambda plan: plan.nbytes)
 
     def placement(self, index: int) -> Placement:
         """Where the cat of quartet ``index`` stands; the same at every size."""
@@ -192,7 +190,9 @@ def _inviting_room(seed: int, room: int) -> Plan:
         plan = survey(furnish(np.random.default_rng([seed, _ROOM, room, attempt])))
         if is_inviting(plan):
             return plan
-    raise CourseError(f"No room with a free, visible floor came up for room {room} of seed {seed}: choose another seed.")
+    raise CourseError(
+        f"No room with a free, visible floor came up for room {room} of seed {seed}: choose another seed."
+    )
 
 
 @cache

@@ -142,7 +142,9 @@ class Palette:
         self.rng = rng
         hue = rng.random()
         self._hues = [hue, (hue + rng.choice([0.06, 0.33, 0.5])) % 1, rng.random()]
-        self._wood = np.array([0.42, 0.24, 0.115]) * rng.uniform(0.35, 1.75) + np.array([0.0, 0.01, 0.02]) * rng.random()
+        self._wood = (
+            np.array([0.42, 0.24, 0.115]) * rng.uniform(0.35, 1.75) + np.array([0.0, 0.01, 0.02]) * rng.random()
+        )
         self.white = self._tuple(np.array([0.84, 0.82, 0.78]) * rng.uniform(0.9, 1.05))
         self.metal = self._tuple(np.full(3, rng.choice([0.05, 0.35, 0.6])))
 
@@ -156,7 +158,9 @@ class Palette:
     def wood(self) -> Colour:
         return self._tuple(self._wood * self.rng.uniform(0.85, 1.15))
 
-    def accent(self, saturation: tuple[float, float] = (0.25, 0.75), value: tuple[float, float] = (0.12, 0.7)) -> Colour:
+    def accent(
+        self, saturation: tuple[float, float] = (0.25, 0.75), value: tuple[float, float] = (0.12, 0.7)
+    ) -> Colour:
         hue = self.rng.choice(self._hues) + self.rng.normal(0, 0.015)
         return self._tuple(colorsys.hsv_to_rgb(hue % 1, self.rng.uniform(*saturation), self.rng.uniform(*value)))
 
@@ -283,7 +287,9 @@ def desk(palette: Palette) -> Item:
     item.box(0, 0.76, item.half_depth * 0.45, 0.1, 0.012, 0.07, dark)
     item.box(0, 0.98, item.half_depth * 0.45 + 0.02, 0.27, 0.17, 0.015, dark)
     item.boxes += seat.boxes
-    return Item(item.half_width, item.half_depth + 0.35, 1.15, _shifted(item.boxes, 0.3), _shifted(item.balls, 0.3), perch=True)
+    return Item(
+        item.half_width, item.half_depth + 0.35, 1.15, _shifted(item.boxes, 0.3), _shifted(item.balls, 0.3), perch=True
+    )
 
 
 def _shifted(solids: list, z: float) -> list:
@@ -388,7 +394,9 @@ def wardrobe(palette: Palette) -> Item:
     for side in (-1, 1):
         item.box(side * half / 2, height / 2 + 0.03, -depth, half / 2 - 0.012, height / 2 - 0.06, 0.012,
                  Material(Pattern.PANELS, _darker(timber, 1.1).colour, timber.second, 2.0))  # fmt: skip
-        item.box(side * 0.05, height / 2, -depth - 0.02, 0.008, 0.09, 0.012, Material(Pattern.PLAIN, *[palette.metal] * 2))
+        item.box(
+            side * 0.05, height / 2, -depth - 0.02, 0.008, 0.09, 0.012, Material(Pattern.PLAIN, *[palette.metal] * 2)
+        )
     return item
 
 
@@ -432,12 +440,16 @@ def plant(palette: Palette) -> Item:
     item.ball(0, 0.26, 0, 0.11, 0.03, 0.11, Material(Pattern.PLAIN, (0.08, 0.05, 0.03), (0.05, 0.03, 0.02)))
     green = np.array([0.09, 0.26, 0.07]) * rng.uniform(0.6, 1.5) + np.array([0.05, 0.0, 0.02]) * rng.random()
     tall, slim = rng.uniform(0.35, 0.85), rng.random() < 0.5
-    item.box(0, 0.26 + tall / 2, 0, 0.012, tall / 2, 0.012, Material(Pattern.PLAIN, (0.2, 0.13, 0.06), (0.2, 0.13, 0.06)))
+    item.box(
+        0, 0.26 + tall / 2, 0, 0.012, tall / 2, 0.012, Material(Pattern.PLAIN, (0.2, 0.13, 0.06), (0.2, 0.13, 0.06))
+    )
     for i in range(rng.integers(9, 16)):
         level, angle = rng.uniform(0.3, 1.0), i * 2.4 + rng.normal(0, 0.2)  # 2.4 rad: the golden angle of real leaves
         reach = (0.05 if slim else 0.1) + 0.1 * (1.1 - level)
         leaf = Material(Pattern.LEAF, Palette._tuple(green * rng.uniform(0.7, 1.4)), Palette._tuple(green * 0.6), 9)
-        radii = (0.05, rng.uniform(0.14, 0.24), 0.05) if slim else (rng.uniform(0.08, 0.14), 0.035, rng.uniform(0.08, 0.14))
+        radii = (
+            (0.05, rng.uniform(0.14, 0.24), 0.05) if slim else (rng.uniform(0.08, 0.14), 0.035, rng.uniform(0.08, 0.14))
+        )
         item.ball(reach * math.cos(angle), 0.3 + tall * level, reach * math.sin(angle), *radii, leaf)
     return item
 
@@ -447,7 +459,15 @@ def rug(palette: Palette) -> Item:
     half, depth = rng.uniform(0.7, 1.4), rng.uniform(0.5, 1.0)
     pattern = Pattern(rng.choice([Pattern.STRIPES, Pattern.PLAID, Pattern.BORDER, Pattern.BORDER, Pattern.FABRIC]))
     item = Item(half, depth, 0.008, flat=True, perch=True)
-    item.box(0, 0.004, 0, half, 0.004, depth, Material(pattern, palette.accent(), palette.cloth().second, rng.uniform(1.5, 5)))
+    item.box(
+        0,
+        0.004,
+        0,
+        half,
+        0.004,
+        depth,
+        Material(pattern, palette.accent(), palette.cloth().second, rng.uniform(1.5, 5)),
+    )
     return item
 
 
@@ -478,7 +498,9 @@ def window(palette: Palette, room_height: float) -> Item:
     frame = Material(Pattern.PLAIN, palette.white, palette.white)
     item = Item(half + 0.35, 0.06, bottom, flat=True)
     item.box(0, y, -0.02, half + 0.06, tall + 0.06, 0.02, frame)
-    item.box(0, y, -0.038, half, tall, 0.004, Material(Pattern.WINDOW, (0.6, 0.75, 0.95), (0.2, 0.36, 0.15), 3, glow=0.8))
+    item.box(
+        0, y, -0.038, half, tall, 0.004, Material(Pattern.WINDOW, (0.6, 0.75, 0.95), (0.2, 0.36, 0.15), 3, glow=0.8)
+    )
     item.box(0, y, -0.045, 0.018, tall, 0.006, frame)
     item.box(0, y + tall * 0.35, -0.045, half, 0.014, 0.006, frame)
     item.box(0, bottom - 0.07, -0.06, half + 0.1, 0.018, 0.06, frame)
@@ -657,7 +679,9 @@ def _hang(rng: np.random.Generator, palette: Palette, width: float, height: floa
         x, z, yaw = _against(int(rng.integers(0, 3)), rng.uniform(-0.85, 0.85), 0.0, width, depth)
         corners = _corners(x, z, item.half_width + 0.05, 0.3, yaw)
         fits = _corners(x, z, item.half_width, 0.0, yaw)
-        inside = (np.abs(fits[:, 0]) <= width / 2 + 1e-6).all() and ((fits[:, 1] > 0) & (fits[:, 1] <= depth + 1e-6)).all()
+        inside = (np.abs(fits[:, 0]) <= width / 2 + 1e-6).all() and (
+            (fits[:, 1] > 0) & (fits[:, 1] <= depth + 1e-6)
+        ).all()
         if inside and not any(_overlap(corners, other) for other in taken):
             taken.append(corners)
             hung.append((item.moved(x, z, yaw), corners, item.height))
@@ -666,16 +690,14 @@ def _hang(rng: np.random.Generator, palette: Palette, width: float, height: floa
 
 def _hidden(rectangle: np.ndarray, bottom: float, items: list[Item]) -> bool:
     """Whether furniture taller than ``bottom`` stands in front of this piece of wall."""
-    for item in items:
-        for box in item.boxes:
-            if box.centre[1] + box.half[1] > bottom:
-                if _overlap(rectangle, _corners(box.centre[0], box.centre[2], box.half[0], box.half[2], box.yaw)):
-                    return True
-        for ball in item.balls:
-            if ball.centre[1] + ball.radii[1] > bottom:
-                if _overlap(rectangle, _corners(ball.centre[0], ball.centre[2], ball.radii[0], ball.radii[2], 0.0)):
-                    return True
-    return False
+    outlines = [
+        _corners(box.centre[0], box.centre[2], box.half[0], box.half[2], box.yaw)
+        for item in items for box in item.boxes if box.centre[1] + box.half[1] > bottom
+    ] + [
+        _corners(ball.centre[0], ball.centre[2], ball.radii[0], ball.radii[2], 0.0)
+        for item in items for ball in item.balls if ball.centre[1] + ball.radii[1] > bottom
+    ]  # fmt: skip
+    return any(_overlap(rectangle, outline) for outline in outlines)
 
 
 def _ceiling_lamp(palette: Palette, lamp: tuple[float, float, float], height: float) -> Item:

@@ -65,17 +65,14 @@ class _Stage:
 
     @classmethod
     def of(cls, actors: list[Actor], device: torch.device) -> _Stage:
-        rows = [_numbers(actor) for actor in actors]
-        table = torch.from_numpy(np.array(rows, np.float32).T.copy()).to(device)[..., None]  # (47, B, 1)
-        columns, parts = iter(table.split([3] * 8 + [1] * 7 + [3] * 2)), []
-        parts = [next(columns) for _ in range(17)]
-        vectors, scalars, corners = parts[:8], [part[0] for part in parts[8:15]], parts[15:]
-        origin, right, up, forward, position, lamp, lamp_colour, sky = vectors
-        focal, cos, sin, scale, ambient, gain, lit = scalars
+        rows = [_facts(actor) for actor in actors]
+        numbers = np.array([np.hstack(list(row.values())) for row in rows], np.float32)  # (B, all numbers)
+        columns = torch.from_numpy(numbers.T.copy()).to(device)[..., None]  # in one go: (all numbers, B, 1)
+        parts = zip(rows[0], columns.split([np.size(fact) for fact in rows[0].values()]))
+        facts = {name: part if len(part) == 3 else part[0] for name, part in parts}
         distances = torch.stack([actor.volume.distances for actor in actors])
         traits = torch.stack([actor.volume.traits for actor in actors])
-        return cls(origin, right, up, forward, focal, position, cos, sin, scale, lamp, lamp_colour, sky, ambient, gain,
-                   lit, *corners, distances, traits)  # fmt: skip
+        return cls(**facts, distances=distances, traits=traits)
 
     def turn(self, vector: Tensor) -> Tensor:
         """A direction of the room (3, B, R) in the cat's frame; its length is kept."""
@@ -113,14 +110,17 @@ def _look_up(volume: Tensor, at: Tensor) -> Tensor:
     return values[..., 0, 0].transpose(0, 1)
 
 
-def _numbers(actor: Actor) -> list[float]:
+def _facts(actor: Actor) -> dict:
+    """The numbers of one quartet by the names that :class:`_Stage` gives them."""
     room, placement = actor.room, actor.placement
-    heading = (np.cos(placement.heading), np.sin(placement.heading))
-    return [
-        *room.camera.position, *room.camera.axes().ravel(), *placement.position, *room.lamp, *room.lamp_colour, *room.sky,
-        room.camera.focal, *heading, actor.cat.scale, room.ambient, room.gain, placement.lit,
-        *actor.volume.low, *actor.volume.high,
-    ]  # fmt: skip
+    right, up, forward = room.camera.axes()
+    return {
+        "origin": room.camera.position, "right": right, "up": up, "forward": forward, "focal": room.camera.focal,
+        "position": placement.position, "cos": np.cos(placement.heading), "sin": np.sin(placement.heading),
+        "scale": actor.cat.scale, "lamp": room.lamp, "lamp_colour": room.lamp_colour, "sky": room.sky,
+        "ambient": room.ambient, "gain": room.gain, "lit": placement.lit,
+        "low": actor.volume.low, "high": actor.volume.high,
+    }  # fmt: skip
 
 
 @torch.no_grad()
@@ -323,7 +323,9 @@ def _shade(stage: _Stage, looks: Looks, rays: Tensor, hit: _Hit, size: int) -> T
     facing = dot(normal, to_lamp)
     # Fur scatters: light wraps a little around the edge.
     lamp = (facing * 0.8 + 0.2).clamp_min(0) / (1 + 0.08 * square) * stage.lit
-    lamp = lamp * (0.3 + 0.7 * _soft_shadow(stage, points + normal * 0.012, to_lamp, steps=5)) * (0.55 + 0.45 * open_sky)
+    lamp = (
+        lamp * (0.3 + 0.7 * _soft_shadow(stage, points + normal * 0.012, to_lamp, steps=5)) * (0.55 + 0.45 * open_sky)
+    )
     sky = 0.62 + 0.38 * dot(stage.turn_back(normal), stage.sky)
     around = stage.ambient * sky * open_sky * ground
     rim = 1 - (-dot(normal, unit(toward))).clamp(0, 1)
