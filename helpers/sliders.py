@@ -1,8 +1,8 @@
 """Looking into predictions by hand: an explorer with sliders for Jupyter, Colab and VS Code.
 
 ``explore(batch, mask_prob, depth)`` shows one quartet at a time, what a network says about it, and five sliders. The
-network has spoken before: moving a slider only colours its answer anew and assigns the PNG to an image of fixed size, so
-nothing is drawn by pyplot and nothing jumps. Widgets live as long as their kernel: put a figure beside them for
+network has spoken before: moving a slider only colours its answer anew and assigns the PNG to an image of fixed size,
+so nothing is drawn by pyplot and nothing jumps. Widgets live as long as their kernel: put a figure beside them for
 everyone who only reads.
 """
 
@@ -155,8 +155,9 @@ class Explorer(widgets.VBox):
         ramp.value = _depth_ramp(panel)
         self._ends = [widgets.Label() for _ in range(2)]
         legend = widgets.HTML(
-            f"mask: white is cat that was found, {_patch(MISSED)} cat that was missed, "
-            f"{_patch(FALSE_ALARM)} room taken for cat; stripes: depth unknown"
+            f"Mask: white is cat that was found, {_patch(MISSED)} cat that was missed, {_patch(FALSE_ALARM)} room "
+            f"taken for cat. Depth error: black is none, the brightest is {ERROR_LIMIT} and more. "
+            "Grey stripes: depth unknown."
         )
 
         for control in (self.threshold, self.opacity):
@@ -169,7 +170,7 @@ class Explorer(widgets.VBox):
         super().__init__([
             self.sample, self.threshold, self.opacity, self.near, self.far, self.about,
             _row(self.mask_words, panel), self.mask_view, _row(self.depth_words, panel), self.depth_view,
-            widgets.HBox([self._ends[0], ramp, self._ends[1]]), legend,
+            widgets.HBox([self._ends[0], ramp, self._ends[1]], layout=widgets.Layout(align_items="center")), legend,
         ])  # fmt: skip
 
     # -- what the sliders call --
