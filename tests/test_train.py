@@ -134,7 +134,7 @@ def test_the_two_recipes_are_what_they_are_called():
     assert (published.loss, published.schedule, published.depth_readout) == ("published", "step", "clamp")
     assert published.augment is None
     assert (course.loss, course.schedule, course.depth_readout) == ("course", "one-cycle", "sigmoid")
-    assert course.augment["disturbed"] == 0.5
+    assert course.augment["disturbed"] >= 0.5  # what keeps the network from merely subtracting
 
 
 @pytest.mark.parametrize("name", PROFILES)
