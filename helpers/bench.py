@@ -42,7 +42,8 @@ COLUMNS = {
     "depth_rmse": ("depth RMSE", "{:.3f}"),
     "delta1": ("δ < 1.25", "{:.3f}"),
     "disturbed_depth_rmse": ("RMSE, disturbed", "{:.3f}"),
-    "train_seconds": ("training (s)", "{:.0f}"),
+    "seconds": ("training (s)", "{:.0f}"),
+    "cpu_seconds": ("of all cores (s)", "{:.0f}"),
 }
 
 
@@ -86,9 +87,8 @@ def table(data: str, profile_name: str, seed: int, progress: bool = True) -> dic
     rows["mean depth map"] = score(lambda batch: (None, mean.predict(batch)), test_set)
     for name, network in (("published", "DepthMaskNet"), ("course", "DuoNet")):
         wanted, net = recipe(name, seed=seed), build(network, seed)
-        folder = run_dir(name).with_name(f"bench-{run_dir(name).name}-seed{seed}")
-        history = train(net, train_set, test_set, wanted, folder, progress)
-        facts = {"train_seconds": history[-1]["seconds"], "samples": history[-1]["samples"]}
+        history = train(net, train_set, test_set, wanted, run_dir(name, seed), progress)
+        facts = {key: history[-1][key] for key in ("seconds", "cpu_seconds", "samples")}
         rows[f"{name} recipe"] = {**score(_network(net, wanted.depth_readout), test_set), **facts}
         if name == "published":
             rows["published recipe, scored as published"] = {**score(_network(net, "sigmoid"), test_set), **facts}
@@ -169,7 +169,7 @@ def main() -> None:
             return None
         started = time.monotonic()
         result = table(arguments.data, arguments.profile, arguments.seed)
-        name = f"{run_dir('table').name}-seed{arguments.seed}.json"
+        name = f"{run_dir('table', arguments.seed).name}.json"
         with whole_file(runs_dir() / "bench" / name) as path:
             path.write_text(json.dumps(result, indent=1))
         print(f"\n{markdown(result)}\n\nTook {(time.monotonic() - started) / 60:.1f} minutes; stored as runs/bench/{name}.")

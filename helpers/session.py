@@ -40,11 +40,11 @@ def sets() -> tuple[Part | Stored, Stored]:
     return store(train_set) if p.stored else train_set, store(sample(test_part, p.test_samples))
 
 
-def run_dir(recipe_name: str = "course") -> Path:
-    """Where notebook 05 keeps its run for this profile and data source."""
+def run_dir(recipe_name: str = "course", seed: int = 0) -> Path:
+    """Where runs of this recipe on this data and profile are kept; notebook 05 and the bench share those of seed 0."""
     wanted = data_source()
     data = wanted if wanted in ("rooms", "archive") else f"photos-{data_folder().name}"
-    return runs_dir() / f"{data}-{profile().name}-{recipe_name}"
+    return runs_dir() / "-".join([data, profile().name, recipe_name, *([f"seed{seed}"] if seed else [])])
 
 
 def trained_network():
