@@ -610,6 +610,14 @@ def test_a_run_that_lost_its_way_stops_and_keeps_its_last_good_checkpoint(monkey
         assert all(value.isfinite().all() for value in saved["net"].values()) and saved["seen"] > 0
 
 
+def test_an_epochs_last_step_that_breaks_the_weights_is_told_before_they_are_scored(tmp_path):
+    net = tiny()
+    net.body[0].weight.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(CourseError, match="The weights are no longer finite after 18 samples"):
+        run(tmp_path / "run", net, recipe=small(stages=(Stage(32, 18, 2),)))
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
 def test_a_rate_that_is_far_too_high_is_told(tmp_path):
     with pytest.raises(CourseError, match="lower the learning rate"):
         run(tmp_path, recipe=small("published", learning_rate=1e30, schedule="one-cycle"))
