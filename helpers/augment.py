@@ -1,22 +1,16 @@
 """Changes to quartets that keep the contract: geometry moves all four images together, colour spares the targets.
 
-Two ways, for two places. :func:`pipeline` is an albumentations pipeline for one quartet (notebook 02, data
-workers). :class:`Augment` and :func:`disturb` work on a whole batch on its device: that is what training uses.
+:class:`Augment` and :func:`disturb` work on a whole batch on its device: that is what training uses. The same for one
+quartet, with albumentations, is in :mod:`helpers.pipeline`.
 """
 
 from __future__ import annotations
 
-import os
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
 
 from helpers.quartets import Quartet, normalise_depth
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for a newer version otherwise
 
 # What a second photograph of the same room really differs by; SCIENCE calls these pairs "disturbed".
 SHIFT = 2 / 64  # of the image side, either way
@@ -46,7 +40,7 @@ def disturb(batch: Quartet, generator: torch.Generator, share: float = 1.0) -> Q
     # Seeds, not noise, come from the CPU generator: drawing B x 3 x H x W numbers there would be slow.
     noise_seed = int(torch.randint(2**62, (1,), generator=generator))
     noise = torch.Generator(device).manual_seed(noise_seed)
-    moved = _shift(bg.float(), shift.to(device)) * gain.to(device).view(-1, 1, 1, 1)
+    moved = shift_images(bg.float(), shift.to(device)) * gain.to(device).view(-1, 1, 1, 1)
     pair = torch.stack((moved, bg_fg.float()))  # (2, B, 3, H, W)
     pair = pair + torch.randn(pair.shape, generator=noise, device=device) * (255 * NOISE)
     pair = pair.round().clamp(0, 255).to(torch.uint8)
@@ -58,7 +52,7 @@ def _uniform(generator: torch.Generator, count: int, low: float, high: float) ->
     return torch.rand(count, generator=generator) * (high - low) + low
 
 
-def _shift(images: Tensor, shift: Tensor) -> Tensor:
+def shift_images(images: Tensor, shift: Tensor) -> Tensor:
     """Move (B, 3, H, W) by (B, 2) shares of the side (x, y), between pixels too; the border repeats."""
     theta = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
     theta[:, :, 2] = 2 * shift  # grid coordinates run from -1 to 1
@@ -155,96 +149,3 @@ def resize(batch: Quartet, size: int) -> Quartet:
         "valid": nearest(batch["valid"]) > 0.5,
         "near_far": batch["near_far"],
     })  # fmt: skip
-
-
-# -- one quartet, with albumentations -----------------------------------------------------------------------------
-
-# The targets that ride along with the main image. "mask" means: geometry only, nearest pixel, never a colour change.
-TARGETS = {"bg": "image", "depth": "mask", "valid": "mask"}
-
-
-def pipeline(size: int, seed: int = 0, strength: float = 1.0):
-    """An albumentations pipeline that moves the four images of a quartet together.
-
-    Args:
-        size: side of the result in pixels.
-        seed: the same seed gives the same sequence of changes.
-        strength: 0 changes nothing but the size, 1 is what the course shows, 2 is twice as wild.
-
-    Returns:
-        ``Compose`` for :func:`apply`. ``strict`` makes an undeclared image an error instead of leaving it behind.
-    """
-    import albumentations as A
-    import cv2
-
-    low = max(0.3, 1 - 0.4 * strength)
-    colour = 0.2 * strength
-    return A.Compose(
-        [
-            # EXACT, because OpenCV's plain INTER_NEAREST puts maps up to a pixel beside the photographs when it resizes.
-            A.RandomResizedCrop((size, size), scale=(low, 1.0), ratio=(1.0, 1.0), mask_interpolation=cv2.INTER_NEAREST_EXACT),
-            A.HorizontalFlip(p=0.5 if strength else 0.0),
-            # What the rotation uncovers is filled with 0, and so is `valid`: unknown, not near.
-            A.Affine(rotate=(-10 * strength, 10 * strength), scale=(1.0, 1.0 + 0.1 * strength), border_mode=cv2.BORDER_CONSTANT,
-                     fill=0, fill_mask=0, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST, p=0.7),
-            A.RandomBrightnessContrast(colour, colour, p=0.8),
-            A.HueSaturationValue(int(10 * strength), int(20 * strength), int(10 * strength), p=0.5),
-            A.RGBShift(int(12 * strength), int(12 * strength), int(12 * strength), p=0.5),
-        ],
-        additional_targets=TARGETS,
-        strict=True,
-        seed=seed,
-        save_applied_params=True,
-    )  # fmt: skip
-
-
-def apply(transform, quartet: Quartet) -> tuple[Quartet, list[tuple[str, dict]]]:
-    """Run an albumentations pipeline over one quartet.
-
-    Returns:
-        The changed quartet (the contract holds: depth is scaled anew over the pixels that are still valid), and
-        the transforms that were drawn with their parameters (if the pipeline has ``save_applied_params``).
-    """
-    def image(key: str) -> np.ndarray:
-        return quartet[key].permute(1, 2, 0).numpy()  # (H, W, C)
-
-    out = transform(
-        image=image("bg_fg"),
-        bg=image("bg"),
-        mask=quartet["mask"][0].numpy(),
-        depth=quartet["depth"][0].numpy(),
-        valid=quartet["valid"][0].numpy().astype(np.uint8),
-    )
-
-    def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array))
-
-    moved = {
-        "bg": tensor(out["bg"]).permute(2, 0, 1).contiguous(),
-        "bg_fg": tensor(out["image"]).permute(2, 0, 1).contiguous(),
-        "mask": tensor(out["mask"])[None].float().clamp(0, 1),
-        "depth": tensor(out["depth"])[None],
-        "valid": tensor(out["valid"])[None] > 0,
-        "near_far": quartet["near_far"],
-    }
-    batch = rescale_depth({key: value[None] for key, value in moved.items()})
-    return {key: value[0] for key, value in batch.items()}, out.get("applied_transforms", [])
-
-
-class Augmented(Dataset):
-    """A dataset of quartets seen through an albumentations pipeline. Every worker and every epoch draws anew."""
-
-    def __init__(self, dataset: Dataset, transform):
-        self.dataset, self.transform = dataset, transform
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Quartet:
-        return apply(self.transform, self.dataset[index])[0]
-
-
-def seed_worker(_: int) -> None:
-    """``worker_init_fn`` for a DataLoader over :class:`Augmented`: without it, all workers draw the same changes."""
-    info = get_worker_info()
-    info.dataset.transform.set_random_seed(info.seed % 2**32)

@@ -2,8 +2,8 @@
 
 ``python -m helpers.bench table [--data rooms|FOLDER] [--profile quick] [--seed 0]`` trains the published recipe and
 the course's on the same quartets, and scores both beside background subtraction and the mean depth map, on rooms and
-cats that none of them has seen: clean, and on disturbed pairs (:func:`helpers.augment.disturb`). Results go to
-``runs/bench/`` as JSON; a run that was interrupted goes on where it stopped. ``python -m helpers.bench readme`` puts
+cats that none of them has seen: clean, on disturbed pairs (:func:`helpers.augment.disturb`), and on pairs that are
+spoilt in one way at a time (:mod:`helpers.robustness`). Results go to ``runs/bench/`` as JSON; a run that was interrupted goes on where it stopped. ``python -m helpers.bench readme`` puts
 the tables of all stored results into the README. ``python -m helpers.bench render`` times the renderer.
 """
 
@@ -29,6 +29,7 @@ from helpers.files import whole_file
 from helpers.metrics import Meter
 from helpers.model import build, probabilities
 from helpers.quartets import Quartet, Stored, loader
+from helpers.robustness import LEVELS, UNITS, mask_dice
 from helpers.rooms import RoomsDataset
 from helpers.session import run_dir, sets
 from helpers.train import recipe, test_batches, train
@@ -82,14 +83,18 @@ def table(data: str, profile_name: str, seed: int, progress: bool = True) -> dic
     """All rows on one data source, with what was run where: JSON-ready."""
     os.environ["COURSE_DATA"], os.environ["COURSE_PROFILE"] = data, profile_name
     train_set, test_set = sets()
+    pairs = list(test_batches(test_set))
     rows = {"background subtraction": score(_subtraction, test_set)}
+    spoilt = {"background subtraction": mask_dice(_subtraction, pairs, seed)}
     mean = MeanDepth().fit(train_set)
     rows["mean depth map"] = score(lambda batch: (None, mean.predict(batch)), test_set)
     for name, network in (("published", "DepthMaskNet"), ("course", "DuoNet")):
         wanted, net = recipe(name, seed=seed), build(network, seed)
         history = train(net, train_set, test_set, wanted, run_dir(name, seed), progress)
         facts = {key: history[-1][key] for key in ("seconds", "cpu_seconds", "samples")}
-        rows[f"{name} recipe"] = {**score(_network(net, wanted.depth_readout), test_set), **facts}
+        answer = _network(net, wanted.depth_readout)
+        rows[f"{name} recipe"] = {**score(answer, test_set), **facts}
+        spoilt[f"{name} recipe"] = mask_dice(answer, pairs, seed)
         if name == "published":
             rows["published recipe, scored as published"] = {**score(_network(net, "sigmoid"), test_set), **facts}
     return {
@@ -98,6 +103,7 @@ def table(data: str, profile_name: str, seed: int, progress: bool = True) -> dic
         "test_quartets": len(test_set), "stages": [vars(stage) for stage in recipe("course").stages],
         "machine": f"{torch.get_num_threads()} CPU threads ({platform.machine()})" if not torch.cuda.is_available()
         else torch.cuda.get_device_name(), "torch": torch.__version__, "date": date.today().isoformat(), "rows": rows,
+        "spoilt": spoilt,
     }  # fmt: skip
 
 
@@ -131,6 +137,16 @@ def markdown(result: dict) -> str:
         f"{result['size']} px, no room and no cat in both; epochs by stage {stages}; seed {result['seed']}; "
         f"{result['machine']}, torch {result['torch']}, {result['date']}."
     )
+    return "\n".join([*lines, "", _spoilt_markdown(result["spoilt"])])
+
+
+def _spoilt_markdown(rows: dict[str, dict[str, list[float]]]) -> str:
+    """Mask Dice by what was done to the pairs: a line for each kind and level, a column for each method."""
+    lines = ["| mask Dice | " + " | ".join(rows) + " |", "|---" * (len(rows) + 1) + "|"]
+    for kind, levels in {"clean": (None,), **LEVELS}.items():
+        for i, level in enumerate(levels):
+            name = kind if level is None else f"{UNITS[kind]}: {level:g}"
+            lines.append(f"| {name} | " + " | ".join(f"{row[kind][i]:.3f}" for row in rows.values()) + " |")
     return "\n".join(lines)
 
 

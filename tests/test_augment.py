@@ -1,17 +1,13 @@
 """Changes keep the contract: all images of a quartet move together, colours spare the targets, seeds repeat."""
 
-import math
-
-import albumentations as A
 import numpy as np
 import pytest
 import torch
 from skimage.registration import phase_cross_correlation
-from torch.utils.data import DataLoader
 from toy import ToyQuartets
 
-from helpers.augment import TARGETS, Augment, Augmented, apply, disturb, pipeline, rescale_depth, resize, seed_worker
-from helpers.quartets import Part, check_quartet, normalise_depth
+from helpers.augment import Augment, disturb, rescale_depth, resize
+from helpers.quartets import check_quartet, normalise_depth
 
 SIDE = 64
 
@@ -255,128 +251,3 @@ def test_the_share_is_handed_on_by_augment():
 @pytest.mark.parametrize("seed", range(3))
 def test_augmented_batches_keep_the_contract(seed):
     assert_contract(Augment()(toys(), generator(seed)))
-
-
-# -- albumentations -------------------------------------------------------------------------------------------------
-
-
-def only(transform, kind):
-    """The pipeline with the other kind of change switched off."""
-    for step in transform.transforms:
-        if not isinstance(step, kind):
-            step.p = 0
-    return transform
-
-
-def draw(transform, batch, times=1):
-    """The first quartet of ``batch``, changed several times over, and what was done to it."""
-    quartet = {key: value[0] for key, value in batch.items()}
-    results = [apply(transform, quartet) for _ in range(times)]
-    return {key: torch.stack([result[0][key] for result in results]) for key in quartet}, [
-        result[1] for result in results
-    ]
-
-
-def test_the_pipeline_moves_all_images_together():
-    moved, _ = draw(only(pipeline(SIDE), A.DualTransform), coordinates(1), 40)
-    inside = moved["valid"] & (moved["bg_fg"][:, 2:] == 90)  # away from the black that the rotation brings in
-    step = 256 // SIDE
-    x, y = (moved["bg_fg"][:, channel : channel + 1].float() / step for channel in (0, 1))
-    assert torch.equal(moved["bg"], moved["bg_fg"])
-    for off in (metres_of(moved) - x, moved["mask"] * (SIDE - 1) - y):
-        # A pixel is chosen twice, by the crop and by the rotation: half a pixel each, along both axes.
-        assert off[inside].abs().max() < 1.3 and off[inside].mean().abs() < 0.05
-    assert_contract(moved)
-
-
-@pytest.mark.parametrize("scale", [0.6, 0.75, 0.9])
-def test_the_crop_alone_is_exact_to_half_a_pixel(scale):
-    crop = pipeline(SIDE).transforms[0]
-    crop.scale = (scale, scale)
-    transform = A.Compose([crop], additional_targets=TARGETS, save_applied_params=True, seed=0)
-    moved, _ = draw(transform, coordinates(1), 6)
-    step = 256 // SIDE
-    off = (metres_of(moved) - moved["bg_fg"][:, :1].float() / step)[moved["valid"]]
-    assert off.abs().max() <= 0.5 + 0.2 and off.mean().abs() < 0.1
-
-
-def test_no_depth_is_invented_by_the_pipeline():
-    moved, _ = draw(pipeline(48), coordinates(1), 20)
-    metres = metres_of(moved)[moved["valid"]]
-    assert (metres - metres.round()).abs().max() < 0.01
-
-
-def test_what_a_rotation_uncovers_is_invalid():
-    batch = coordinates(1)
-    batch["valid"] = torch.ones_like(batch["valid"])
-    for key in ("bg", "bg_fg"):
-        batch[key] = torch.full_like(batch[key], 200)
-    moved, applied = draw(only(pipeline(SIDE), A.DualTransform), batch, 40)
-    uncovered = (moved["bg_fg"] == 0).all(1, keepdim=True)
-    assert uncovered.flatten(1).any(1).sum() > 5
-    assert not moved["valid"][uncovered].any()
-    assert moved["valid"][(moved["bg_fg"] == 200).all(1, keepdim=True)].all()
-    assert_contract(moved)
-
-
-def test_the_pipelines_colours_leave_the_targets_alone_and_change_both_photographs_alike():
-    batch = toys(1)
-    quartet = {key: value[0] for key, value in batch.items()}
-    moved, applied = draw(only(pipeline(SIDE), A.ImageOnlyTransform), batch, 12)
-    names = {name for step in applied for name, _ in step}
-    assert names == {"RandomBrightnessContrast", "HueSaturationValue", "RGBShift"}
-    for i in range(12):
-        assert all(torch.equal(moved[key][i], quartet[key]) for key in ("mask", "valid"))
-        torch.testing.assert_close(moved["depth"][i], quartet["depth"])
-        torch.testing.assert_close(moved["near_far"][i], quartet["near_far"])
-        same = (quartet["bg"] == quartet["bg_fg"]).all(0)
-        assert (moved["bg"][i] == moved["bg_fg"][i]).all(0)[same].all()
-        assert torch.equal(moved["bg"][i], quartet["bg"]) == (not applied[i])
-
-
-def test_no_strength_changes_nothing_but_the_size():
-    batch = toys(1)
-    moved, _ = draw(pipeline(SIDE, strength=0), batch, 5)
-    for key in ("bg", "bg_fg", "mask", "valid"):
-        assert (moved[key] == batch[key]).all(), key
-    assert draw(pipeline(96, strength=0), batch)[0]["depth"].shape == (1, 1, 96, 96)
-
-
-def test_the_pipeline_reports_what_it_drew():
-    _, applied = draw(pipeline(SIDE), toys(1), 10)
-    parameters = [step for steps in applied for step in steps]
-    assert all(steps[0][0] == "RandomResizedCrop" for steps in applied)
-    assert any(name == "Affine" and abs(drawn["rotate"]) <= 10 for name, drawn in parameters)
-
-
-def test_an_image_that_was_not_declared_is_an_error():
-    image = np.zeros((SIDE, SIDE, 3), np.uint8)
-    with pytest.raises(ValueError, match="another"):
-        pipeline(SIDE)(image=image, another=image)
-
-
-def test_a_seed_decides_the_whole_sequence():
-    first, again, other = (draw(pipeline(32, seed=seed), toys(1), 3)[0] for seed in (1, 1, 2))
-    assert equal(first, again, EVERYTHING)
-    assert not torch.equal(first["bg"], other["bg"]) and not torch.equal(first["bg"][0], first["bg"][1])
-
-
-def two_epochs(seed):
-    """The same quartet eight times, through two workers, twice."""
-    dataset = Augmented(Part(ToyQuartets(), [3] * 8), pipeline(32))
-    loader = DataLoader(dataset, batch_size=1, num_workers=2, worker_init_fn=seed_worker, generator=generator(seed))
-    return torch.cat([batch["bg"] for _ in range(2) for batch in loader])
-
-
-def test_workers_and_epochs_draw_anew_and_a_seed_repeats_them():
-    drawn = two_epochs(1)
-    assert len({image.numpy().tobytes() for image in drawn}) == len(drawn) == 16
-    assert torch.equal(drawn, two_epochs(1)) and not torch.equal(drawn, two_epochs(2))
-
-
-def test_an_augmented_dataset_keeps_the_contract():
-    dataset = Augmented(ToyQuartets(), pipeline(48))
-    assert len(dataset) == len(ToyQuartets())
-    for index in (0, 9, 31):
-        assert check_quartet(dataset[index])["bg"].shape == (3, 48, 48)
-    assert math.isfinite(dataset[0]["near_far"].sum())

@@ -9,6 +9,7 @@ from toy import ToyQuartets
 from helpers import bench
 from helpers.config import CourseError
 from helpers.quartets import sample, split
+from helpers.robustness import LEVELS
 
 
 @pytest.fixture
@@ -48,6 +49,9 @@ def test_table_trains_both_recipes_on_the_same_samples(small, tmp_path):
     header, _, *lines = text.splitlines()[: len(rows) + 2]
     assert all(line.count("|") == header.count("|") for line in lines)
     subtraction = lines[0].split("|")
+    assert list(result["spoilt"]) == ["background subtraction", "published recipe", "course recipe"]
+    for name, levels in result["spoilt"].items():
+        assert levels["clean"] == [rows[name]["mask_dice"]]
     assert subtraction[2].strip() and not subtraction[6].strip()  # it has a mask and no depth
 
 
@@ -61,10 +65,12 @@ def test_readme_gets_the_stored_tables(small, monkeypatch, tmp_path):
     result = {
         "data": "rooms", "profile": "tiny", "seed": 3, "size": 48, "train_quartets": 1, "test_quartets": 1, "stages": [],
         "machine": "a machine", "torch": "2", "date": "2000-01-01", "rows": {"a row": {"mask_dice": 0.5}},
+        "spoilt": {"a row": {"clean": [0.5], **{kind: [0.25] * len(levels) for kind, levels in LEVELS.items()}}},
     }  # fmt: skip
     (tmp_path / "bench" / "one.json").write_text(json.dumps(result))
     bench.readme()
     text = page.read_text()
+    assert "| camera shift, px of 64: 8 | 0.250 |" in text
     assert "| a row | 0.500 |" in text and "old" not in text
     assert text.startswith("before\n") and text.endswith("after\n")
 
