@@ -150,8 +150,8 @@ class Explorer(widgets.VBox):
         panel = round(SIDE * width / height)
         self.about = widgets.Label()
         self.mask_words, self.depth_words = ([widgets.Label() for _ in range(3)] for _ in range(2))
-        self.mask_view, self.depth_view = (_fixed_image(3 * (panel + GAP) - GAP, SIDE) for _ in range(2))
-        ramp = _fixed_image(panel, 12)
+        self.mask_view, self.depth_view = (fixed_image(3 * (panel + GAP) - GAP, SIDE) for _ in range(2))
+        ramp = fixed_image(panel, 12)
         ramp.value = _depth_ramp(panel)
         self._ends = [widgets.Label() for _ in range(2)]
         legend = widgets.HTML(
@@ -169,7 +169,7 @@ class Explorer(widgets.VBox):
         self._show_sample()
         super().__init__([
             self.sample, self.threshold, self.opacity, self.near, self.far, self.about,
-            _row(self.mask_words, panel), self.mask_view, _row(self.depth_words, panel), self.depth_view,
+            words_above(self.mask_words, panel), self.mask_view, words_above(self.depth_words, panel), self.depth_view,
             widgets.HBox([self._ends[0], ramp, self._ends[1]], layout=widgets.Layout(align_items="center")), legend,
         ])  # fmt: skip
 
@@ -254,13 +254,14 @@ def explore(batch, mask_prob, depth, labels: Sequence[str] | None = None) -> Exp
     return Explorer(batch, mask_prob, depth, labels)
 
 
-def _fixed_image(width: int, height: int) -> widgets.Image:
+def fixed_image(width: int, height: int) -> widgets.Image:
+    """An image whose place on the page keeps its size, whatever PNG it shows."""
     layout = widgets.Layout(width=f"{width}px", height=f"{height}px", flex="0 0 auto")
     return widgets.Image(format="png", layout=layout)
 
 
-def _row(labels: Sequence[widgets.Label], panel: int) -> widgets.HBox:
-    """Words that stand above their panels."""
+def words_above(labels: Sequence[widgets.Label], panel: int) -> widgets.HBox:
+    """Labels that stand above panels of ``panel`` pixels."""
     for label in labels:
         label.layout = widgets.Layout(width=f"{panel}px", margin=f"0 {GAP}px 0 0", flex="0 0 auto")
     return widgets.HBox(list(labels))
