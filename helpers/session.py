@@ -5,6 +5,7 @@ Nothing here is needed to use the library; it only spares the notebooks from rep
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from helpers.config import CourseError, data_folder, data_source, profile, runs_dir
@@ -12,21 +13,42 @@ from helpers.quartets import Part, Quartets, Stored, sample, split, store
 
 
 def source(size: int | None = None) -> Quartets:
-    """The dataset of ``COURSE_DATA`` (rendered rooms, or a folder of photographs) at ``size`` pixels.
+    """The dataset of ``COURSE_DATA`` (rendered rooms, the published data, or photographs) at ``size`` pixels.
 
-    Default: the profile's, at which notebooks show and test.
+    Default: the profile's, at which notebooks show and test. If the published data cannot be had, it says why, and
+    the rooms take its place.
     """
-    wanted, p = data_source(), profile()
+    wanted, p = _data(), profile()
     size = size or p.size
     if wanted == "rooms":
         from helpers.rooms import RoomsDataset
 
         return RoomsDataset(size, p.rooms, p.cats, p.placements)
     if wanted == "archive":
-        raise CourseError("COURSE_DATA=archive is not ready yet: set it to rooms, or to a folder of photographs.")
+        from helpers.archive import ArchiveDataset
+
+        return ArchiveDataset(_archive(), size)
     from helpers.photos import PhotosDataset
 
     return PhotosDataset(data_folder(), size, p.placements)
+
+
+def _data() -> str:
+    """What ``COURSE_DATA`` names, or ``rooms`` where that is the archive and it cannot be had."""
+    wanted = data_source()
+    return "rooms" if wanted == "archive" and _archive() is None else wanted
+
+
+@cache  # asked once in a process, so that all its data and the names of its runs agree
+def _archive() -> Path | None:
+    """The folder of the published data, or None after saying why there is none."""
+    from helpers.drive import fetch_archive
+
+    try:
+        return fetch_archive()
+    except CourseError as error:
+        print(f"{error}\nSo this notebook uses the rendered rooms.")
+        return None
 
 
 def sets() -> tuple[Part | Stored, Stored]:
@@ -42,7 +64,7 @@ def sets() -> tuple[Part | Stored, Stored]:
 
 def run_dir(recipe_name: str = "course", seed: int = 0) -> Path:
     """Where runs of this recipe on this data and profile are kept; notebook 05 and the bench share those of seed 0."""
-    wanted = data_source()
+    wanted = _data()
     data = wanted if wanted in ("rooms", "archive") else f"photos-{data_folder().name}"
     return runs_dir() / "-".join([data, profile().name, recipe_name, *([f"seed{seed}"] if seed else [])])
 
