@@ -1,0 +1,645 @@
+"""The published 400,000 quartets, read straight from their three zips: nothing is unpacked, ever.
+
+``bg_fg.zip``, ``mask.zip`` and ``depth.zip`` hold ``bgfg_b001_f001_0.jpg``, ``mask_b001_f001_0.jpg`` and
+``densedepth_b001_f001_0.jpg``: background b, cat f, and number i, whose lower half (0..19) shows the cat as it is and
+whose upper half (20..39) mirrored. Their directories are compared once and kept as an index; the room without the cat
+comes from ``bg/`` or is recovered from the pictures with the cat. Whatever cannot be used is counted and named.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import struct
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from helpers.config import CourseError, cache_dir
+from helpers.files import whole_file
+from helpers.progress import bar
+from helpers.quartets import Address, Quartet, Quartets
+from helpers.zips import MEMBER, BadMember, Findings, ZipReader, member_name, note, order_of, read_directory
+
+VERSION = 1  # raise it when the same zips would give another index or other pixels
+ZIPS = {"bg_fg": "bgfg", "mask": "mask", "depth": "densedepth"}  # name of the zip: prefix of its members
+PLACE = MEMBER.names[3:]  # what of a member is not in its name
+MAX_SIDE = 2048  # pixels; the archive has 192
+MAX_SCANS = 64  # of a progressive JPEG: ten are usual, thousands are made to stall a decoder
+MAX_BACKGROUND = 50_000_000  # pixels
+BACKGROUND_FORMATS = {".jpg", ".jpeg", ".png", ".webp"}
+RINGING = (16, 239)  # grey levels: what JPEG leaves of 0 lies below, what it leaves of 255 above
+HALO = 17  # pixels of 192: the JPEG block of 16 that a pixel of the cat can disturb, on all sides
+SAME_ROOM = 12  # mean difference in grey levels: the right background has 1 to 2, that of another room 60 and more
+PLACEMENTS = 16  # looked at together for a recovered background
+ENOUGH = 5  # placements that show a pixel without the cat
+MAX_PLACEMENTS = 6 * PLACEMENTS
+
+_REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+_MASK_LEVELS = ((np.arange(256) - RINGING[0]) / (RINGING[1] - RINGING[0]) * 255).clip(0, 255).round().astype(np.uint8)
+_SHARES = np.arange(256, dtype=np.float32) / np.float32(255)
+
+
+# -- the index ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Index:
+    """Where each quartet's three pictures are: arrays of N rows, sorted by room, cat and number."""
+
+    rooms: np.ndarray  # (N,) int16
+    cats: np.ndarray  # (N,) int16
+    numbers: np.ndarray  # (N,) int16
+    places: dict[str, np.ndarray]  # zip -> (N,) of offset, sizes, checksum, method
+    sides: dict[str, tuple[int, int]]  # zip -> width and height of its pictures
+    findings: dict[str, Findings]  # zip -> what was left out
+
+    def member(self, zip_name: str, row: int) -> tuple:
+        """As :meth:`helpers.zips.ZipReader.read` wants it."""
+        return self.rooms[row].item(), self.cats[row].item(), self.numbers[row].item(), *self.places[zip_name][row].item()
+
+    def name(self, zip_name: str, row: int) -> str:
+        return member_name(ZIPS[zip_name], int(self.rooms[row]), int(self.cats[row]), int(self.numbers[row]))
+
+    def without(self, quartets: set[tuple[int, int, int]]) -> Index:
+        """The same without these (room, cat, number)."""
+        if not quartets:
+            return self
+        rows = np.array(sorted(quartets), dtype=np.int64)
+        bad = (rows[:, 0] << 32) | (rows[:, 1] << 16) | rows[:, 2]
+        keep = ~np.isin((self.rooms.astype(np.int64) << 32) | (self.cats.astype(np.int64) << 16) | self.numbers, bad)
+        places = {name: place[keep] for name, place in self.places.items()}
+        return Index(self.rooms[keep], self.cats[keep], self.numbers[keep], places, self.sides, self.findings)
+
+
+def stamps(root: Path) -> list[list]:
+    """Name, bytes and time of the three zips."""
+    result = []
+    for name in ZIPS:
+        try:
+            stat = (root / f"{name}.zip").stat()
+        except OSError:
+            raise CourseError(
+                f"{root / name}.zip is missing: the archive is bg_fg.zip, mask.zip and depth.zip in one folder."
+            ) from None
+        result.append([f"{name}.zip", stat.st_size, stat.st_mtime_ns])
+    return result
+
+
+def open_index(root: Path, store: Path) -> Index:
+    """The index that ``store`` keeps; made and kept now if there is none, or if it is damaged."""
+    path = store / "index.npz"
+    try:
+        return _load_index(path)
+    except (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error):
+        index = build_index(root)
+    with whole_file(path) as temporary:
+        facts = {"sides": index.sides, "findings": index.findings}
+        np.savez(
+            temporary, rooms=index.rooms, cats=index.cats, numbers=index.numbers,
+            facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **index.places,
+        )  # fmt: skip
+    return index
+
+
+def _load_index(path: Path) -> Index:
+    with np.load(path, allow_pickle=False) as stored:  # each array has a checksum of its own
+        facts = json.loads(stored["facts"].tobytes())
+        sides = {name: (int(width), int(height)) for name, (width, height) in facts["sides"].items()}
+        places = {name: stored[name] for name in ZIPS}
+        index = Index(stored["rooms"], stored["cats"], stored["numbers"], places, sides, facts["findings"])
+    lengths = {len(a) for a in (index.rooms, index.cats, index.numbers, *places.values())}
+    if len(lengths) != 1 or set(sides) != set(ZIPS) or any(place.dtype.names != PLACE for place in places.values()):
+        raise ValueError(f"{path} is damaged")
+    return index
+
+
+def build_index(root: Path) -> Index:
+    """Read the three directories and keep what all three have."""
+    members, findings, keys = {}, {}, {}
+    for name, prefix in ZIPS.items():
+        members[name], findings[name] = read_directory(root / f"{name}.zip", prefix)
+        keys[name] = order_of(members[name])
+    everything = np.sort(np.concatenate(list(keys.values())))
+    everything = everything[np.append(True, everything[1:] != everything[:-1])[: len(everything)]]
+    common = np.ones(len(everything), bool)
+    for name, prefix in ZIPS.items():
+        has = _in_sorted(everything, keys[name])
+        lacking = everything[~has]
+        names = (member_name(prefix, int(k) >> 32, int(k) >> 16 & 0xFFFF, int(k) & 0xFFFF) for k in lacking[:5])
+        note(findings[name], "missing, though another zip has its part", names, len(lacking))
+        common &= has
+    common = everything[common]
+    if not len(common):
+        counts = ", ".join(f"{len(members[name]):,} in {name}.zip" for name in ZIPS)
+        raise CourseError(
+            f"The zips in {root} have no quartet in common ({counts} follow the naming rule such as "
+            "bgfg_b001_f001_0.jpg): check that they belong together, or download them again."
+        )
+    rows = {name: members[name][np.searchsorted(keys[name], common)] for name in ZIPS}
+    first = rows["bg_fg"]
+    places = {name: _copy_fields(rows[name], PLACE) for name in ZIPS}
+    index = Index(first["room"].copy(), first["cat"].copy(), first["number"].copy(), places, {}, findings)
+    index.sides = {name: _usual_side(index, root, name) for name in ZIPS}
+    return index
+
+
+def _in_sorted(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Which values are among the sorted keys, in little memory."""
+    if not len(keys):
+        return np.zeros(len(values), bool)
+    return keys[np.searchsorted(keys, values).clip(max=len(keys) - 1)] == values
+
+
+def _copy_fields(array: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    result = np.empty(len(array), [(name, array.dtype[name]) for name in names])
+    for name in names:
+        result[name] = array[name]
+    return result
+
+
+def _usual_side(index: Index, root: Path, name: str) -> tuple[int, int]:
+    """Width and height that most of a few pictures, evenly chosen, have; others are refused when they are met."""
+    reader, seen = ZipReader(root / f"{name}.zip", ZIPS[name]), Counter()
+    for row in np.unique(np.linspace(0, len(index.rooms) - 1, 25).astype(int)):
+        try:
+            seen[jpeg_side(reader.read(index.member(name, row)))] += 1
+        except BadMember:
+            continue
+    if not seen:
+        raise CourseError(f"None of {name}.zip's pictures can be read: delete it and download it again.")
+    side = seen.most_common(1)[0][0]
+    if not 8 <= min(side) <= max(side) <= MAX_SIDE:
+        raise CourseError(f"{name}.zip has pictures of {side[0]} x {side[1]} px; the archive's have 192 x 192.")
+    return side
+
+
+# -- pictures -------------------------------------------------------------------------------------------------------------
+
+
+def jpeg_side(data: bytes) -> tuple[int, int]:
+    """Width and height that a JPEG announces, read before anything is decoded.
+
+    Raises:
+        BadMember: no JPEG, cut short, or one that is made to stall a decoder.
+    """
+    if data[:2] != b"\xff\xd8":
+        raise BadMember("not a JPEG")
+    if b"\xff\xd9" not in data[-64:]:  # decoders fill the missing part with grey instead of failing
+        raise BadMember("a JPEG without its end")
+    if data.count(b"\xff\xda") > MAX_SCANS:
+        raise BadMember(f"a JPEG of more than {MAX_SCANS} scans")
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            height, width = struct.unpack_from(">2H", data, at + 5)
+            return width, height
+        at += 1 if marker == 0xFF else 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
+    raise BadMember("a JPEG without a picture")
+
+
+def decode(data: bytes, side: tuple[int, int], how: int) -> np.ndarray:
+    """Pixels of a JPEG that has the expected side; ``how``: OpenCV's reading mode.
+
+    OpenCV takes half the time of Pillow for these small pictures and lets other threads run meanwhile.
+    """
+    if jpeg_side(data) != side:
+        raise BadMember(f"{'x'.join(map(str, jpeg_side(data)))} px instead of {'x'.join(map(str, side))}")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise BadMember("a JPEG that cannot be decoded")
+    return picture
+
+
+def reduction(side: tuple[int, int], size: int) -> int:
+    """By how much a JPEG of this side may be decoded smaller (1, 2, 4, 8) and still be no smaller than ``size``.
+
+    The decoder then leaves out the fine waves of each block, which is an area average at a fraction of the work.
+    """
+    return max(k for k in _REDUCED if min(side) // k >= size and side[0] % k == 0 and side[1] % k == 0 or k == 1)
+
+
+def resize(picture: np.ndarray, size: int) -> np.ndarray:
+    """To (size, size): by area where it shrinks, so that nothing flickers, linearly where it grows."""
+    if picture.shape[:2] == (size, size):
+        return picture
+    shrinks = min(picture.shape[:2]) >= size
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def clean_mask(grey: np.ndarray) -> np.ndarray:
+    """A mask (H, W) uint8 without the ringing of JPEG.
+
+    Levels below 16 become 0, above 239 they become 255, and those between, the soft outline, are stretched. Then only
+    what lies within two pixels of something at least half cat remains: ripples and specks beside the cat go.
+    """
+    levels = cv2.LUT(grey, _MASK_LEVELS)
+    _, core = cv2.threshold(levels, 127, 255, cv2.THRESH_BINARY)
+    return cv2.bitwise_and(levels, cv2.dilate(core, np.ones((5, 5), np.uint8)))
+
+
+def scale_depth(grey: np.ndarray, depth: np.ndarray) -> None:
+    """Levels (H, W) uint8 into ``depth`` (H, W) float32: 0 at the least, 1 at the greatest, in steps of 1/65535."""
+    low, high, _, _ = cv2.minMaxLoc(grey)
+    shares = ((np.arange(256) - low) / max(high - low, 1)).clip(0, 1)
+    cv2.LUT(grey, (shares * 65535).round().astype(np.float32) / np.float32(65535), dst=depth)
+
+
+# -- the dataset ------------------------------------------------------------------------------------------------------------
+
+
+class ArchiveDataset(Dataset):
+    """The quartets that all three zips in ``root`` hold, sorted by room, cat and number; see :mod:`helpers.quartets`.
+
+    ``depth`` is each picture's own 0..1, near = 0 (dark in the archive); ``valid`` is True and ``near_far`` NaN
+    everywhere: the archive has no metres. Pictures are averaged by area and masks too, after :func:`clean_mask`; depth
+    takes the nearest pixel, because an average of cat and wall is the depth of neither.
+
+    A picture that turns out to be unreadable (checksum, not a JPEG, cut short, another size) is replaced, with its
+    whole quartet, by the next readable quartet of the same room *and* cat, counted on from it and round to the first:
+    the same in every process, and no held-out cat slips into training. It is named in :meth:`report` and warned about
+    once. :meth:`verify` reads everything and makes datasets that are opened afterwards leave the bad ones out.
+
+    Args:
+        root: folder with ``bg_fg.zip``, ``mask.zip``, ``depth.zip`` and, if there is one, ``bg/``, whose pictures, in
+            the order of their names, are the rooms 1, 2, ... Without it, or where a picture shows another room than the
+            quartets, the room is the median of its quartets where the cat is not.
+        size: side of the square pictures, pixels.
+
+    Raises:
+        CourseError: a zip is missing, damaged, or of something else; all quartets of a room and cat are unreadable.
+    """
+
+    def __init__(self, root: str | Path, size: int = 192):
+        self._open(Path(root).expanduser(), size)
+        print(self.summary())
+
+    def _open(self, root: Path, size: int) -> None:
+        self.root, self.size = root, _check_size(size)
+        self._stamps = stamps(root)
+        self._files = _background_files(root)
+        name = hashlib.sha256(json.dumps([VERSION, self._stamps]).encode()).hexdigest()[:20]
+        self._store = cache_dir() / f"archive-{name}"  # safe to delete while no dataset is open
+        whole = open_index(root, self._store)
+        self._left_out = self._verified()
+        self._index = whole.without(self._left_out)
+        if not len(self):
+            raise CourseError(f"No quartet in {root} can be read: delete the zips and download them again.")
+        self._half = (int(whole.numbers.max()) + 1) // 2
+        self._readers = {name: ZipReader(root / f"{name}.zip", prefix) for name, prefix in ZIPS.items()}
+        self._trust_files = len(self._files) >= int(whole.rooms.max())
+        self._backgrounds: dict[int, np.ndarray] = {}
+        self._bad: set[int] = set()
+        self._known: tuple[int, set] = (0, set())  # process, and what it knows to be in the file of unreadable members
+
+    def __getstate__(self) -> dict:  # the other process reads the stored index instead of receiving 25 MB
+        return {"root": self.root, "size": self.size, "key": self.key()}
+
+    def __setstate__(self, state: dict) -> None:
+        self._open(state["root"], state["size"])
+        if self.key() != state["key"]:
+            raise CourseError(f"The archive in {self.root} changed while it was in use: open it anew.")
+
+    def __len__(self) -> int:
+        return len(self._index.rooms)
+
+    def scenes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rooms and cats of all quartets, two arrays (N,): the numbers in the names, from 1."""
+        return self._index.rooms, self._index.cats
+
+    def room_of(self, index: int) -> int:
+        return int(self._index.rooms[index])
+
+    def cat_of(self, index: int) -> int:
+        return int(self._index.cats[index])
+
+    def address(self, index: int) -> Address:
+        """Room and cat of the name; the upper half of the numbers (20..39 of 0..39) is mirrored."""
+        flip, placement = divmod(int(self._index.numbers[index]), max(self._half, 1))
+        return Address(self.room_of(index), self.cat_of(index), min(flip, 1), placement)
+
+    def at_size(self, size: int) -> ArchiveDataset:
+        other = copy.copy(self)
+        other.size, other._backgrounds = _check_size(size), {}
+        return other
+
+    def key(self) -> dict:
+        files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in self._files]
+        left_out = hashlib.sha256(repr(sorted(self._left_out)).encode()).hexdigest() if self._left_out else None
+        return {"source": "archive", "version": VERSION, "size": self.size, "files": self._stamps,
+                "backgrounds": files, "left_out": left_out}  # fmt: skip
+
+    # -- batches --------------------------------------------------------------------------------------------------------
+
+    def get_batch(self, indices: Sequence[int]) -> Quartet:
+        rows = np.asarray(indices, dtype=np.int64)
+        if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"an index is outside this dataset of {len(self)} quartets")
+        if get_worker_info() is not None and cv2.getNumThreads() > 1:
+            cv2.setNumThreads(0)  # its threads do not survive the fork that made this worker: they would be waited for
+        shape = (len(rows), 1, self.size, self.size)
+        batch = {
+            "bg": torch.empty((len(rows), 3, *shape[2:]), dtype=torch.uint8),
+            "bg_fg": torch.empty((len(rows), 3, *shape[2:]), dtype=torch.uint8),
+            "mask": torch.empty(shape),
+            "depth": torch.empty(shape),
+            "valid": torch.ones(shape, dtype=torch.bool),
+            "near_far": torch.full((len(rows), 2), torch.nan),
+        }
+        bg, bg_fg, mask, depth = (batch[name].numpy() for name in ("bg", "bg_fg", "mask", "depth"))
+        for i, row in enumerate(rows % len(self)):
+            self._read_into(int(row), bg_fg[i], mask[i, 0], depth[i, 0])
+            bg[i] = self._background(int(self._index.rooms[row]))
+        return batch
+
+    __getitem__ = Quartets.__getitem__
+    __getitems__ = Quartets.__getitems__
+
+    def _read_into(self, row: int, bg_fg: np.ndarray, mask: np.ndarray, depth: np.ndarray) -> None:
+        """Fill (3, S, S) uint8, (S, S) and (S, S) float32 with quartet ``row`` or the one that stands in for it."""
+        for candidate in chain([row], self._stand_ins(row)):
+            if candidate in self._bad:
+                continue
+            try:
+                how = _REDUCED[reduction(self._index.sides["bg_fg"], self.size)]
+                colour = resize(self._picture("bg_fg", candidate, how), self.size)
+                soft = resize(clean_mask(self._picture("mask", candidate, cv2.IMREAD_GRAYSCALE)), self.size)
+                levels = self._picture("depth", candidate, cv2.IMREAD_GRAYSCALE)
+            except BadMember:
+                self._bad.add(candidate)
+                continue
+            for channel in range(3):
+                cv2.extractChannel(colour, 2 - channel, dst=bg_fg[channel])  # OpenCV has blue first
+            if levels.shape != depth.shape:
+                levels = cv2.resize(levels, depth.shape, interpolation=cv2.INTER_NEAREST_EXACT)
+            cv2.LUT(soft, _SHARES, dst=mask)
+            scale_depth(levels, depth)
+            return
+        raise CourseError(
+            f"All quartets of room {self._index.rooms[row]} and cat {self._index.cats[row]} are unreadable: download the "
+            "zips again, or run ArchiveDataset(...).verify() once, after which such quartets are left out."
+        )
+
+    def _stand_ins(self, row: int) -> Iterator[int]:
+        """The other quartets of the same room and cat, in order, from the one after ``row``."""
+        index = self._index
+        same = np.flatnonzero((index.rooms == index.rooms[row]) & (index.cats == index.cats[row]))
+        yield from np.concatenate((same[same > row], same[same < row])).tolist()
+
+    def jpeg(self, zip_name: str, index: int) -> tuple[str, bytes]:
+        """Name and bytes of the JPEG in ``"bg_fg"``, ``"mask"`` or ``"depth"`` (.zip), as they are; BadMember if damaged."""
+        return self._index.name(zip_name, index), self._readers[zip_name].read(self._index.member(zip_name, index))
+
+    def _picture(self, zip_name: str, row: int, how: int) -> np.ndarray:
+        """Pixels of one member; one that is unreadable is put down, then raised as BadMember."""
+        try:
+            return decode(self.jpeg(zip_name, row)[1], self._index.sides[zip_name], how)
+        except BadMember as error:
+            self._put_down(f"{zip_name}.zip", self._index.name(zip_name, row), str(error))
+            raise
+
+    # -- rooms without a cat ----------------------------------------------------------------------------------------------
+
+    @property
+    def backgrounds(self) -> str:
+        """Where rooms without a cat come from: ``"bg/"`` or ``"recovered"``."""
+        return "bg/" if self._trust_files else "recovered"
+
+    def _background(self, room: int) -> np.ndarray:
+        """(3, S, S) uint8, kept in memory."""
+        if room not in self._backgrounds:
+            self._backgrounds[room] = np.ascontiguousarray(resize(self._whole_background(room), self.size).transpose(2, 0, 1))
+        return self._backgrounds[room]
+
+    def _whole_background(self, room: int) -> np.ndarray:
+        """(H, W, 3) uint8 at the archive's own size, kept on disk."""
+        width, height = self._index.sides["bg_fg"]
+        file = self._files[room - 1] if self._trust_files and 1 <= room <= len(self._files) else None
+        stamp = [file.name, file.stat().st_size, file.stat().st_mtime_ns] if file else [sorted(self._left_out)]
+        path = self._store / f"bg_{room:04d}_{hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]}.npy"
+        try:
+            picture = np.load(path, allow_pickle=False)
+            if picture.shape == (height, width, 3) and picture.dtype == np.uint8:
+                return picture
+        except (OSError, ValueError, EOFError, SyntaxError):  # none yet, or damaged
+            pass
+        picture = self._from_file(file, room) if file else None
+        picture = self._recover(room) if picture is None else picture
+        with whole_file(path) as temporary:
+            np.save(temporary, picture)
+        return picture
+
+    def _from_file(self, file: Path, room: int) -> np.ndarray | None:
+        """The picture in bg/, or None where it cannot be read or shows another room than the quartets."""
+        width, height = self._index.sides["bg_fg"]
+        try:
+            with Image.open(file) as image:
+                if image.width * image.height > MAX_BACKGROUND:
+                    raise ValueError(f"{image.width * image.height / 1e6:.0f} megapixels")
+                image.draft("RGB", (2 * width, 2 * height))
+                picture = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            self._put_down("bg/", file.name, f"cannot be read ({error}); room {room} is recovered instead")
+            return None
+        for shown, covered in self._looks(room, 2):
+            difference = np.abs(shown.astype(np.int16) - picture).mean(-1)[~covered]
+            if difference.size and difference.mean() > SAME_ROOM:
+                self._put_down("bg/", file.name, f"does not show room {room}, which is recovered instead")
+                return None
+        return picture
+
+    def _looks(self, room: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pictures (H, W, 3) of a room and where the cat disturbs them (H, W) bool, of up to ``count`` readable ones.
+
+        They come in a random but fixed order, so that they show many cats in many places.
+        """
+        width, height = self._index.sides["bg_fg"]
+        reach = max(round(HALO * width / 192), 3) | 1
+        order = np.random.default_rng(room).permutation(np.flatnonzero(self._index.rooms == room))
+        for row in order[: 4 * count].tolist():
+            if count == 0:
+                return
+            try:
+                picture = self._picture("bg_fg", row, cv2.IMREAD_COLOR)[..., ::-1]
+                mask = clean_mask(self._picture("mask", row, cv2.IMREAD_GRAYSCALE))
+            except BadMember:
+                self._bad.add(row)
+                continue
+            count -= 1
+            if mask.shape != (height, width):
+                mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
+            yield picture, cv2.dilate(mask, np.ones((reach, reach), np.uint8)) > 0
+
+    def _recover(self, room: int) -> np.ndarray:
+        """The median, for each pixel, over the quartets that show it without the cat and its JPEG halo."""
+        pictures, covers = [], []
+        for picture, covered in self._looks(room, MAX_PLACEMENTS):
+            pictures.append(picture)
+            covers.append(covered)
+            if len(pictures) % PLACEMENTS == 0 and (~np.stack(covers)).sum(0).min() >= ENOUGH:
+                break
+        if not pictures:
+            raise CourseError(
+                f"Room {room} has no picture in {self.root / 'bg'} and none can be recovered, because none of its "
+                "quartets is readable: download the zips again, or add the bg/ folder."
+            )
+        covered = np.stack(covers)  # (N, H, W)
+        values = np.where(covered[..., None], 255, np.stack(pictures))  # what is covered goes to the end of the order
+        values = np.sort(values.transpose(1, 2, 3, 0), axis=-1)  # (H, W, 3, N)
+        count = (~covered).sum(0)[..., None, None]  # (H, W, 1, 1)
+        low, high = (
+            np.take_along_axis(values, np.broadcast_to(middle.clip(0), (*values.shape[:3], 1)), -1)[..., 0].astype(np.uint16)
+            for middle in ((count - 1) // 2, count // 2)
+        )
+        picture = ((low + high + 1) // 2).astype(np.uint8)
+        unseen = count[..., 0, 0] == 0
+        if unseen.any():
+            share = f"{unseen.mean():.1%} of room {room} is never seen without a cat and was filled from around it"
+            self._put_down("recovered rooms", f"room {room}", share)
+            picture = cv2.inpaint(np.ascontiguousarray(picture), unseen.astype(np.uint8), 5, cv2.INPAINT_TELEA)
+        return picture
+
+    # -- what could not be used -------------------------------------------------------------------------------------------
+
+    def _put_down(self, where: str, name: str, why: str) -> None:
+        """Add a line to the file that all processes share; warn if it is new."""
+        if self._known[0] != os.getpid():
+            self._known = os.getpid(), {(line["where"], line["name"]) for line in self._put_down_lines()}
+        if (where, name) in self._known[1]:
+            return
+        self._known[1].add((where, name))
+        with open(self._store / "unreadable.jsonl", "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"where": where, "name": name, "why": why}) + "\n")
+        warnings.warn(f"{where} {name}: {why}. See report().", stacklevel=2)
+
+    def _put_down_lines(self) -> list[dict]:
+        try:
+            text = (self._store / "unreadable.jsonl").read_text(encoding="utf-8")
+        except OSError:
+            return []
+        lines = []
+        for line in dict.fromkeys(text.splitlines()):  # two workers may meet the same file at the same moment
+            try:
+                where, name, why = (str(json.loads(line)[key]) for key in ("where", "name", "why"))
+                lines.append({"where": where, "name": name, "why": why})
+            except (ValueError, KeyError, TypeError):  # cut by a full disk
+                continue
+        return lines
+
+    def report(self) -> dict:
+        """Counts, and a few names of what was left out, by zip and reason; JSON-ready.
+
+        ``unreadable`` grows while pictures are read, by any process; :meth:`verify` completes it.
+        """
+        lines = self._put_down_lines()
+        return {
+            "quartets": len(self),
+            "rooms": self._distinct[0],
+            "cats": self._distinct[1],
+            "sides": self._index.sides,
+            "backgrounds": self.backgrounds,
+            "not_listed": self._index.findings,
+            "left_out_after_verify": len(self._left_out),
+            "unreadable": {"count": len(lines), "examples": lines[:20]},
+        }
+
+    @cached_property
+    def _distinct(self) -> tuple[int, int]:
+        return len(np.unique(self._index.rooms)), len(np.unique(self._index.cats))
+
+    def summary(self) -> str:
+        """The report in one line."""
+        width, height = self._index.sides["bg_fg"]
+        rooms, cats = self._distinct
+        text = f"Archive: {len(self):,} quartets, {rooms} rooms, {cats} cats, {width} x {height} px; rooms without a cat: "
+        text += "from bg/" if self._trust_files else "recovered from the quartets"
+        if self._files and not self._trust_files:
+            text += f" (bg/ has {len(self._files)} pictures, too few for room {int(self._index.rooms.max())})"
+        losses = [
+            f"{finding['count']:,} in {name}.zip ({reason})"
+            for name, findings in self._index.findings.items()
+            for reason, finding in findings.items()
+        ]
+        if self._left_out:
+            losses.append(f"{len(self._left_out):,} quartets that verify() found unreadable")
+        if (unreadable := len(self._put_down_lines())) and not self._left_out:
+            losses.append(f"{unreadable:,} found unreadable so far")
+        return text + (f"; not used: {', '.join(losses)}; names in report()." if losses else "; nothing is missing.")
+
+    def verify(self, workers: int | None = None, progress: bool = True) -> list[dict]:
+        """Read and decode every picture; the unreadable ones as dicts of where, name and why.
+
+        Datasets opened afterwards leave their quartets out. The published archive takes some minutes.
+        """
+        rows = [range(i, min(i + 256, len(self))) for i in range(0, len(self), 256)]
+        loader = DataLoader(
+            _Check(self), sampler=rows, batch_size=None, collate_fn=list,
+            num_workers=min(os.cpu_count() if workers is None else workers, len(rows)),
+        )  # fmt: skip
+        counter, bad = bar(len(self), "checking the archive", "quartets", show=progress), []
+        for chunk, faults in zip(rows, loader):
+            bad += faults
+            counter.update(len(chunk))
+        counter.close()
+        index = self._index
+        quartets = {(int(index.rooms[r]), int(index.cats[r]), int(index.numbers[r])) for r, *_ in bad} | self._left_out
+        with whole_file(self._store / "verified.json") as path:
+            path.write_text(json.dumps(sorted(quartets)))
+        return [{"where": f"{name}.zip", "name": index.name(name, row), "why": why} for row, name, why in bad]
+
+    def _verified(self) -> set[tuple[int, int, int]]:
+        try:
+            return {(int(r), int(c), int(n)) for r, c, n in json.loads((self._store / "verified.json").read_text())}
+        except (OSError, ValueError, TypeError):  # never run, or damaged
+            return set()
+
+
+class _Check(Dataset):
+    """A dataset whose 'index' is a range of rows, and whose item is the list of their faults."""
+
+    def __init__(self, archive: ArchiveDataset):
+        self.archive = archive
+
+    def __getitem__(self, rows: range) -> list[tuple[int, str, str]]:
+        faults = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # verify() returns them all
+            for row in rows:
+                for name in ZIPS:
+                    try:
+                        self.archive._picture(name, row, cv2.IMREAD_COLOR if name == "bg_fg" else cv2.IMREAD_GRAYSCALE)
+                    except BadMember as error:
+                        faults.append((row, name, str(error)))
+        return faults
+
+
+def _check_size(size: int) -> int:
+    if not 32 <= size <= 512:
+        raise CourseError(f"size={size}: choose an image side between 32 and 512 pixels.")
+    return size
+
+
+def _background_files(root: Path) -> list[Path]:
+    """The pictures in bg/, in the order of their names; none where there is no such folder."""
+    folder = root / "bg"
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in BACKGROUND_FORMATS and path.is_file())
