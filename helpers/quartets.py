@@ -87,6 +87,10 @@ class Quartets(Dataset):
     def cat_of(self, index: int) -> int:
         return self.address(index).cat
 
+    def scenes(self) -> tuple[np.ndarray, np.ndarray]:
+        """``room_of`` and ``cat_of`` of every index, as two arrays (N,)."""
+        return np.divmod(np.arange(len(self)) // (2 * self.placements), self.cats)
+
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         """The quartets of ``indices`` with a leading batch dimension; byte for byte what one-by-one would give."""
         raise NotImplementedError
@@ -122,6 +126,10 @@ class Part(Dataset):
     def cat_of(self, index: int) -> int:
         return self.dataset.cat_of(int(self.indices[index]))
 
+    def scenes(self) -> tuple[np.ndarray, np.ndarray]:
+        rooms, cats = scenes(self.dataset)
+        return rooms[self.indices], cats[self.indices]
+
     @property
     def size(self) -> int:
         return self.dataset.size
@@ -154,6 +162,14 @@ def fetch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
     return default_collate([dataset[int(i)] for i in indices])
 
 
+def scenes(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Rooms and cats of all quartets, two arrays (N,): at once where the dataset offers it, else one by one."""
+    if hasattr(dataset, "scenes"):
+        return dataset.scenes()
+    indices = range(len(dataset))
+    return np.array([dataset.room_of(i) for i in indices]), np.array([dataset.cat_of(i) for i in indices])
+
+
 def split(dataset: Dataset, test: float = 0.3, seed: int = 0) -> tuple[Part, Part]:
     """Hold out rooms *and* cats: no room and no cat of the second part is in the first.
 
@@ -171,8 +187,7 @@ def split(dataset: Dataset, test: float = 0.3, seed: int = 0) -> tuple[Part, Par
     """
     if not 0 < test < 1:
         raise CourseError(f"test={test}: the share of held-out rooms and cats must lie between 0 and 1, say 0.3.")
-    rooms = np.array([dataset.room_of(i) for i in range(len(dataset))])
-    cats = np.array([dataset.cat_of(i) for i in range(len(dataset))])
+    rooms, cats = scenes(dataset)
     rng = np.random.default_rng(seed)
     in_test = []
     for name, ids in (("room", rooms), ("cat", cats)):
@@ -294,6 +309,9 @@ class Stored(Dataset):
     def cat_of(self, index: int) -> int:
         return int(self._cats[index])
 
+    def scenes(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._rooms, self._cats
+
     def key(self) -> dict:
         return self._key
 
@@ -351,8 +369,7 @@ def _set_aside(path: Path) -> None:
 
 def _write(dataset: Dataset, key: dict, folder: Path, workers: int, progress: bool) -> None:
     count, side = len(dataset), dataset.size
-    rooms = [int(dataset.room_of(i)) for i in range(count)]
-    cats = [int(dataset.cat_of(i)) for i in range(count)]
+    rooms, cats = (ids.tolist() for ids in scenes(dataset))
     row_of_room = {room: i for i, room in enumerate(dict.fromkeys(rooms))}
 
     def create(name: str, rows: int, shape: tuple[int, ...], dtype: str) -> np.memmap:
@@ -408,5 +425,5 @@ def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0)
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=2 if workers else None,  # a first-stage batch has 31 MB: more would fill a small machine
     )
