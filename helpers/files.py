@@ -17,7 +17,7 @@ from helpers.config import CourseError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes ``path``'s place, on failure it is removed."""
     path = Path(path)
-    with _room_on_disk(path):
+    with room_on_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
@@ -36,7 +36,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """The same for a folder. If ``path`` appears meanwhile (another process was faster), that one is kept."""
     path = Path(path)
-    with _room_on_disk(path):
+    with room_on_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
@@ -51,7 +51,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _room_on_disk(path: Path) -> Iterator[None]:
+def room_on_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

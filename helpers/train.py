@@ -7,12 +7,14 @@ weights.safetensors         the network after the last finished epoch (``helpers
 weights-stage-1.safetensors the network at the end of the first stage, and so on
 history.csv                 one row an epoch: losses, times, metrics of the test set
 steps.csv                   one row every few steps: the training curve
-last.pt                     everything that is needed to go on (tensors and text, no pickles)
+last.pt, previous.pt        everything that is needed to go on, and the same one save earlier (see ``checkpoints``)
+lost-batch.safetensors      where the loss was no longer finite: the batch that did it
 tensorboard/                the same curves and pictures for TensorBoard
 =========================== =================================================================
 
 Calling ``train`` again on a folder that holds an unfinished run goes on where it stopped; on the CPU the result is
-bit for bit that of an uninterrupted run.
+bit for bit that of an uninterrupted run. Interrupting (the stop button of a notebook, Ctrl-C) finishes the step at hand
+and saves. A batch that does not fit into the memory is cut in halves, again and again, whose gradients are added up.
 """
 
 from __future__ import annotations
@@ -21,114 +23,35 @@ import csv
 import dataclasses
 import json
 import math
+import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from helpers.augment import Augment, disturb, resize
-from helpers.config import CourseError, profile
-from helpers.files import whole_file
-from helpers.losses import CourseLoss, PublishedLoss
+from helpers.checkpoints import newest, save_checkpoint
+from helpers.config import CourseError
+from helpers.files import room_on_disk, whole_file
 from helpers.metrics import Meter
 from helpers.model import probabilities
 from helpers.progress import bar
-from helpers.quartets import Quartet, loader
+from helpers.quartets import Quartet, fetch, loader
+from helpers.recipes import LOSSES, Recipe, Stage, learning_rate, recipe
 
-CHECKPOINT_FORMAT = 1
+__all__ = ["Interrupted", "Stage", "evaluate", "is_finished", "recipe", "test_batches", "train"]
+
+CHECKPOINT_FORMAT = 2
 CHECKPOINT_SECONDS = 120  # an interrupted run loses at most this much
 LOG_EVERY = 10  # steps between two points of the curve; the only moments when the loop waits for the device
 EVALUATION_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Stage:
-    """``epochs`` passes over the training set at ``size`` pixels in batches of ``batch``."""
-
-    size: int
-    batch: int
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides a training run, except the network and the data.
-
-    ``schedule`` is "step" (times 0.01 after each epoch, anew in each stage, as published) or "one-cycle" (one cosine up
-    and down over all stages; Smith, 2018). ``precision`` is "fp32", "bf16", "fp16" or "auto": the fastest that the
-    device has in hardware. ``augment`` holds the arguments of :class:`helpers.augment.Augment`, or None.
-    """
-
-    name: str
-    stages: tuple[Stage, ...]
-    loss: str
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
-    schedule: str
-    precision: str
-    channels_last: bool
-    augment: dict[str, float] | None
-    depth_readout: str
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for field, known in CHOICES.items():
-            if getattr(self, field) not in known:
-                raise CourseError(f"{field}={getattr(self, field)!r}: choose {' or '.join(map(repr, known))}.")
-
-
-LOSSES: dict[str, Callable[[], nn.Module]] = {"course": CourseLoss, "published": PublishedLoss}
-CHOICES = {
-    "loss": tuple(LOSSES),
-    "optimizer": ("sgd", "adamw"),
-    "schedule": ("step", "one-cycle"),
-    "precision": ("auto", "fp32", "bf16", "fp16"),
-    "depth_readout": ("sigmoid", "clamp"),
-}
-
-# Sizes and epochs for each profile. "full" is the published schedule; "quick" runs it in miniature.
-STAGES = {
-    "tiny": (Stage(32, 16, 1), Stage(48, 16, 1)),
-    "quick": (Stage(32, 32, 1), Stage(48, 32, 1), Stage(64, 32, 2)),
-    "standard": (Stage(64, 128, 1), Stage(112, 64, 1), Stage(192, 32, 1)),
-    "full": (Stage(64, 512, 3), Stage(112, 128, 3), Stage(192, 32, 2)),
-}
-
-
-def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
-    """The recipe ``"published"`` (faults included) or ``"course"``, at the size of a profile.
-
-    Args:
-        name: which.
-        profile_name: "quick", "standard", "full", or None for the profile in force.
-        **changes: fields of :class:`Recipe` to replace, for experiments: ``recipe("course", learning_rate=1e-3)``.
-    """
-    stages = STAGES[profile(profile_name).name]
-    if name == "published":
-        base = Recipe(
-            name, stages, loss="published", optimizer="sgd", learning_rate=0.01, weight_decay=1e-5, schedule="step",
-            precision="fp32", channels_last=False, augment=None, depth_readout="clamp",
-        )  # fmt: skip
-    elif name == "course":
-        base = Recipe(
-            name, stages, loss="course", optimizer="adamw", learning_rate=6e-3, weight_decay=0.02, schedule="one-cycle",
-            precision="auto", channels_last=True, augment={"disturbed": 0.75, "crop": 0.2, "colour": 0.25},
-            depth_readout="sigmoid",
-        )  # fmt: skip
-    else:
-        raise CourseError(f"There is no recipe {name!r}: choose 'published' or 'course'.")
-    unknown = set(changes) - {field.name for field in dataclasses.fields(Recipe)}
-    if unknown:
-        raise CourseError(f"A recipe has no field {', '.join(sorted(unknown))}.")
-    return dataclasses.replace(base, **changes)
 
 
 # -- pieces of the loop ---------------------------------------------------------------------------------------------
@@ -138,17 +61,6 @@ def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(net.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay)
     return torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-
-
-def learning_rate(recipe: Recipe, done: float, epoch: int) -> float:
-    """The rate when a share ``done`` of all training samples has been seen, in the stage's epoch ``epoch``."""
-    if recipe.schedule == "step":
-        return recipe.learning_rate * 0.01**epoch
-    warm_up, lowest = 0.15, 0.01
-    if done < warm_up:
-        return recipe.learning_rate * (lowest + (1 - lowest) * (1 - math.cos(math.pi * done / warm_up)) / 2)
-    fall = (done - warm_up) / (1 - warm_up)
-    return recipe.learning_rate * (1 + math.cos(math.pi * fall)) / 2
 
 
 def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
@@ -241,47 +153,61 @@ def train(
         metrics of the test set at that size. It is only watched, nothing is chosen by it.
 
     Raises:
-        CourseError: the folder holds another run, a set is empty, or the loss is no longer finite.
+        CourseError: the folder holds another run, a set is empty, the loss is no longer finite, one single quartet does
+            not fit into the memory, or the disk is full.
+        Interrupted: somebody stopped it; it is saved, and the same call goes on.
     """
     for name, dataset in (("training", train_set), ("test", test_set)):
         if not len(dataset):
             raise CourseError(f"The {name} set is empty: give it at least one quartet.")
     run = _Run(net, train_set, recipe, Path(run_dir))
-    if not run.finished:
-        run.resume_or_start()
-    for number, stage in enumerate(recipe.stages):
-        if number < run.stage or run.finished:
-            continue
-        stage_train, stage_test = resized(train_set, stage.size), resized(test_set, stage.size)
-        for epoch in range(run.epoch, stage.epochs):
-            run.train_epoch(stage_train, stage, epoch, progress)
-            metrics = evaluate(run.net, stage_test, stage.size, recipe.depth_readout)
-            run.end_epoch(stage, epoch, metrics, stage_test)
-        run.end_stage()
-    run.close()
+    if run.finished:
+        return run.history
+    with room_on_disk(run.folder), _stop_button() as stop, run:
+        for number, stage in enumerate(recipe.stages):
+            if number < run.stage:
+                continue
+            stage_train, stage_test = resized(train_set, stage.size), resized(test_set, stage.size)
+            for epoch in range(run.epoch, stage.epochs):
+                run.train_epoch(stage_train, stage, epoch, progress, stop)
+                metrics = evaluate(run.net, stage_test, stage.size, recipe.depth_readout)
+                run.end_epoch(stage, epoch, metrics, stage_test)
+            run.end_stage()
     return run.history
+
+
+class Interrupted(CourseError):
+    """Somebody stopped the training. What was learnt is saved."""
+
+
+@contextmanager
+def _stop_button() -> Iterator[list]:
+    """Collects the first interrupt (Ctrl-C, a notebook's stop button) in a list; the second one acts as usual."""
+    pressed: list[int] = []
+
+    def press(number: int, frame) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    try:
+        before = signal.signal(signal.SIGINT, press)
+    except ValueError:  # not in the main thread: nobody can press anything
+        yield pressed
+        return
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def is_finished(run_dir: str | Path, recipe: Recipe) -> bool:
     """Whether the folder holds a finished run of this recipe."""
-    path = Path(run_dir) / "last.pt"
-    if not path.exists():
+    saved = newest(Path(run_dir))
+    if saved is None:
         return False
-    saved = _read_checkpoint(path)
     same = json.loads(saved["identity"])["recipe"] == json.loads(json.dumps(dataclasses.asdict(recipe)))
     return same and saved["stage"] == len(recipe.stages)
-
-
-def _read_checkpoint(path: Path) -> dict:
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        json.loads(saved["identity"])
-        return saved
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise CourseError(
-            f"The checkpoint {path.name} in {path.parent.name}/ cannot be read ({type(error).__name__}): "
-            "delete that folder to train from the start, or choose another run_dir."
-        ) from error
 
 
 class _Run:
@@ -301,6 +227,8 @@ class _Run:
         self.augment = Augment(**recipe.augment) if recipe.augment else None
         self.samples = len(train_set)
         self.stage, self.epoch, self.batch = 0, 0, 0  # what comes next
+        self.pieces = 1  # into which each batch is cut, because it did not fit into the memory
+        self.recent: list[Tensor] = []  # losses since the last point of the curve, still on the device
         self.seen, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
         self.history: list[dict] = []
         self.curve: list[dict] = []
@@ -320,21 +248,14 @@ class _Run:
 
     def _load(self) -> bool:
         """Take over the checkpoint in the folder, if there is one. True if that run has finished."""
-        path = self.folder / "last.pt"
-        if not path.exists():
+        saved = newest(self.folder, self.identity)
+        if saved is None:
             return False
-        saved = _read_checkpoint(path)
-        identity = json.loads(saved["identity"])
-        for what, value in json.loads(json.dumps(self.identity)).items():
-            if identity.get(what) != value:
-                raise CourseError(
-                    f"The folder {self.folder.name}/ holds a run with another {what}: choose another run_dir, "
-                    "or delete the folder to train anew."
-                )
         self.accelerator.unwrap_model(self.net).load_state_dict(saved["net"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.stage, self.epoch, self.batch, self.seen = saved["stage"], saved["epoch"], saved["batch"], saved["seen"]
+        self.pieces = saved["pieces"]
         self.seconds, self.cpu_seconds = saved["seconds"], saved["cpu_seconds"]
         self.sums = {k: v.to(self.device) for k, v in saved["sums"].items()}
         self.history, self.curve = json.loads(saved["history"]), json.loads(saved["curve"])
@@ -349,12 +270,11 @@ class _Run:
             "net": self.accelerator.unwrap_model(self.net).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "stage": self.stage, "epoch": self.epoch, "batch": self.batch, "seen": self.seen,
+            "stage": self.stage, "epoch": self.epoch, "batch": self.batch, "seen": self.seen, "pieces": self.pieces,
             "seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "sums": self.sums,
             "history": json.dumps(self.history), "curve": json.dumps(self.curve),
         }  # fmt: skip
-        with whole_file(self.folder / "last.pt") as path:
-            torch.save(saved, path)
+        save_checkpoint(self.folder, saved)
         for name, rows in (("history.csv", self.history), ("steps.csv", self.curve)):
             if rows:
                 with whole_file(self.folder / name) as path, open(path, "w", newline="") as stream:
@@ -372,17 +292,21 @@ class _Run:
         about = {"network": self.network, "recipe": json.dumps(dataclasses.asdict(recipe)),
                  "metrics": json.dumps(self.history[-1])}  # fmt: skip
         with whole_file(self.folder / name) as path:
-            save_file(tensors, path, about)
+            path.write_bytes(safetensors_bytes(tensors, about))
 
     # -- the loop's steps --
 
-    def resume_or_start(self) -> None:
+    def __enter__(self) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import: only when something is trained
 
         self.folder.mkdir(parents=True, exist_ok=True)
         self.saved_at = time.monotonic()
         if self.accelerator.is_main_process:
             self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.seen)
+
+    def __exit__(self, *_) -> None:
+        if self.writer:
+            self.writer.close()
 
     def _batches(self, stage: Stage, epoch: int) -> list[list[int]]:
         return make_batches(self.samples, stage.batch, self.recipe.seed, self.stage, epoch)
@@ -394,7 +318,7 @@ class _Run:
             for stage in self.recipe.stages
         )
 
-    def train_epoch(self, dataset: Dataset, stage: Stage, epoch: int, progress: bool) -> None:
+    def train_epoch(self, dataset: Dataset, stage: Stage, epoch: int, progress: bool, stop: list) -> None:
         batches, total = self._batches(stage, epoch), self._total()
         self._start_clock()
         name = f"stage {self.stage + 1}/{len(self.recipe.stages)}, {stage.size} px, epoch {epoch + 1}/{stage.epochs}"
@@ -403,17 +327,26 @@ class _Run:
         self.net.train()
         for batch in loader(dataset, batches[self.batch :], workers=self._workers()):
             rate = learning_rate(self.recipe, self.seen / total, epoch)
-            outputs, parts, batch = self._step(batch, stage, epoch, rate)
+            batch = self._prepared(batch, stage, epoch)
+            outputs, parts = self._step(batch, rate)
+            self.recent.append(parts["loss"])
             self.batch += 1
             self.seen += len(batch["bg"])
             counter.update(len(batch["bg"]))
             if self.batch % LOG_EVERY == 0 or self.batch == len(batches):
+                self._check_losses(dataset, batches, stage, epoch)
                 counter.set_postfix(self._log(outputs, parts, batch, stage, rate), refresh=False)
-            if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+            if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
                 self._check_weights()
                 self._stop_clock()
                 self._start_clock()
                 self.save()
+            if stop:
+                counter.close()
+                raise Interrupted(
+                    f"Stopped after {self.seen} of {total} samples; all of it is saved in {self.folder.name}/. "
+                    "Run the cell again to go on."
+                )
         counter.close()
         self._check_weights()
         self._stop_clock()
@@ -426,31 +359,67 @@ class _Run:
         self.seconds += time.monotonic() - self._started[0]
         self.cpu_seconds += time.process_time() - self._started[1]
 
-    def _step(self, batch: Quartet, stage: Stage, epoch: int, rate: float) -> tuple[tuple, dict[str, Tensor], Quartet]:
-        """One batch forward, backward and into the weights."""
+    def _prepared(self, batch: Quartet, stage: Stage, epoch: int, number: int | None = None) -> Quartet:
+        """A batch as the network is shown it; its number (default: the next one) decides what is drawn."""
         batch = resize(to_device(batch, self.device), stage.size)
         if self.augment:
-            seed = _state(self.recipe.seed, self.stage, epoch, self.batch)
+            seed = _state(self.recipe.seed, self.stage, epoch, self.batch if number is None else number)
             batch = self.augment(batch, torch.Generator().manual_seed(seed))
+        return batch
+
+    def _step(self, batch: Quartet, rate: float) -> tuple[tuple, dict[str, Tensor]]:
+        """One batch forward, backward and into the weights."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            outputs = self.net(batch["bg"], batch["bg_fg"])
-        parts = self.loss(*outputs, batch)
-        self.accelerator.backward(self.scaler.scale(parts["loss"]))
+        while True:
+            try:
+                outputs, parts = self._gradients(batch)
+                break
+            except torch.OutOfMemoryError:
+                self._cut(len(batch["bg"]))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         for key, value in parts.items():
-            self.sums[key] = self.sums.get(key, 0) + value.detach() * len(batch["bg"])
-        return outputs, parts, batch
+            self.sums[key] = self.sums.get(key, 0) + value * len(batch["bg"])
+        return outputs, parts
+
+    def _gradients(self, batch: Quartet) -> tuple[tuple, dict[str, Tensor]]:
+        """Outputs and mean losses of a batch, whose gradients are added up piece by piece.
+
+        Batch normalisation sees one piece at a time, so a batch in pieces is not exactly the batch as a whole.
+        """
+        count = len(batch["bg"])
+        outputs, total = [], {}
+        for rows in torch.arange(count, device=self.device).chunk(self.pieces):
+            piece = batch if len(rows) == count else {key: value[rows] for key, value in batch.items()}
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                logits = self.net(piece["bg"], piece["bg_fg"])
+            parts = self.loss(*logits, piece)
+            share = len(rows) / count
+            self.accelerator.backward(self.scaler.scale(parts["loss"] * share))
+            outputs.append([logit.detach() for logit in logits])
+            for key, value in parts.items():
+                total[key] = total.get(key, 0) + value.detach() * share
+        return tuple(torch.cat(logits) for logits in zip(*outputs)), total
+
+    def _cut(self, count: int) -> None:
+        """After a batch did not fit: from now on in twice as many pieces."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.pieces >= count:
+            raise CourseError(
+                "Not even one quartet at a time fits into the memory: close other notebooks that use this device, "
+                "or train at smaller sizes with recipe(..., stages=...)."
+            ) from None
+        self.pieces = min(2 * self.pieces, count)
+        print(f"A batch of {count} does not fit into the memory: going on in {self.pieces} pieces, gradients added up.")
 
     @torch.no_grad()
     def _log(self, outputs: tuple, parts: dict[str, Tensor], batch: Quartet, stage: Stage, rate: float) -> dict[str, str]:
-        """A point of the curve; stops a run that has lost its way. Returns what the progress bar shows."""
+        """A point of the curve. Returns what the progress bar shows."""
         losses = {key: value.item() for key, value in parts.items()}
-        if not math.isfinite(losses["loss"]):
-            raise self._lost(f"The loss is {losses['loss']}")
         meter = Meter()
         meter.update(*probabilities(*outputs, self.recipe.depth_readout), batch)
         result = meter.result()
@@ -461,6 +430,24 @@ class _Run:
             for key in point.keys() - {"samples", "size"}:
                 self.writer.add_scalar(f"train/{key}", point[key], self.seen)
         return {"loss": f"{losses['loss']:.3f}", "dice": f"{result['mask_dice']:.3f}", "rmse": f"{result['depth_rmse']:.3f}"}
+
+    def _check_losses(self, dataset: Dataset, batches: list[list[int]], stage: Stage, epoch: int) -> None:
+        """Stops a run whose loss was not finite, and keeps the first batch that did it."""
+        losses = torch.stack(self.recent).tolist()
+        first = self.batch - len(losses)
+        self.recent = []
+        for number, loss in enumerate(losses, first):
+            if math.isfinite(loss):
+                continue
+            # A number decides a batch, so it can be made again: nothing had to be kept for this moment.
+            batch = self._prepared(fetch(dataset, batches[number]), stage, epoch, number)
+            tensors = {key: value.cpu().contiguous() for key, value in batch.items()}
+            about = {"stage": str(self.stage + 1), "epoch": str(epoch + 1), "batch": str(number + 1),
+                     "indices": json.dumps(batches[number])}  # fmt: skip
+            with whole_file(self.folder / "lost-batch.safetensors") as path:
+                path.write_bytes(safetensors_bytes(tensors, about))
+            place = f"batch {number + 1} of stage {self.stage + 1}, epoch {epoch + 1}"
+            raise self._lost(f"The loss is {loss} in {place} (kept as lost-batch.safetensors),")
 
     def _check_weights(self) -> None:
         """Before weights are kept or scored: a loss can still be finite when the step after it is not."""
@@ -506,10 +493,6 @@ class _Run:
         self._save_weights(f"weights-stage-{self.stage + 1}.safetensors", so_far)
         self.stage, self.epoch = self.stage + 1, 0
         self.save()
-
-    def close(self) -> None:
-        if self.writer:
-            self.writer.close()
 
     def _workers(self) -> int:
         """On a GPU two processes prepare batches; without one the cores are busy training."""

@@ -5,6 +5,9 @@ import json
 import math
 import os
 import pickle
+import shutil
+import signal
+import subprocess
 from functools import partial
 
 import numpy as np
@@ -15,6 +18,7 @@ from accelerate.state import AcceleratorState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.utils.data import Dataset
@@ -75,7 +79,7 @@ class PowerCut(Exception):
     pass
 
 
-class Interrupted(Dataset):
+class Failing(Dataset):
     """A dataset that fails after so many batches, at whatever size."""
 
     def __init__(self, dataset, left):
@@ -88,7 +92,7 @@ class Interrupted(Dataset):
         return self.dataset.key()
 
     def at_size(self, size):
-        return Interrupted(self.dataset.at_size(size), self.left)
+        return Failing(self.dataset.at_size(size), self.left)
 
     def get_batch(self, indices):
         if self.left[0] == 0:
@@ -333,7 +337,7 @@ def test_tensorboard_shows_the_same_curves_and_pictures(finished):
 def test_nothing_else_is_left_in_the_folder(finished):
     names = {path.name for path in finished[0].iterdir()}
     stages = {f"weights-stage-{number}.safetensors" for number in (1, 2)}
-    assert names == {"history.csv", "last.pt", "steps.csv", "tensorboard", "weights.safetensors"} | stages
+    assert names == {"history.csv", "last.pt", "previous.pt", "steps.csv", "tensorboard", "weights.safetensors"} | stages
 
 
 def test_the_same_run_twice_gives_the_same_weights(finished, tmp_path):
@@ -422,7 +426,7 @@ def assert_as_if_uninterrupted(folder, history, net, finished):
 
 def test_a_run_that_died_at_its_first_batch_starts_anew(finished, every_batch, tmp_path):
     with pytest.raises(PowerCut):
-        run(tmp_path, tiny(), Interrupted(EIGHTEEN, 0))
+        run(tmp_path, tiny(), Failing(EIGHTEEN, 0))
     history, net = run(tmp_path, tiny())
     assert_as_if_uninterrupted(tmp_path, history, net, finished)
 
@@ -430,9 +434,9 @@ def test_a_run_that_died_at_its_first_batch_starts_anew(finished, every_batch, t
 @pytest.mark.parametrize("batches", range(1, STEPS))
 def test_a_run_that_died_goes_on_bit_for_bit(finished, every_batch, tmp_path, batches):
     with pytest.raises(PowerCut):
-        run(tmp_path, tiny(), Interrupted(EIGHTEEN, batches))
+        run(tmp_path, tiny(), Failing(EIGHTEEN, batches))
     assert not is_finished(tmp_path, small())
-    counted = Interrupted(EIGHTEEN, 100)
+    counted = Failing(EIGHTEEN, 100)
     history, net = run(tmp_path, tiny(seed=77), counted)  # whatever the network was, the checkpoint knows better
     assert 100 - counted.left[0] == STEPS - batches
     assert_as_if_uninterrupted(tmp_path, history, net, finished)
@@ -442,7 +446,7 @@ def test_a_run_that_died_again_and_again_goes_on_bit_for_bit(finished, every_bat
     deaths = 0
     while not is_finished(tmp_path, small()):
         try:
-            history, net = run(tmp_path, tiny(), Interrupted(EIGHTEEN, 1))
+            history, net = run(tmp_path, tiny(), Failing(EIGHTEEN, 1))
         except PowerCut:
             deaths += 1
     assert deaths == STEPS - 1
@@ -452,7 +456,7 @@ def test_a_run_that_died_again_and_again_goes_on_bit_for_bit(finished, every_bat
 @pytest.mark.parametrize("reads", [0, 1, 4])
 def test_a_run_that_died_while_it_was_watched_goes_on_bit_for_bit(finished, every_batch, tmp_path, reads):
     with pytest.raises(PowerCut):
-        run(tmp_path, tiny(), EIGHTEEN, Interrupted(TWO, reads))
+        run(tmp_path, tiny(), EIGHTEEN, Failing(TWO, reads))
     history, net = run(tmp_path, tiny())
     assert_as_if_uninterrupted(tmp_path, history, net, finished)
 
@@ -460,8 +464,8 @@ def test_a_run_that_died_while_it_was_watched_goes_on_bit_for_bit(finished, ever
 def test_without_checkpoints_in_between_the_epoch_is_repeated(finished, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "LOG_EVERY", 2)
     with pytest.raises(PowerCut):
-        run(tmp_path, tiny(), Interrupted(EIGHTEEN, 5))
-    counted = Interrupted(EIGHTEEN, 100)
+        run(tmp_path, tiny(), Failing(EIGHTEEN, 5))
+    counted = Failing(EIGHTEEN, 100)
     history, net = run(tmp_path, tiny(), counted)
     assert 100 - counted.left[0] == STEPS - 3
     assert_as_if_uninterrupted(tmp_path, history, net, finished)
@@ -471,7 +475,7 @@ def test_a_run_with_momentum_goes_on_bit_for_bit(every_batch, tmp_path):
     published = small("published")
     history, net = run(tmp_path / "whole", recipe=published)
     with pytest.raises(PowerCut):
-        run(tmp_path / "cut", tiny(), Interrupted(EIGHTEEN, 4), recipe=published)
+        run(tmp_path / "cut", tiny(), Failing(EIGHTEEN, 4), recipe=published)
     resumed, other = run(tmp_path / "cut", recipe=published)
     assert timeless(resumed) == timeless(history)
     assert_same_weights(net, other)
@@ -481,7 +485,7 @@ def test_a_finished_run_returns_at_once(finished):
     folder, history, net = finished
     assert is_finished(folder, small()) and not is_finished(folder, small(seed=1))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    again, other = run(folder, tiny(seed=5), Interrupted(EIGHTEEN, 0), Interrupted(TWO, 0))
+    again, other = run(folder, tiny(seed=5), Failing(EIGHTEEN, 0), Failing(TWO, 0))
     assert again == history
     assert_same_weights(net, other)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -621,3 +625,159 @@ def test_an_epochs_last_step_that_breaks_the_weights_is_told_before_they_are_sco
 def test_a_rate_that_is_far_too_high_is_told(tmp_path):
     with pytest.raises(CourseError, match="lower the learning rate"):
         run(tmp_path, recipe=small("published", learning_rate=1e30, schedule="one-cycle"))
+
+
+# -- never lost -----------------------------------------------------------------------------------------------------
+
+
+class Acting(Dataset):
+    """A dataset that does something before it hands out its batch number ``when``."""
+
+    def __init__(self, dataset, when, act, count=None):
+        self.dataset, self.when, self.act, self.count = dataset, when, act, count or [0]
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def key(self):
+        return self.dataset.key()
+
+    def at_size(self, size):
+        return Acting(self.dataset.at_size(size), self.when, self.act, self.count)
+
+    def get_batch(self, indices):
+        self.count[0] += 1
+        if self.count[0] == self.when:
+            self.act()
+        return fetch(self.dataset, indices)
+
+
+def press_stop():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("when", [1, 3, 4, 7])
+def test_the_stop_button_saves_and_the_same_call_goes_on_bit_for_bit(finished, monkeypatch, tmp_path, when):
+    monkeypatch.setattr(module, "LOG_EVERY", 2)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(module.Interrupted, match="Run the cell again to go on") as caught:
+        run(tmp_path / "run", tiny(), Acting(EIGHTEEN, when, press_stop))
+    assert signal.getsignal(signal.SIGINT) is before
+    seen = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["seen"]
+    assert f"Stopped after {seen} of " in str(caught.value) and seen > 0
+    history, net = run(tmp_path / "run", tiny())
+    assert_as_if_uninterrupted(tmp_path / "run", history, net, finished)
+
+
+def test_pressing_twice_stops_at_once(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", tiny(), Acting(EIGHTEEN, 2, lambda: (press_stop(), press_stop())))
+
+
+@pytest.mark.parametrize("damage", [cut, empty, pickle_bomb, hidden_bomb, other_file])
+def test_a_damaged_checkpoint_costs_one_save_not_the_run(finished, every_batch, capsys, tmp_path, damage):
+    folder = tmp_path / "run"
+    with pytest.raises(PowerCut):
+        run(folder, tiny(), Failing(EIGHTEEN, 5))
+    damage(folder / "last.pt", Bomb(tmp_path / "boom"))
+    history, net = run(folder, tiny())
+    assert "last.pt in run/ cannot be read" in (said := capsys.readouterr().out) and "Going on from previous.pt" in said
+    assert not (tmp_path / "boom").exists()
+    assert_as_if_uninterrupted(folder, history, net, finished)
+
+
+class Hungry(Tiny):
+    """Has memory for so many quartets at a time."""
+
+    def __init__(self, room):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            super().__init__()
+        self.room, self.seen = room, []
+
+    def forward(self, bg, bg_fg):
+        if self.training:
+            if len(bg) > self.room:
+                raise torch.OutOfMemoryError("simulated")
+            self.seen.append(len(bg))
+        return super().forward(bg, bg_fg)
+
+
+def test_a_batch_that_does_not_fit_goes_on_in_pieces(capsys, tmp_path):
+    net = Hungry(3)
+    history, _ = run(tmp_path / "run", net)
+    assert set(net.seen) == {2, 3} and sum(net.seen) == history[-1]["samples"]
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "A batch of 6 does not fit into the memory: going on in 2 pieces, gradients added up.",
+        "A batch of 8 does not fit into the memory: going on in 4 pieces, gradients added up.",
+    ]
+
+
+def test_pieces_give_the_gradient_of_the_whole_batch(tmp_path):
+    """Without batch normalisation, which is what a piece sees less of."""
+
+    def plain(room):
+        net = Hungry(room)
+        net.body[1] = nn.Identity()
+        return net
+
+    changes = {"recipe": small(augment=None, optimizer="sgd", stages=(Stage(32, 6, 1),))}
+    (whole, a), (cut_up, b) = (run(tmp_path / str(room), plain(room), **changes) for room in (6, 3))
+    assert [row["loss"] for row in cut_up] == pytest.approx([row["loss"] for row in whole], rel=1e-4)
+    for key, value in a.state_dict().items():
+        torch.testing.assert_close(value, b.state_dict()[key], rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_in_pieces_goes_on_in_pieces(every_batch, capsys, tmp_path):
+    whole = run(tmp_path / "whole", Hungry(3))[1]
+    with pytest.raises(PowerCut):
+        run(tmp_path / "run", Hungry(3), Failing(EIGHTEEN, 4))
+    again = Hungry(3)
+    run(tmp_path / "run", again)
+    assert_same_weights(whole, again)
+    assert capsys.readouterr().out.count("does not fit") == 4  # twice; then of 6, and by the third run of 8
+
+
+def test_one_quartet_that_does_not_fit_is_told(tmp_path):
+    with pytest.raises(CourseError, match="Not even one quartet at a time fits"):
+        run(tmp_path / "run", Hungry(0))
+
+
+def test_the_batch_that_broke_the_loss_is_kept(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "LOG_EVERY", 3)
+    with pytest.raises(CourseError, match="The loss is nan in batch 2 of stage 1, epoch 2 .kept as lost-batch"):
+        run(tmp_path / "run", Exploding(4))
+    path = tmp_path / "run" / "lost-batch.safetensors"
+    with safe_open(path, "pt") as stream:
+        about = stream.metadata()
+    indices = json.loads(about["indices"])
+    assert (about["stage"], about["epoch"], about["batch"], len(indices)) == ("1", "2", "2", 6)
+    kept = load_file(path)
+    assert kept["bg"].shape == (6, 3, 32, 32)
+    again = Exploding(0)  # what was kept is what the network was shown
+    assert not again(kept["bg"], kept["bg_fg"])[0].isfinite().any()
+    saved = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert saved["seen"] == 18 and all(value.isfinite().all() for value in saved["net"].values())
+
+
+def test_a_full_disk_is_a_message_and_the_run_goes_on_elsewhere(finished, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "LOG_EVERY", 2)
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", -1)
+    small_disk = tmp_path / "disk"
+    small_disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", small_disk], capture_output=True, check=False
+    ) if shutil.which("mount") else None  # fmt: skip
+    if mounted is None or mounted.returncode:
+        pytest.skip("a small disk can only be made by the administrator of a machine")
+    try:
+        with pytest.raises(CourseError, match="No space is left on the disk of .*COURSE_RUNS"):
+            run(small_disk / "run", tiny())
+        assert not list((small_disk / "run").glob(".*"))  # nothing half-written
+        shutil.copytree(small_disk / "run", tmp_path / "run")
+    finally:
+        subprocess.run(["umount", small_disk], check=True)
+    history, net = run(tmp_path / "run", tiny())
+    assert timeless(history) == timeless(finished[1])
+    assert_same_weights(net, finished[2])

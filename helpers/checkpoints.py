@@ -1,0 +1,123 @@
+"""The files that a training run goes on from: whole or absent, the last two of them, and nothing is trusted unread.
+
+``last.pt`` is the newest checkpoint, ``previous.pt`` the one before it. A checkpoint holds tensors, numbers and text;
+it is read without unpickling code, its fingerprint must fit its content, and it must be of the same run. One that is
+cut short, damaged or foreign is refused with the reason, and the other one is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from helpers.config import CourseError
+from helpers.files import whole_file
+
+LAST, PREVIOUS = "last.pt", "previous.pt"
+LARGEST = 4 << 30  # bytes; ten times the largest network here with its optimizer
+
+
+def save_checkpoint(folder: Path, content: dict) -> None:
+    """Make ``content`` the newest checkpoint, and what was the newest the previous one.
+
+    Killed at any moment, the folder holds at least one whole checkpoint, if it held one before.
+    """
+    stream = io.BytesIO()  # torch.save into a file hides what the disk says when it is full
+    torch.save({**content, "fingerprint": fingerprint(content)}, stream)
+    with whole_file(folder / LAST) as path:
+        path.write_bytes(stream.getbuffer())
+        if (folder / LAST).exists():
+            os.replace(folder / LAST, folder / PREVIOUS)
+
+
+def newest(folder: Path, identity: dict | None = None, say=print) -> dict | None:
+    """The newest checkpoint in ``folder`` that can be trusted; None if there is none at all.
+
+    Args:
+        folder: of the run.
+        identity: what the run must be, JSON-ready; None: any run.
+        say: is told why the newest one was not taken.
+
+    Raises:
+        CourseError: there are checkpoints, and none of them will do.
+    """
+    reasons = []
+    for name in (LAST, PREVIOUS):
+        if not (folder / name).exists():
+            continue
+        try:
+            content = read_checkpoint(folder / name)
+            if identity is not None:
+                _check_identity(content, identity, folder)
+        except CourseError as error:
+            reasons.append(error)
+            continue
+        if reasons:
+            say(f"{reasons[0]} Going on from {name}, {content['seen']} samples into the run.")
+        return content
+    if reasons:
+        raise reasons[0]
+    return None
+
+
+def read_checkpoint(path: Path) -> dict:
+    """The content of one checkpoint file.
+
+    Raises:
+        CourseError: it is cut short, damaged, too large, or no checkpoint.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError("it is too large")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        claimed = content.pop("fingerprint")
+        json.loads(content["identity"])
+        if claimed != fingerprint(content):
+            raise ValueError("its content does not fit its fingerprint")
+        return content
+    except Exception as error:  # torch raises many kinds for a damaged file
+        why = str(error) if isinstance(error, ValueError) else type(error).__name__
+        raise CourseError(
+            f"The checkpoint {path.name} in {path.parent.name}/ cannot be read ({why}): "
+            "delete that folder to train from the start, or choose another run_dir."
+        ) from error
+
+
+def _check_identity(content: dict, identity: dict, folder: Path) -> None:
+    saved = json.loads(content["identity"])
+    for what, value in json.loads(json.dumps(identity)).items():
+        if saved.get(what) != value:
+            raise CourseError(
+                f"The folder {folder.name}/ holds a run with another {what}: choose another run_dir, "
+                "or delete the folder to train anew."
+            )
+
+
+def fingerprint(content: object) -> str:
+    """SHA-256 of tensors, numbers and text in dicts and lists: finds what changed on the disk, by accident or by hand."""
+    digest = hashlib.sha256()
+    _feed(digest, content)
+    return digest.hexdigest()
+
+
+def _feed(digest, content: object) -> None:
+    if isinstance(content, dict):
+        for key in sorted(content, key=str):
+            digest.update(f"{{{key}:".encode())
+            _feed(digest, content[key])
+    elif isinstance(content, list | tuple):
+        digest.update(f"[{len(content)}".encode())
+        for item in content:
+            _feed(digest, item)
+    elif isinstance(content, Tensor):
+        plain = content.detach().cpu().contiguous()
+        digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy())
+    else:
+        digest.update(repr(content).encode())
