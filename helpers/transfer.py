@@ -31,7 +31,7 @@ except ImportError:  # Windows: two downloads into one folder are not kept apart
 
 START_SECONDS = 60  # that Python and gdown may take to start; an import from a network drive is slow
 QUIETLY = {"quiet": True, "use_cookies": False}  # a public folder needs no cookies, so none are kept in the home folder
-LOCK_SECONDS = 2  # how long a process that was just killed may keep its lock
+LOCK_SECONDS = 1  # how long a process that was just killed may keep its lock
 
 
 class TransferError(Exception):

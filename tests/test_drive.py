@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from collections import namedtuple
 
@@ -22,7 +23,8 @@ from hypothesis import strategies as st
 
 from helpers import drive
 from helpers.config import ROOT, CourseError
-from helpers.drive import NAMES, Refused, check_zip, fetch_archive
+from helpers.drive import NAMES, fetch_archive
+from helpers.vault import Refused, check_zip
 
 
 def zipped(name: str, kilobytes: int, pictures: int = 4) -> bytes:
@@ -66,6 +68,13 @@ def fetch(server, folder, **options):
     return fetch_archive(folder, **{"network": server.network, "progress": False, **options})
 
 
+def write(folder, files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
 def trusted(folder):
     """What lies under a final name."""
     return {path.name for path in folder.iterdir() if path.suffix == ".zip"} if folder.exists() else set()
@@ -103,7 +112,7 @@ def test_progress_is_shown_for_each_file(server, folder, capsys):
 FAILURES = [
     ("list", "private", "Google Drive.* not public any more|lists no bg_fg.zip"),
     ("list", "gone", "the folder on Google Drive is not public any more, or gone"),
-    ("list", "silent", r"fell silent while fetching the list of files \(no data for 1 seconds\)"),
+    ("list", "silent", r"fell silent while fetching the list of files \(no data for 0.5 seconds\)"),
     (LARGE, "quota", "Google Drive's quota for bg_fg.zip is used up for today"),
     (LARGE, "private", "bg_fg.zip on Google Drive is not public any more, or gone"),
     (LARGE, "gone", "bg_fg.zip on Google Drive is not public any more, or gone"),
@@ -120,7 +129,7 @@ RECOVERIES = [("list", "gone"), (LARGE, "page"), (LARGE, "cut"), (LARGE, "stall"
 def test_each_failure_is_one_message(server, folder, where, fault, words):
     server.faults[where] = fault
     with pytest.raises(CourseError, match=words) as caught:
-        fetch(server, folder, patience=1 if fault in ("silent", "stall") else 60)
+        fetch(server, folder, patience=0.5 if fault in ("silent", "stall") else 60)
     assert_names_every_way(str(caught.value))
     assert trusted(folder) == ({LARGE} if where == "mask.zip" else set())
     kept = sum(path.stat().st_size for path in (folder / "incoming").glob(f"{LARGE}*.part"))
@@ -274,8 +283,8 @@ def test_verify_finds_a_changed_byte_that_size_and_time_hide(server, folder, cap
 
 
 @pytest.mark.parametrize("record", ["{", "[]", '{"mask.zip": {"size": "1"}}', '{"mask.zip": 3}'])
-def test_a_broken_record_costs_a_look_and_no_download(server, folder, record):
-    fetch(server, folder)
+def test_a_broken_record_costs_a_look_and_no_download(folder, record):
+    write(folder, FILES)
     (folder / "archive.json").write_text(record)
     assert fetch_archive(folder, progress=False) == folder
     assert json.loads((folder / "archive.json").read_text())["mask.zip"]["sha256"] == KNOWN["mask.zip"]["sha256"]
@@ -376,32 +385,58 @@ def test_backgrounds_come_along(folder, tmp_path, monkeypatch):
     assert {f"bg/{path.name}": path.read_bytes() for path in (folder / "bg").iterdir()} == pictures
 
 
-def test_backgrounds_may_be_zipped(folder, tmp_path):
-    backgrounds = zipped("bg.zip", 20)
-    with DriveServer(tmp_path, {**FILES, "bg.zip": backgrounds}) as server:
+def backgrounds(names, content=b"\xff\xd8 a room"):
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        warnings.simplefilter("ignore")  # zipfile warns about names that are there twice
+        for name in names:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_zipped_backgrounds_are_unpacked_by_name_alone(folder, tmp_path):
+    content = backgrounds(["bg/a.jpg", "../../b.png", "/tmp/c.jpg", "bg/notes.txt"])
+    with DriveServer(tmp_path, {**FILES, "bg.zip": content}) as server:
         fetch(server, folder)
-    assert (folder / "bg.zip").read_bytes() == backgrounds
+    assert {path.name for path in (folder / "bg").iterdir()} == {"a.jpg", "b.png", "c.jpg"}
+    assert not (tmp_path / "b.png").exists()
     assert_complete(folder)
 
 
-def test_backgrounds_that_fail_are_told_and_done_without(folder, tmp_path, capsys):
-    with DriveServer(tmp_path, {**FILES, "bg.zip": zipped("bg.zip", 20)}) as server:
+def test_backgrounds_that_cannot_be_fetched_are_done_without(folder, tmp_path, capsys):
+    with DriveServer(tmp_path, {**FILES, "bg.zip": backgrounds(["a.jpg"])}) as server:
         server.faults["bg.zip"] = "quota"
         fetch(server, folder)
     assert_complete(folder)
     shown = capsys.readouterr().out
     assert "The backgrounds could not be fetched (Google Drive's quota for" in shown and "recovered" in shown
-    assert not (folder / "bg.zip").exists()
+    assert not (folder / "bg").exists()
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"no zip", "not a zip file"),
+        (backgrounds(["notes.txt"]), "holds 0 pictures"),
+        (backgrounds(["a.jpg", "b/a.jpg"]), "two of one name"),
+        (backgrounds(["a.jpg"], bytes(21_000_000)), "a.jpg in bg.zip is larger than 20.0 MB"),
+        (backgrounds(["a.jpg"]).replace(b"a.jpg", b"b.jpg", 1), "cannot be unpacked"),  # two headers disagree
+    ],
+    ids=["no zip", "no picture", "one name", "bomb", "damaged"],
+)
+def test_backgrounds_that_are_not_what_they_should_be_are_done_without(
+    tmp_path, monkeypatch, folder, capsys, content, words
+):
+    monkeypatch.setattr(drive, "MOUNT", tmp_path / "drive")
+    write(tmp_path / "drive" / "MyDrive" / "course-archive", {**FILES, "bg.zip": content})
+    fetch_archive(folder, progress=False)
+    shown = capsys.readouterr().out
+    assert "The backgrounds could not be fetched" in shown and words in shown
+    assert_complete(folder)
+    assert not (folder / "bg").exists()
 
 
 # -- the other two ways -------------------------------------------------------------------------------------------
-
-
-def write(folder, files):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def test_a_local_folder_is_used_where_it_is(tmp_path, monkeypatch, folder):

@@ -1,10 +1,17 @@
 """What the notebooks start from."""
 
+import io
+import zipfile
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from helpers import session
+from helpers.archive import ArchiveDataset
 from helpers.config import CourseError
 from helpers.predict import predict
+from helpers.rooms import RoomsDataset
 
 
 @pytest.fixture(autouse=True)
@@ -13,6 +20,7 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DATA", "rooms")
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    session._archive.cache_clear()
 
 
 def test_sets_share_no_room_and_no_cat():
@@ -36,3 +44,42 @@ def test_a_data_source_that_is_no_folder_is_named(monkeypatch):
     monkeypatch.setenv("COURSE_DATA", "nowhere")
     with pytest.raises(CourseError, match="COURSE_DATA=nowhere is not a folder"):
         session.source()
+
+
+def test_an_archive_that_cannot_be_had_is_told_once_and_the_rooms_take_its_place(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COURSE_DATA", "archive")
+    monkeypatch.setenv("COURSE_ARCHIVE", str(tmp_path / "nowhere"))
+    folder = session.run_dir()
+    assert isinstance(session.source(), RoomsDataset) and session.source(32).size == 32
+    shown = capsys.readouterr().out
+    assert shown.count("nowhere is not a folder") == shown.count("uses the rendered rooms") == 1
+    assert folder == session.run_dir() and folder.name == "rooms-tiny-course"
+
+    monkeypatch.setenv("COURSE_ARCHIVE", str(write_archive(tmp_path / "archive")))
+    assert session.run_dir() == folder and isinstance(session.source(), RoomsDataset), "a process keeps to its data"
+    monkeypatch.setenv("COURSE_DATA", "rooms")
+    assert session.run_dir() == folder, "what was learnt from rooms is found as such"
+
+
+def test_an_archive_is_used_where_it_is(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COURSE_DATA", "archive")
+    monkeypatch.setenv("COURSE_ARCHIVE", str(write_archive(tmp_path / "archive")))
+    assert isinstance(session.source(), ArchiveDataset)
+    train_set, test_set = session.sets()
+    assert len(train_set) and len(test_set)
+    assert session.run_dir().name == "archive-tiny-course"
+    assert "rendered rooms" not in capsys.readouterr().out
+
+
+def write_archive(folder):
+    """Two rooms, two cats, two placements, each mirrored, in the published naming."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, prefix, mode in (("bg_fg", "bgfg", "RGB"), ("mask", "mask", "L"), ("depth", "densedepth", "L")):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+            for room, cat, number in np.ndindex(2, 2, 4):
+                picture = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((192, 192)).convert(mode)
+                buffer = io.BytesIO()
+                picture.save(buffer, "JPEG")
+                archive.writestr(f"{name}/{prefix}_b{room + 1:03}_f{cat + 1:03}_{number}.jpg", buffer.getvalue())
+    return folder
