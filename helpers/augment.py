@@ -21,6 +21,28 @@ NOISE = 5 / 255
 # -- whole batches, on the device ---------------------------------------------------------------------------------
 
 
+class Draws:
+    """Random numbers for the quartets of one batch, or for this process's part of it.
+
+    ``part = (rank, processes)``: the batch at hand is every ``processes``-th quartet of a larger one, from the
+    ``rank``-th on, and gets the numbers that it would get there. So two processes draw what one would.
+    """
+
+    def __init__(self, generator: torch.Generator, count: int, part: tuple[int, int] = (0, 1)):
+        self.generator, self.count = generator, count * part[1]
+        self.mine = slice(part[0], None, part[1])
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """(B, *shape) between ``low`` and ``high``, on the CPU."""
+        return (torch.rand(self.count, *shape, generator=self.generator) * (high - low) + low)[self.mine]
+
+    def normal(self, *shape: int, device: torch.device) -> Tensor:
+        """(B, *shape) with standard deviation 1, drawn where it is needed."""
+        # Seeds, not noise, come from the CPU's generator: drawing that many numbers there would be slow.
+        seed = int(torch.randint(2**62, (1,), generator=self.generator))
+        return torch.randn(self.count, *shape, generator=torch.Generator(device).manual_seed(seed), device=device)[self.mine]
+
+
 def disturb(batch: Quartet, generator: torch.Generator, share: float = 1.0) -> Quartet:
     """Give pairs what two real photographs have: camera shift, another exposure, independent noise.
 
@@ -32,24 +54,21 @@ def disturb(batch: Quartet, generator: torch.Generator, share: float = 1.0) -> Q
         generator: a CPU generator; the same state gives the same change on every device.
         share: probability, for each pair, of being disturbed.
     """
+    return _disturb(batch, Draws(generator, len(batch["bg"])), share)
+
+
+def _disturb(batch: Quartet, draws: Draws, share: float) -> Quartet:
     bg, bg_fg = batch["bg"], batch["bg_fg"]
-    count, device = len(bg), bg.device
-    chosen = _uniform(generator, count, 0, 1) < share
-    shift = torch.stack((_uniform(generator, count, -SHIFT, SHIFT), _uniform(generator, count, -SHIFT, SHIFT)), 1)
-    gain = _uniform(generator, count, 1 - EXPOSURE, 1 + EXPOSURE)
-    # Seeds, not noise, come from the CPU generator: drawing B x 3 x H x W numbers there would be slow.
-    noise_seed = int(torch.randint(2**62, (1,), generator=generator))
-    noise = torch.Generator(device).manual_seed(noise_seed)
+    device = bg.device
+    chosen = draws.uniform(0, 1) < share
+    shift = torch.stack((draws.uniform(-SHIFT, SHIFT), draws.uniform(-SHIFT, SHIFT)), 1)
+    gain = draws.uniform(1 - EXPOSURE, 1 + EXPOSURE)
+    noise = draws.normal(2, *bg.shape[1:], device=device).transpose(0, 1)  # (2, B, 3, H, W)
     moved = shift_images(bg.float(), shift.to(device)) * gain.to(device).view(-1, 1, 1, 1)
-    pair = torch.stack((moved, bg_fg.float()))  # (2, B, 3, H, W)
-    pair = pair + torch.randn(pair.shape, generator=noise, device=device) * (255 * NOISE)
+    pair = torch.stack((moved, bg_fg.float())) + noise * (255 * NOISE)
     pair = pair.round().clamp(0, 255).to(torch.uint8)
     chosen = chosen.to(device).view(-1, 1, 1, 1)
     return {**batch, "bg": torch.where(chosen, pair[0], bg), "bg_fg": torch.where(chosen, pair[1], bg_fg)}
-
-
-def _uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
-    return torch.rand(count, generator=generator) * (high - low) + low
 
 
 def shift_images(images: Tensor, shift: Tensor) -> Tensor:
@@ -77,20 +96,21 @@ class Augment:
         """
         self.disturbed, self.crop, self.colour = disturbed, crop, colour
 
-    def __call__(self, batch: Quartet, generator: torch.Generator) -> Quartet:
-        batch = self._move(batch, generator)
-        batch = self._tint(batch, generator)
-        return disturb(batch, generator, self.disturbed) if self.disturbed else batch
+    def __call__(self, batch: Quartet, generator: torch.Generator, part: tuple[int, int] = (0, 1)) -> Quartet:
+        """``generator`` is a CPU generator; ``part`` says which part of a larger batch this is, see :class:`Draws`."""
+        draws = Draws(generator, len(batch["bg"]), part)
+        batch = self._tint(self._move(batch, draws), draws)
+        return _disturb(batch, draws, self.disturbed) if self.disturbed else batch
 
-    def _move(self, batch: Quartet, generator: torch.Generator) -> Quartet:
+    def _move(self, batch: Quartet, draws: Draws) -> Quartet:
         count, device = len(batch["bg"]), batch["bg"].device
-        scale = 1 - self.crop * _uniform(generator, count, 0, 1)  # side of the crop
-        mirror = torch.where(_uniform(generator, count, 0, 1) < 0.5, -1.0, 1.0)
+        scale = 1 - self.crop * draws.uniform(0, 1)  # side of the crop
+        mirror = torch.where(draws.uniform(0, 1) < 0.5, -1.0, 1.0)
         slack = 1 - scale
         theta = torch.zeros(count, 2, 3)
         theta[:, 0, 0], theta[:, 1, 1] = scale * mirror, scale
-        theta[:, 0, 2] = slack * _uniform(generator, count, -1, 1)
-        theta[:, 1, 2] = slack * _uniform(generator, count, -1, 1)
+        theta[:, 0, 2] = slack * draws.uniform(-1, 1)
+        theta[:, 1, 2] = slack * draws.uniform(-1, 1)
         shape = list(batch["bg"].shape)
         grid = F.affine_grid(theta.to(device), shape, align_corners=False)
         smooth = torch.cat((batch["bg"].float(), batch["bg_fg"].float(), batch["mask"]), 1)  # (B, 7, H, W)
@@ -106,12 +126,12 @@ class Augment:
             "near_far": batch["near_far"],
         })  # fmt: skip
 
-    def _tint(self, batch: Quartet, generator: torch.Generator) -> Quartet:
-        count, device = len(batch["bg"]), batch["bg"].device
+    def _tint(self, batch: Quartet, draws: Draws) -> Quartet:
+        device = batch["bg"].device
         low, high = 1 - self.colour, 1 + self.colour
-        gain = _uniform(generator, count, low, high).view(-1, 1, 1, 1)
-        contrast = _uniform(generator, count, low, high).view(-1, 1, 1, 1)
-        channel = 1 + (torch.rand(count, 3, 1, 1, generator=generator) - 0.5) * self.colour
+        gain = draws.uniform(low, high).view(-1, 1, 1, 1)
+        contrast = draws.uniform(low, high).view(-1, 1, 1, 1)
+        channel = draws.uniform(1 - self.colour / 2, 1 + self.colour / 2, 3, 1, 1)
         gain, contrast, channel = gain.to(device), contrast.to(device), channel.to(device)
         grey = batch["bg"].float().mean((1, 2, 3), keepdim=True)  # one middle for both, or they would drift apart
 

@@ -141,6 +141,10 @@ def train(
 ) -> list[dict]:  # fmt: skip
     """Train ``net`` in place, or go on with the run that ``run_dir`` holds.
 
+    In one process, or in as many as ``accelerate``'s ``notebook_launcher``, ``accelerate launch`` or ``torchrun``
+    start: each takes its part of every batch, and only the first one writes. Batches, and what is drawn for them, are
+    the same; batch normalisation sees one process's part, so curves agree closely but not to the last digit.
+
     Args:
         net: ``net(bg, bg_fg) -> mask_logits, depth_logits``.
         train_set, test_set: map-style datasets of quartets (see :mod:`helpers.quartets`), with no common room or cat.
@@ -170,7 +174,8 @@ def train(
             stage_train, stage_test = resized(train_set, stage.size), resized(test_set, stage.size)
             for epoch in range(run.epoch, stage.epochs):
                 run.train_epoch(stage_train, stage, epoch, progress, stop)
-                metrics = evaluate(run.net, stage_test, stage.size, recipe.depth_readout)
+                # Every process scores the whole test set with the network itself: exact, and nobody waits for anybody.
+                metrics = evaluate(run.accelerator.unwrap_model(run.net), stage_test, stage.size, recipe.depth_readout)
                 run.end_epoch(stage, epoch, metrics, stage_test)
             run.end_stage()
     return run.history
@@ -217,6 +222,7 @@ class _Run:
         self.recipe, self.folder = recipe, folder
         self.accelerator = Accelerator()
         self.device = self.accelerator.device
+        self.part = self.accelerator.process_index, self.accelerator.num_processes
         self.dtype = pick_precision(recipe.precision, self.device)
         self.network = type(net).__name__
         if recipe.channels_last:
@@ -257,12 +263,18 @@ class _Run:
         self.stage, self.epoch, self.batch, self.seen = saved["stage"], saved["epoch"], saved["batch"], saved["seen"]
         self.pieces = saved["pieces"]
         self.seconds, self.cpu_seconds = saved["seconds"], saved["cpu_seconds"]
-        self.sums = {k: v.to(self.device) for k, v in saved["sums"].items()}
+        if self.accelerator.is_main_process:  # these are the sums of all processes
+            self.sums = {k: v.to(self.device) for k, v in saved["sums"].items()}
         self.history, self.curve = json.loads(saved["history"]), json.loads(saved["curve"])
         return self.stage == len(self.recipe.stages)
 
     def save(self) -> None:
-        """Write the checkpoint and the tables; each is replaced as a whole."""
+        """Write the checkpoint and the tables; each is replaced as a whole. All processes must call it."""
+        sums = self.accelerator.reduce(self.sums, "sum")
+        if not self.accelerator.is_main_process:
+            self.sums = {}
+        else:
+            self.sums = sums
         if not self.accelerator.is_main_process:
             return
         saved = {
@@ -309,12 +321,17 @@ class _Run:
             self.writer.close()
 
     def _batches(self, stage: Stage, epoch: int) -> list[list[int]]:
-        return make_batches(self.samples, stage.batch, self.recipe.seed, self.stage, epoch)
+        """The whole epoch, of all processes together; each takes every n-th quartet of each batch."""
+        processes = self.part[1]
+        if stage.batch < processes:
+            raise CourseError(f"A batch of {stage.batch} cannot be shared among {processes} processes: start fewer.")
+        batches = make_batches(self.samples, stage.batch, self.recipe.seed, self.stage, epoch)
+        return [batch[: len(batch) // processes * processes] for batch in batches]
 
     def _total(self) -> int:
         """Samples of the whole run, leftovers of the last batches excluded."""
         return sum(
-            stage.epochs * sum(len(batch) for batch in make_batches(self.samples, stage.batch, 0))
+            stage.epochs * sum(len(batch) for batch in self._batches(stage, 0))
             for stage in self.recipe.stages
         )
 
@@ -325,18 +342,24 @@ class _Run:
         counter = bar(sum(map(len, batches)), name, "img", keep=True, show=progress and self.accelerator.is_main_process)
         counter.update(sum(map(len, batches[: self.batch])))
         self.net.train()
-        for batch in loader(dataset, batches[self.batch :], workers=self._workers()):
+        mine = [batch[self.part[0] :: self.part[1]] for batch in batches[self.batch :]]
+        for batch in loader(dataset, mine, workers=self._workers()):
             rate = learning_rate(self.recipe, self.seen / total, epoch)
-            batch = self._prepared(batch, stage, epoch)
+            batch = self._prepared(batch, stage, epoch, self.batch, self.part)
             outputs, parts = self._step(batch, rate)
             self.recent.append(parts["loss"])
             self.batch += 1
-            self.seen += len(batch["bg"])
-            counter.update(len(batch["bg"]))
-            if self.batch % LOG_EVERY == 0 or self.batch == len(batches):
+            self.seen += len(batch["bg"]) * self.part[1]
+            counter.update(len(batch["bg"]) * self.part[1])
+            look = self.batch % LOG_EVERY == 0 or self.batch == len(batches)
+            if look:
                 self._check_losses(dataset, batches, stage, epoch)
                 counter.set_postfix(self._log(outputs, parts, batch, stage, rate), refresh=False)
-            if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+            if not look and self.part[1] > 1:
+                continue  # several processes agree only where they meet anyway
+            if self._agreed(bool(stop)):
+                stop = stop or [signal.SIGINT]
+            if stop or self._agreed(time.monotonic() - self.saved_at > CHECKPOINT_SECONDS):
                 self._check_weights()
                 self._stop_clock()
                 self._start_clock()
@@ -359,12 +382,18 @@ class _Run:
         self.seconds += time.monotonic() - self._started[0]
         self.cpu_seconds += time.process_time() - self._started[1]
 
-    def _prepared(self, batch: Quartet, stage: Stage, epoch: int, number: int | None = None) -> Quartet:
-        """A batch as the network is shown it; its number (default: the next one) decides what is drawn."""
+    def _agreed(self, wish: bool) -> bool:
+        """Whether any process wishes it."""
+        if self.part[1] == 1:
+            return wish
+        return bool(self.accelerator.reduce(torch.tensor(float(wish), device=self.device), "sum"))
+
+    def _prepared(self, batch: Quartet, stage: Stage, epoch: int, number: int, part: tuple[int, int]) -> Quartet:
+        """A batch, or a process's part of it, as the network is shown it; the number decides what is drawn."""
         batch = resize(to_device(batch, self.device), stage.size)
         if self.augment:
-            seed = _state(self.recipe.seed, self.stage, epoch, self.batch if number is None else number)
-            batch = self.augment(batch, torch.Generator().manual_seed(seed))
+            generator = torch.Generator().manual_seed(_state(self.recipe.seed, self.stage, epoch, number))
+            batch = self.augment(batch, generator, part)
         return batch
 
     def _step(self, batch: Quartet, rate: float) -> tuple[tuple, dict[str, Tensor]]:
@@ -408,6 +437,11 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        if self.part[1] > 1:
+            raise CourseError(
+                f"A batch of {count} in each of {self.part[1]} processes does not fit into the memory: "
+                "train with smaller batches, recipe(..., stages=...), or in one process, which cuts them in pieces."
+            ) from None
         if self.pieces >= count:
             raise CourseError(
                 "Not even one quartet at a time fits into the memory: close other notebooks that use this device, "
@@ -419,7 +453,11 @@ class _Run:
     @torch.no_grad()
     def _log(self, outputs: tuple, parts: dict[str, Tensor], batch: Quartet, stage: Stage, rate: float) -> dict[str, str]:
         """A point of the curve. Returns what the progress bar shows."""
-        losses = {key: value.item() for key, value in parts.items()}
+        losses = {key: value.item() for key, value in self.accelerator.reduce(parts, "mean").items()}
+        if self.part[1] > 1:  # what all processes saw; gathering knows no truth values
+            batch = {key: batch[key] for key in ("mask", "depth", "near_far")} | {"valid": batch["valid"].byte()}
+            outputs, batch = self.accelerator.gather(outputs), self.accelerator.gather(batch)
+            batch["valid"] = batch["valid"].bool()
         meter = Meter()
         meter.update(*probabilities(*outputs, self.recipe.depth_readout), batch)
         result = meter.result()
@@ -433,19 +471,20 @@ class _Run:
 
     def _check_losses(self, dataset: Dataset, batches: list[list[int]], stage: Stage, epoch: int) -> None:
         """Stops a run whose loss was not finite, and keeps the first batch that did it."""
-        losses = torch.stack(self.recent).tolist()
+        losses = self.accelerator.reduce(torch.stack(self.recent), "mean").tolist()
         first = self.batch - len(losses)
         self.recent = []
         for number, loss in enumerate(losses, first):
             if math.isfinite(loss):
                 continue
             # A number decides a batch, so it can be made again: nothing had to be kept for this moment.
-            batch = self._prepared(fetch(dataset, batches[number]), stage, epoch, number)
+            batch = self._prepared(fetch(dataset, batches[number]), stage, epoch, number, (0, 1))
             tensors = {key: value.cpu().contiguous() for key, value in batch.items()}
             about = {"stage": str(self.stage + 1), "epoch": str(epoch + 1), "batch": str(number + 1),
                      "indices": json.dumps(batches[number])}  # fmt: skip
-            with whole_file(self.folder / "lost-batch.safetensors") as path:
-                path.write_bytes(safetensors_bytes(tensors, about))
+            if self.accelerator.is_main_process:
+                with whole_file(self.folder / "lost-batch.safetensors") as path:
+                    path.write_bytes(safetensors_bytes(tensors, about))
             place = f"batch {number + 1} of stage {self.stage + 1}, epoch {epoch + 1}"
             raise self._lost(f"The loss is {loss} in {place} (kept as lost-batch.safetensors),")
 
@@ -464,7 +503,7 @@ class _Run:
 
     def end_epoch(self, stage: Stage, epoch: int, metrics: dict[str, float], test_set: Dataset) -> None:
         counted = sum(len(batch) for batch in self._batches(stage, epoch))
-        means = {key: value.item() / counted for key, value in self.sums.items()}
+        means = {key: value.item() / counted for key, value in self.accelerator.reduce(self.sums, "sum").items()}
         self.history.append({
             "stage": self.stage + 1, "size": stage.size, "epoch": epoch + 1, "samples": self.seen,
             "seconds": round(self.seconds, 2), "cpu_seconds": round(self.cpu_seconds, 2), **means, **{f"test_{key}": value for key, value in metrics.items()},
@@ -482,8 +521,9 @@ class _Run:
         """(3, rows*H, 6*W): four test quartets and what the network makes of them."""
         batch = next(iter(loader(dataset, [list(range(min(rows, len(dataset))))])))
         batch = resize(to_device(batch, self.device), stage.size)
-        self.net.eval()
-        mask, depth = probabilities(*self.net(batch["bg"], batch["bg_fg"]), self.recipe.depth_readout)
+        net = self.accelerator.unwrap_model(self.net)
+        net.eval()
+        mask, depth = probabilities(*net(batch["bg"], batch["bg_fg"]), self.recipe.depth_readout)
         panels = [batch["bg"] / 255, batch["bg_fg"] / 255, batch["mask"], mask, batch["depth"], depth]
         strips = torch.cat([panel.expand(-1, 3, -1, -1) for panel in panels], 3)  # (rows, 3, H, 6W)
         return torch.cat(list(strips), 1).cpu()
