@@ -68,7 +68,7 @@ def fetch_archive(
         progress: show progress bars.
 
     Returns:
-        A folder with the three zips, and with the backgrounds (``bg.zip`` or ``bg/``) where they were to be had.
+        A folder with the three zips, and with the backgrounds in ``bg/`` where they were to be had.
 
     Raises:
         CourseError: none of the ways works; the message gives the cause and the ways that remain.
@@ -206,28 +206,31 @@ def _copy(source: Path, to: Path, progress: bool) -> None:
 
 
 def _download(vault: Vault, note: str, network: dict | None, patience: float) -> None:
-    missing = [name for name in vault.missing() if not vault.settle(name)]
-    if not missing:
-        return
-    _check_space(vault, missing)
+    _check_space(vault, vault.missing())
     note = f" ({note})" if note else ""
-    print(f"Fetching {', '.join(missing)} from Google Drive into {vault.folder}{note}.")
-    name = "the list of files"
-    with Gdown(vault.incoming, network, patience) as gdown:
-        try:
+    print(f"Fetching {', '.join(vault.missing())} from Google Drive into {vault.folder}{note}.")
+    name, gdown = "the list of files", Gdown(vault.incoming, network, patience)
+    try:
+        with gdown:
+            missing = [name for name in vault.missing() if not vault.settle(name)]
+            if not missing:
+                return
             listed = [(PurePosixPath(path), file) for file, path in gdown.files_of(FOLDER)]
             # Of two files with one name, the one that lies less deep in the folder counts.
             ids = {path.name: file for path, file in sorted(listed, key=lambda entry: -len(entry[0].parts))}
             lacking = [name for name in missing if name not in ids]
             if lacking:
-                raise Refused(f"the public folder lists no {' and no '.join(lacking)}{_listing_limit(gdown, listed)}")
+                limit = _listing_limit(gdown, listed) or ("" if listed else ", nor anything else: it may not be public")
+                raise Refused(f"the public folder lists no {' and no '.join(lacking)}{limit}")
             _download_backgrounds(vault, gdown, listed)
             for name in missing:
                 _download_zip(vault, gdown, name, ids[name])
-        except TransferError as error:
-            raise _failure(_cause(error, name, vault.folder, gdown.version) + note) from error
-        except Refused as refused:
-            raise _failure(f"what Google Drive sends is refused: {refused}{note}") from None
+    except TransferError as error:
+        kept = fetched_bytes(vault.incoming / name)
+        kept = f" ({in_bytes(kept)} of it are kept)" if kept else ""
+        raise _failure(_cause(error, name, vault.folder, gdown.version) + kept + note) from error
+    except Refused as refused:
+        raise _failure(f"what Google Drive sends is refused: {refused}{note}") from None
 
 
 def _listing_limit(gdown: Gdown, listed: list) -> str:
@@ -336,7 +339,7 @@ def _cause(error: TransferError, name: str, folder: Path, version: str) -> str:
         ("ChunkedEncodingError", f"the connection to Google Drive broke off while fetching {name}"),
         ("ProxyError", "Google Drive cannot be reached through the proxy that is set"),
         ("SSLError", "what answers in Google Drive's name has no certificate that is trusted here"),
-        ("ConnectionError", "Google Drive cannot be reached; is there a network"),
+        ("ConnectionError", "Google Drive cannot be reached; this machine seems to have no network"),
         ("Died", f"gdown's process ended in the middle ({said or 'without a word'})"),
     ):
         if kind in kinds:

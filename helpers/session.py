@@ -47,7 +47,7 @@ def _archive() -> Path | None:
     try:
         return fetch_archive()
     except CourseError as error:
-        print(f"{error}\nSo this notebook uses the rendered rooms.")
+        print(f"{error}\nSo this notebook goes on with the rendered rooms; restart it to try again.")
         return None
 
 

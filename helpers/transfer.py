@@ -66,7 +66,7 @@ def fetched_bytes(target: Path) -> int:
 
 
 class Gdown:
-    """Lists folders and fetches files with gdown; a ``with`` block ends its process.
+    """Lists folders and fetches files with gdown, whose process lives as long as the ``with`` block.
 
     Args:
         folder: where files are fetched to; while this process lives, no other one may do the same.
@@ -80,6 +80,7 @@ class Gdown:
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> Gdown:
+        self._start()
         return self
 
     def __exit__(self, *_) -> None:
@@ -103,7 +104,7 @@ class Gdown:
         self._ask({"call": "fetch", "id": file, "target": str(target)}, grown)
 
     def _ask(self, request: dict, grown: Callable[[], int]):
-        if self._process is None:
+        if self._process is None:  # given up in an earlier request
             self._start()
         with contextlib.suppress(OSError):  # it died: the missing answer tells
             self._process.stdin.write(json.dumps({**request, "network": self.network}) + "\n")
@@ -118,7 +119,11 @@ class Gdown:
         )  # fmt: skip
         self._lines = queue.Queue()
         threading.Thread(target=_lines_of, args=(self._process.stdout, self._lines), daemon=True).start()
-        self.version = self._answer(START_SECONDS, lambda: 0)
+        try:
+            self.version = self._answer(START_SECONDS, lambda: 0)
+        except TransferError:
+            self._stop()
+            raise
 
     def _answer(self, patience: float, grown: Callable[[], int]):
         """The next answer; a TransferError if it is one, and if nothing grows for ``patience`` seconds."""

@@ -52,7 +52,7 @@ def test_an_archive_that_cannot_be_had_is_told_once_and_the_rooms_take_its_place
     folder = session.run_dir()
     assert isinstance(session.source(), RoomsDataset) and session.source(32).size == 32
     shown = capsys.readouterr().out
-    assert shown.count("nowhere is not a folder") == shown.count("uses the rendered rooms") == 1
+    assert shown.count("nowhere is not a folder") == shown.count("goes on with the rendered rooms") == 1
     assert folder == session.run_dir() and folder.name == "rooms-tiny-course"
 
     monkeypatch.setenv("COURSE_ARCHIVE", str(write_archive(tmp_path / "archive")))
