@@ -24,6 +24,7 @@ FOLDERS = {"rooms": ("bg", "rooms"), "cats": ("fg", "cats"), "depth": ("bg_depth
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 50_000_000  # a few kilobytes of PNG can unpack to gigabytes: refuse before decoding
 CUTOUT_SIDE = 256  # longest side at which cut-outs are cleaned and kept: more than any picture of 512 px shows
+PSEUDO_DEPTH = "pseudo_depth.json"  # marks depth that was guessed: near and far can be told, metres cannot
 CAMERA_KEYS = ("size", "fx", "fy", "cx", "cy", "depth_unit_m")
 
 
@@ -36,6 +37,7 @@ class PhotoFolder:
     cats: list[Path]
     depths: list[Path]  # one for each room, or empty
     camera: dict | None  # the checked content of camera.json
+    metric: bool  # depth is in metres, not guessed
 
     def name(self, path: Path) -> str:
         """How messages and keys call a file: relative to the root."""
@@ -43,7 +45,8 @@ class PhotoFolder:
 
     def stamps(self) -> list[list]:
         """Name, bytes and time of every file that decides a pixel."""
-        files = [*self.rooms, *self.cats, *self.depths, *([self.root / "camera.json"] if self.camera else [])]
+        facts = [("camera.json", bool(self.camera)), (PSEUDO_DEPTH, not self.metric)]
+        files = [*self.rooms, *self.cats, *self.depths, *(self.root / name for name, there in facts if there)]
         return [[self.name(path), (stat := path.stat()).st_size, stat.st_mtime_ns] for path in files]
 
 
@@ -77,7 +80,23 @@ def open_folder(root: str | Path) -> PhotoFolder:
     rooms, cats = _pictures(root, found["rooms"]), _pictures(root, found["cats"])
     depths = _depths_of(root, rooms, found["depth"]) if found["depth"] else []
     camera = _read_camera(root) if depths and (root / "camera.json").exists() else None
-    return PhotoFolder(root, rooms, cats, depths, camera)
+    guessed = bool(depths) and (root / PSEUDO_DEPTH).exists()
+    if guessed and camera:
+        raise CourseError(
+            f"{PSEUDO_DEPTH} says that the depth was guessed, camera.json that it was measured: remove one of the two."
+        )
+    if guessed:
+        _refuse_escape(root, root / PSEUDO_DEPTH)
+    return PhotoFolder(root, rooms, cats, depths, camera, metric=not guessed)
+
+
+def rooms_of(root: str | Path) -> list[Path]:
+    """The pictures of rooms below ``root``, which may lack cats still; a CourseError if there are none."""
+    root = Path(root)
+    folder = next((root / name for name in FOLDERS["rooms"] if (root / name).is_dir()), None)
+    if folder is None:
+        raise CourseError(f"{root} needs a folder bg/ with photographs of rooms: make it first.")
+    return _pictures(root, folder)
 
 
 def _hidden(path: Path) -> bool:

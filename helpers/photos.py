@@ -80,7 +80,8 @@ class PhotosDataset(Quartets):
         placement: ``"standing"``, ``"floating"``, or None: standing where depth and camera are known. In a room
             without any surface that could carry a cat it floats.
 
-    Without depth, ``valid`` is False everywhere and ``near_far`` is NaN: such data trains the mask alone.
+    Without depth, ``valid`` is False everywhere and ``near_far`` is NaN: such data trains the mask alone. Where
+    ``pseudo_depth.json`` says that depth was guessed, cats float and ``near_far`` is NaN as well.
 
     Raises:
         CourseError: anything about the folder or its files that needs mending.
@@ -99,6 +100,7 @@ class PhotosDataset(Quartets):
         super().__init__(len(folder.rooms), len(folder.cats), placements, size, seed)
         self.root, self.device = Path(root), torch.device(device)
         self.placement = _choose_placement(placement, folder)
+        self._metric = folder.metric
         self._key = {
             "source": "photos",
             "version": VERSION,
@@ -260,6 +262,8 @@ class PhotosDataset(Quartets):
         is_cat = (mask >= 0.5) & ~torch.isnan(depth)
         valid = is_cat | (metres > 0)
         depth, near_far = normalise_depth(torch.where(is_cat, depth, metres), valid)
+        if not self._metric:
+            near_far = torch.full_like(near_far, torch.nan)
         bg_fg = (bg_fg * 255).round().byte()
         return {"bg": bg, "bg_fg": bg_fg, "mask": mask, "depth": depth, "valid": valid, "near_far": near_far}
 

@@ -39,7 +39,9 @@ COLAB = {
     "tqdm": "4.67.3",
 }
 # Also there, but nobody noted the version.
-COLAB_UNVERSIONED = {"ipython", "pillow", "safetensors", "scipy"}
+COLAB_UNVERSIONED = {"h5py", "ipython", "pillow", "safetensors", "scipy", "transformers"}
+# Used where they are there, never installed by the course; who lacks one is told what to do.
+OPTIONAL = {"transformers"}
 # What runs the notebooks from outside; on Colab, Colab does.
 RUNNERS = {"course.py", "refresh.py", "bench.py", "images.py"}
 OWNERS = importlib.metadata.packages_distributions()  # module -> packages that bring it
@@ -76,7 +78,7 @@ def notebooks() -> set[str]:
 
 
 def test_all_that_is_imported_is_declared():
-    missing = (library(runners=True) | notebooks()) - set(COURSE) - {"ipython"}  # ipykernel and ipython are one
+    missing = (library(runners=True) | notebooks()) - set(COURSE) - OPTIONAL - {"ipython"}  # ipykernel and ipython are one
     assert not missing, f"add {missing} to pyproject.toml, or do without"
 
 
