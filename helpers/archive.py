@@ -3,13 +3,14 @@
 ``bg_fg.zip``, ``mask.zip`` and ``depth.zip`` hold ``bgfg_b001_f001_0.jpg``, ``mask_b001_f001_0.jpg`` and
 ``densedepth_b001_f001_0.jpg``: background b, cat f, and number i, whose lower half (0..19) shows the cat as it is and
 whose upper half (20..39) mirrored. Their directories are compared once and kept as an index; the room without the cat
-comes from ``bg/`` or is recovered from the pictures with the cat. Whatever cannot be used is counted and named.
+comes from ``bg/`` (or ``bg.zip``) or is recovered from the pictures with the cat. Whatever cannot be used is counted and named.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import os
 import struct
@@ -33,14 +34,25 @@ from helpers.config import CourseError, cache_dir
 from helpers.files import whole_file
 from helpers.progress import bar
 from helpers.quartets import Address, Quartet, Quartets
-from helpers.zips import MEMBER, BadMember, Findings, ZipReader, member_name, note, order_of, read_directory
+from helpers.zips import (
+    MEMBER,
+    BadMember,
+    Findings,
+    ZipReader,
+    count_members,
+    member_name,
+    note,
+    order_of,
+    read_directory,
+)
 
 VERSION = 1  # raise it when the same zips would give another index or other pixels
 ZIPS = {"bg_fg": "bgfg", "mask": "mask", "depth": "densedepth"}  # name of the zip: prefix of its members
 PLACE = MEMBER.names[3:]  # what of a member is not in its name
 MAX_SIDE = 2048  # pixels; the archive has 192
 MAX_SCANS = 64  # of a progressive JPEG: ten are usual, thousands are made to stall a decoder
-MAX_BACKGROUND = 50_000_000  # pixels
+MAX_BACKGROUND = 50_000_000  # pixels, and bytes
+MAX_BACKGROUNDS = 10_000
 BACKGROUND_FORMATS = {".jpg", ".jpeg", ".png", ".webp"}
 RINGING = (16, 239)  # grey levels: what JPEG leaves of 0 lies below, what it leaves of 255 above
 HALO = 17  # pixels of 192: the JPEG block of 16 that a pixel of the cat can disturb, on all sides
@@ -49,7 +61,12 @@ PLACEMENTS = 16  # looked at together for a recovered background
 ENOUGH = 5  # placements that show a pixel without the cat
 MAX_PLACEMENTS = 6 * PLACEMENTS
 
-_REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 _MASK_LEVELS = ((np.arange(256) - RINGING[0]) / (RINGING[1] - RINGING[0]) * 255).clip(0, 255).round().astype(np.uint8)
 _SHARES = np.arange(256, dtype=np.float32) / np.float32(255)
 
@@ -70,7 +87,12 @@ class Index:
 
     def member(self, zip_name: str, row: int) -> tuple:
         """As :meth:`helpers.zips.ZipReader.read` wants it."""
-        return self.rooms[row].item(), self.cats[row].item(), self.numbers[row].item(), *self.places[zip_name][row].item()
+        return (
+            self.rooms[row].item(),
+            self.cats[row].item(),
+            self.numbers[row].item(),
+            *self.places[zip_name][row].item(),
+        )
 
     def name(self, zip_name: str, row: int) -> str:
         return member_name(ZIPS[zip_name], int(self.rooms[row]), int(self.cats[row]), int(self.numbers[row]))
@@ -263,6 +285,24 @@ def scale_depth(grey: np.ndarray, depth: np.ndarray) -> None:
     cv2.LUT(grey, (shares * 65535).round().astype(np.float32) / np.float32(65535), dst=depth)
 
 
+@dataclass(frozen=True, order=True)
+class Backdrop:
+    """A picture of an empty room in bg/, or inside bg.zip."""
+
+    name: str
+    stamp: tuple  # what changes when the picture changes
+    path: Path
+    inside: str = ""
+
+    def read(self) -> bytes:
+        if self.stamp[1] > MAX_BACKGROUND:
+            raise ValueError(f"{self.stamp[1] / 1e6:.0f} MB")
+        if not self.inside:
+            return self.path.read_bytes()
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.read(self.inside)
+
+
 # -- the dataset ------------------------------------------------------------------------------------------------------------
 
 
@@ -279,8 +319,8 @@ class ArchiveDataset(Dataset):
     once. :meth:`verify` reads everything and makes datasets that are opened afterwards leave the bad ones out.
 
     Args:
-        root: folder with ``bg_fg.zip``, ``mask.zip``, ``depth.zip`` and, if there is one, ``bg/``, whose pictures, in
-            the order of their names, are the rooms 1, 2, ... Without it, or where a picture shows another room than the
+        root: folder with ``bg_fg.zip``, ``mask.zip``, ``depth.zip`` and, if there is one, ``bg/`` or ``bg.zip``, whose
+            pictures, in the order of their names, are the rooms 1, 2, ... Without it, or where a picture shows another room than the
             quartets, the room is the median of its quartets where the cat is not.
         size: side of the square pictures, pixels.
 
@@ -295,10 +335,11 @@ class ArchiveDataset(Dataset):
     def _open(self, root: Path, size: int) -> None:
         self.root, self.size = root, _check_size(size)
         self._stamps = stamps(root)
-        self._files = _background_files(root)
         name = hashlib.sha256(json.dumps([VERSION, self._stamps]).encode()).hexdigest()[:20]
         self._store = cache_dir() / f"archive-{name}"  # safe to delete while no dataset is open
+        self._known: tuple[int, set] = (0, set())  # process, and what it knows to be in the file of unreadable members
         whole = open_index(root, self._store)
+        self._files = self._find_files()
         self._left_out = self._verified()
         self._index = whole.without(self._left_out)
         if not len(self):
@@ -308,7 +349,6 @@ class ArchiveDataset(Dataset):
         self._trust_files = len(self._files) >= int(whole.rooms.max())
         self._backgrounds: dict[int, np.ndarray] = {}
         self._bad: set[int] = set()
-        self._known: tuple[int, set] = (0, set())  # process, and what it knows to be in the file of unreadable members
 
     def __getstate__(self) -> dict:  # the other process reads the stored index instead of receiving 25 MB
         return {"root": self.root, "size": self.size, "key": self.key()}
@@ -342,10 +382,9 @@ class ArchiveDataset(Dataset):
         return other
 
     def key(self) -> dict:
-        files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in self._files]
         left_out = hashlib.sha256(repr(sorted(self._left_out)).encode()).hexdigest() if self._left_out else None
         return {"source": "archive", "version": VERSION, "size": self.size, "files": self._stamps,
-                "backgrounds": files, "left_out": left_out}  # fmt: skip
+                "backgrounds": [list(file.stamp) for file in self._files], "left_out": left_out}  # fmt: skip
 
     # -- batches --------------------------------------------------------------------------------------------------------
 
@@ -420,20 +459,26 @@ class ArchiveDataset(Dataset):
 
     @property
     def backgrounds(self) -> str:
-        """Where rooms without a cat come from: ``"bg/"`` or ``"recovered"``."""
-        return "bg/" if self._trust_files else "recovered"
+        """Where rooms without a cat come from: ``"bg/"``, ``"bg.zip"`` or ``"recovered"``."""
+        return self._where if self._trust_files else "recovered"
+
+    @property
+    def _where(self) -> str:
+        return "bg.zip" if self._files and self._files[0].inside else "bg/"
 
     def _background(self, room: int) -> np.ndarray:
         """(3, S, S) uint8, kept in memory."""
         if room not in self._backgrounds:
-            self._backgrounds[room] = np.ascontiguousarray(resize(self._whole_background(room), self.size).transpose(2, 0, 1))
+            self._backgrounds[room] = np.ascontiguousarray(
+                resize(self._whole_background(room), self.size).transpose(2, 0, 1)
+            )
         return self._backgrounds[room]
 
     def _whole_background(self, room: int) -> np.ndarray:
         """(H, W, 3) uint8 at the archive's own size, kept on disk."""
         width, height = self._index.sides["bg_fg"]
         file = self._files[room - 1] if self._trust_files and 1 <= room <= len(self._files) else None
-        stamp = [file.name, file.stat().st_size, file.stat().st_mtime_ns] if file else [sorted(self._left_out)]
+        stamp = list(file.stamp) if file else [sorted(self._left_out)]
         path = self._store / f"bg_{room:04d}_{hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]}.npy"
         try:
             picture = np.load(path, allow_pickle=False)
@@ -447,22 +492,48 @@ class ArchiveDataset(Dataset):
             np.save(temporary, picture)
         return picture
 
-    def _from_file(self, file: Path, room: int) -> np.ndarray | None:
+    def _find_files(self) -> list[Backdrop]:
+        """The pictures in bg/ or, without it, in bg.zip, in the order of their names."""
+        folder, packed = self.root / "bg", self.root / "bg.zip"
+        if folder.is_dir():
+            return sorted(
+                Backdrop(path.name, (path.name, path.stat().st_size, path.stat().st_mtime_ns), path)
+                for path in folder.iterdir()
+                if path.suffix.lower() in BACKGROUND_FORMATS and path.is_file()
+            )
+        if not packed.is_file():
+            return []
+        try:
+            if count_members(packed) > MAX_BACKGROUNDS:
+                raise ValueError(f"more than {MAX_BACKGROUNDS:,} members")
+            with zipfile.ZipFile(packed) as archive:
+                return sorted(
+                    Backdrop(Path(info.filename).name, (info.filename, info.file_size, info.CRC), packed, info.filename)
+                    for info in archive.infolist()
+                    if Path(info.filename).suffix.lower() in BACKGROUND_FORMATS
+                    and not Path(info.filename).name.startswith(".")
+                )
+        except (OSError, ValueError, zipfile.BadZipFile) as error:  # a CourseError is a ValueError
+            self._put_down("bg.zip", "as a whole", f"cannot be read ({error}); rooms are recovered instead")
+            return []
+
+    def _from_file(self, file: Backdrop, room: int) -> np.ndarray | None:
         """The picture in bg/, or None where it cannot be read or shows another room than the quartets."""
         width, height = self._index.sides["bg_fg"]
         try:
-            with Image.open(file) as image:
+            with Image.open(io.BytesIO(file.read())) as image:
                 if image.width * image.height > MAX_BACKGROUND:
                     raise ValueError(f"{image.width * image.height / 1e6:.0f} megapixels")
                 image.draft("RGB", (2 * width, 2 * height))
                 picture = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            self._put_down("bg/", file.name, f"cannot be read ({error}); room {room} is recovered instead")
+        except (OSError, ValueError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error,
+                Image.DecompressionBombError) as error:  # fmt: skip
+            self._put_down(self._where, file.name, f"cannot be read ({error}); room {room} is recovered instead")
             return None
         for shown, covered in self._looks(room, 2):
             difference = np.abs(shown.astype(np.int16) - picture).mean(-1)[~covered]
             if difference.size and difference.mean() > SAME_ROOM:
-                self._put_down("bg/", file.name, f"does not show room {room}, which is recovered instead")
+                self._put_down(self._where, file.name, f"does not show room {room}, which is recovered instead")
                 return None
         return picture
 
@@ -498,7 +569,7 @@ class ArchiveDataset(Dataset):
                 break
         if not pictures:
             raise CourseError(
-                f"Room {room} has no picture in {self.root / 'bg'} and none can be recovered, because none of its "
+                f"Room {room} has no usable picture in {self.root / 'bg'} and none can be recovered, because none of its "
                 "quartets is readable: download the zips again, or add the bg/ folder."
             )
         covered = np.stack(covers)  # (N, H, W)
@@ -506,7 +577,9 @@ class ArchiveDataset(Dataset):
         values = np.sort(values.transpose(1, 2, 3, 0), axis=-1)  # (H, W, 3, N)
         count = (~covered).sum(0)[..., None, None]  # (H, W, 1, 1)
         low, high = (
-            np.take_along_axis(values, np.broadcast_to(middle.clip(0), (*values.shape[:3], 1)), -1)[..., 0].astype(np.uint16)
+            np.take_along_axis(values, np.broadcast_to(middle.clip(0), (*values.shape[:3], 1)), -1)[..., 0].astype(
+                np.uint16
+            )
             for middle in ((count - 1) // 2, count // 2)
         )
         picture = ((low + high + 1) // 2).astype(np.uint8)
@@ -569,10 +642,12 @@ class ArchiveDataset(Dataset):
         """The report in one line."""
         width, height = self._index.sides["bg_fg"]
         rooms, cats = self._distinct
-        text = f"Archive: {len(self):,} quartets, {rooms} rooms, {cats} cats, {width} x {height} px; rooms without a cat: "
-        text += "from bg/" if self._trust_files else "recovered from the quartets"
+        text = (
+            f"Archive: {len(self):,} quartets, {rooms} rooms, {cats} cats, {width} x {height} px; rooms without a cat: "
+        )
+        text += f"from {self._where}" if self._trust_files else "recovered from the quartets"
         if self._files and not self._trust_files:
-            text += f" (bg/ has {len(self._files)} pictures, too few for room {int(self._index.rooms.max())})"
+            text += f" ({self._where} has {len(self._files)} pictures, too few for room {int(self._index.rooms.max())})"
         losses = [
             f"{finding['count']:,} in {name}.zip ({reason})"
             for name, findings in self._index.findings.items()
@@ -635,11 +710,3 @@ def _check_size(size: int) -> int:
     if not 32 <= size <= 512:
         raise CourseError(f"size={size}: choose an image side between 32 and 512 pixels.")
     return size
-
-
-def _background_files(root: Path) -> list[Path]:
-    """The pictures in bg/, in the order of their names; none where there is no such folder."""
-    folder = root / "bg"
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in BACKGROUND_FORMATS and path.is_file())

@@ -106,6 +106,12 @@ def read_directory(path: str | Path, prefix: str) -> tuple[np.ndarray, Findings]
     return _without(members, again, "name given twice (the last one counts)", prefix, findings), findings
 
 
+def count_members(path: str | Path) -> int:
+    """How many members a zip announces; CourseError if it is none."""
+    with open(path, "rb") as stream:
+        return _find_directory(stream, Path(path))[2]
+
+
 def _without(members: np.ndarray, bad: np.ndarray, reason: str, prefix: str, findings: Findings) -> np.ndarray:
     names = (member_name(prefix, *member.tolist()[:3]) for member in members[bad][:EXAMPLES])
     note(findings, reason, names, bad.sum())
@@ -285,8 +291,17 @@ class ZipReader:
     def __init__(self, path: str | Path, prefix: str):
         self.path, self.prefix = Path(path), prefix
         self._rule = re.compile(rb"(?:\A|[/\\])" + prefix.encode() + rb"_b(\d{1,4})_f(\d{1,4})_(\d{1,4})\.jpg\Z")
-        self._open_in: int | None = None
+        self._file: BinaryIO | None = None
+        self._open_in: int | None = None  # the process whose handle this is
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the file; the next reading opens it again."""
+        if self._file is not None:
+            self._file.close()
+        self._file = self._open_in = None
+
+    __del__ = close
 
     def __getstate__(self) -> dict:  # neither a handle nor a lock can travel to another process
         return {"path": self.path, "prefix": self.prefix}
@@ -330,6 +345,7 @@ class ZipReader:
     def _at(self, offset: int, count: int) -> bytes:
         try:
             if self._open_in != os.getpid():
+                self.close()  # in a forked process: the copy of its parent's handle
                 self._file = open(self.path, "rb", buffering=0)
                 self._open_in = os.getpid()
             if hasattr(os, "pread"):
