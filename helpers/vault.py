@@ -193,16 +193,18 @@ def check_zip(path: Path) -> None:
         if at < 0:
             raise Refused(f"{path.name} is cut off: it ends, after {in_bytes(size)}, without its table of contents")
         count, table_size, table = struct.unpack("<HLL", tail[at + 10 : at + 20])
-        table_end = size - len(tail) + at
+        table_end, fits = size - len(tail) + at, True
         locator = tail[max(at - 20, 0) : at]
         if locator.startswith(b"PK\6\7"):  # a second end record, for more than 65,535 files or 4 GB (zip64)
-            table_end = int.from_bytes(locator[8:16], "little")
+            locator_at, table_end = table_end - 20, int.from_bytes(locator[8:16], "little")
             stream.seek(min(table_end, size))
-            record = stream.read(56)
-            if len(record) == 56 and record.startswith(b"PK\6\6"):
-                count, table_size, table = struct.unpack("<QQQ", record[32:])
+            record = stream.read(56).ljust(56)
+            fits = record.startswith(b"PK\6\6")
+            fits &= table_end + 12 + int.from_bytes(record[4:12], "little") == locator_at
+            count, table_size, table = struct.unpack("<QQQ", record[32:])
         stream.seek(min(table, size))
-        if table + table_size != table_end or stream.read(4) != b"PK\1\2" or not 1 <= count <= table_size // 46:
+        fits &= stream.read(4) == b"PK\1\2" and table + table_size == table_end and 1 <= count <= table_size // 46
+        if not fits:
             raise Refused(f"{path.name} is damaged: its table of contents is not where its end says")
 
 
