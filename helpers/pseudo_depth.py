@@ -23,7 +23,9 @@ from helpers.progress import bar
 
 MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 MEGABYTES = 99  # of its download
-FAR_OVER_NEAR = 5.0  # assumed: the farthest point of a picture of a room is so many times as far as the nearest
+# Assumed: the farthest point of a picture of a room is so many times as far as the nearest. In the middle it was 3.6
+# in 6,000 rendered scenes and 4.3 in 80 rooms measured by a depth sensor.
+FAR_OVER_NEAR = 4.0
 LONGEST = 518  # pixels: the side at which the model was trained
 
 Estimate = Callable[[np.ndarray], np.ndarray]
@@ -77,7 +79,7 @@ def depth_from_disparity(disparity: np.ndarray, far_over_near: float = FAR_OVER_
         CourseError: no finite numbers, the same everywhere, or an impossible ratio.
     """
     if not 1 < far_over_near < 1000:
-        raise CourseError(f"far_over_near={far_over_near}: the farthest point must be farther than the nearest; say 5.")
+        raise CourseError(f"far_over_near={far_over_near}: the farthest point must be farther than the nearest; say 4.")
     disparity = np.asarray(disparity, dtype=np.float64)
     if disparity.ndim != 2 or not disparity.size or not np.isfinite(disparity).all():
         raise CourseError(

@@ -10,7 +10,7 @@ from PIL import Image
 from helpers.config import CourseError
 from helpers.photo_files import PSEUDO_DEPTH
 from helpers.photos import PhotosDataset
-from helpers.pseudo_depth import add_pseudo_depth, depth_anything, depth_from_disparity
+from helpers.pseudo_depth import FAR_OVER_NEAR, add_pseudo_depth, depth_anything, depth_from_disparity
 from helpers.quartets import check_quartet
 
 
@@ -90,7 +90,7 @@ def test_a_folder_gets_marked_depth_that_never_claims_metres(folder):
     report = add_pseudo_depth(folder, ramp, name="a ramp")
     assert str(report) == "2 rooms with pseudo-depth"
     mark = json.loads((folder / PSEUDO_DEPTH).read_text())
-    assert mark == {"model": "a ramp", "assumed_far_over_near": 5.0, "metric": False}
+    assert mark == {"model": "a ramp", "assumed_far_over_near": FAR_OVER_NEAR, "metric": False}
     photos = PhotosDataset(folder, size=64, placements=3)
     assert photos.placement == "floating"
     for i in range(len(photos)):
