@@ -363,6 +363,21 @@ def show_lines(lines: Mapping[str, object], xlabel: str, ylabel: str, title: str
 
 
 @styled
+def show_panels(panels: Mapping[str, Mapping[str, object]], levels: Mapping[str, Sequence[float]], ylabel: str,
+                xlabels: Mapping[str, str], size=(8.6, 2.6)) -> Figure:  # fmt: skip
+    """One panel beside the other with a common vertical axis: ``panels[panel][line]`` are values at ``levels[panel]``."""
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for axis, (panel, lines) in zip(axes[0], panels.items()):
+        for name, values in lines.items():
+            axis.plot(range(len(levels[panel])), array(values), marker="o", markersize=3, label=name)
+        axis.set_xticks(range(len(levels[panel])), [f"{level:g}" for level in levels[panel]])
+        axis.set(xlabel=xlabels[panel], ylim=(0, 1))
+    axes[0, 0].set(ylabel=ylabel)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure
+
+
+@styled
 def show_histograms(values: Mapping[str, object], xlabel: str, bins: int | Sequence[float] = 50, title: str = "",
                     log: bool = False, size=(6.4, 2.6)) -> Figure:  # fmt: skip
     """Shares of values by name, as outlines over common bins; ``log`` makes rare values visible."""

@@ -225,3 +225,14 @@ def test_figures_are_small_and_let_go(batch):
     assert 400 < figure.get_size_inches()[0] * figure.dpi < 1000
     assert len(png(figure)) < 200_000
     assert plt.rcParams["axes.grid"] is False, "the course's style stays with its figures"
+
+
+def test_panels_share_their_vertical_axis_and_write_their_levels():
+    panels = {"noise": {"a": [0.9, 0.8], "b": [0.7, 0.1]}, "jpeg": {"a": [0.9, 0.8, 0.7], "b": [0.5, 0.4, 0.3]}}
+    levels = {"noise": (2, 20), "jpeg": (90, 50, 10)}
+    figure = plots.show_panels(panels, levels, "mask Dice", {"noise": "of 255", "jpeg": "quality"})
+    first, second = figure.axes
+    assert [label.get_text() for label in second.get_xticklabels()] == ["90", "50", "10"]
+    assert first.get_ylim() == second.get_ylim() == (0, 1) and first.get_ylabel() == "mask Dice"
+    assert [line.get_ydata().tolist() for line in second.lines] == [[0.9, 0.8, 0.7], [0.5, 0.4, 0.3]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
