@@ -392,7 +392,8 @@ class ArchiveDataset(Dataset):
         rows = np.asarray(indices, dtype=np.int64)
         if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"an index is outside this dataset of {len(self)} quartets")
-        if get_worker_info() is not None and cv2.getNumThreads() > 1:
+        in_worker = get_worker_info() is not None
+        if in_worker and cv2.getNumThreads() > 1:
             cv2.setNumThreads(0)  # its threads do not survive the fork that made this worker: they would be waited for
         shape = (len(rows), 1, self.size, self.size)
         batch = {
@@ -403,6 +404,9 @@ class ArchiveDataset(Dataset):
             "valid": torch.ones(shape, dtype=torch.bool),
             "near_far": torch.full((len(rows), 2), torch.nan),
         }
+        if in_worker:  # filled where the other process will read it, instead of copied there when it is full
+            for value in batch.values():
+                value.share_memory_()
         bg, bg_fg, mask, depth = (batch[name].numpy() for name in ("bg", "bg_fg", "mask", "depth"))
         for i, row in enumerate(rows % len(self)):
             self._read_into(int(row), bg_fg[i], mask[i, 0], depth[i, 0])
@@ -621,8 +625,10 @@ class ArchiveDataset(Dataset):
         """Counts, and a few names of what was left out, by zip and reason; JSON-ready.
 
         ``unreadable`` grows while pictures are read, by any process; :meth:`verify` completes it.
+        ``rooms_without_cat`` tells what had to be done about backgrounds, as they are asked for.
         """
         lines = self._put_down_lines()
+        unreadable = [line for line in lines if line["where"] in self._zip_files]
         return {
             "quartets": len(self),
             "rooms": self._distinct[0],
@@ -631,8 +637,11 @@ class ArchiveDataset(Dataset):
             "backgrounds": self.backgrounds,
             "not_listed": self._index.findings,
             "left_out_after_verify": len(self._left_out),
-            "unreadable": {"count": len(lines), "examples": lines[:20]},
+            "unreadable": {"count": len(unreadable), "examples": unreadable[:20]},
+            "rooms_without_cat": [line for line in lines if line not in unreadable],
         }
+
+    _zip_files = frozenset(f"{name}.zip" for name in ZIPS)
 
     @cached_property
     def _distinct(self) -> tuple[int, int]:
@@ -655,7 +664,7 @@ class ArchiveDataset(Dataset):
         ]
         if self._left_out:
             losses.append(f"{len(self._left_out):,} quartets that verify() found unreadable")
-        if (unreadable := len(self._put_down_lines())) and not self._left_out:
+        if (unreadable := self.report()["unreadable"]["count"]) and not self._left_out:
             losses.append(f"{unreadable:,} found unreadable so far")
         return text + (f"; not used: {', '.join(losses)}; names in report()." if losses else "; nothing is missing.")
 

@@ -128,8 +128,9 @@ for _ in stream:
 def first(folder: Path) -> tuple[list[dict], list[dict]]:
     """Seconds of two fresh processes, without and with a stored index; and megabytes of two more.
 
-    Memory is what a process and its workers hold, shared pages once (PSS), at its peak, sampled every 20 ms from
-    outside: once for the imports alone, most of which is torch, and once for making the index and twenty batches.
+    Memory is what a process and its workers hold, shared pages once (PSS), and the batches on their way between them
+    (/dev/shm), each at its peak, sampled every 20 ms from outside: once for the imports alone, most of which is torch,
+    and once for making the index and twenty batches.
     """
     with tempfile.TemporaryDirectory() as cache:
         times = [{"run": run, **_start(_FIRST, folder, cache, 1)[0]} for run in ("no index", "stored index")]
@@ -159,15 +160,28 @@ def _start(code: str, folder: Path, cache: str, batches: int) -> tuple[dict[str,
 
 
 def _watch(process: subprocess.Popen) -> dict[str, float]:
-    """Peak megabytes of a process alone, of its workers, and of all together."""
-    peaks = {"process": 0.0, "workers": 0.0, "together": 0.0}
+    """Peak megabytes of a process alone, of its workers, of the batches between them, and of all at one moment."""
+    peaks = dict.fromkeys(("process", "workers", "batches", "together"), 0.0)
+    before = _shared()
     while process.poll() is None:
-        children = [_pss(pid) for pid in _children(process.pid)]
-        own = _pss(process.pid)
-        for name, value in (("process", own), ("workers", sum(children)), ("together", own + sum(children))):
+        now = {
+            "process": _pss(process.pid),
+            "workers": sum(_pss(pid) for pid in _children(process.pid)),
+            "batches": _shared() - before,
+        }
+        for name, value in {**now, "together": sum(now.values())}.items():
             peaks[name] = max(peaks[name], value)
         time.sleep(0.02)
     return peaks
+
+
+def _shared() -> float:
+    """Megabytes of shared memory in use on this machine."""
+    try:
+        usage = os.statvfs("/dev/shm")
+    except (OSError, AttributeError):  # no Linux
+        return 0.0
+    return (usage.f_blocks - usage.f_bfree) * usage.f_frsize / 2**20
 
 
 def _children(pid: int) -> list[int]:

@@ -543,7 +543,8 @@ def test_what_is_never_seen_is_filled_in_and_told(tmp_path):
     dataset = ArchiveDataset(root, SIDE)
     error = np.abs(dataset._recover(1) - room_picture(1).astype(int))
     assert error.mean() < 6, "smooth rooms can be filled from around"
-    (line,) = dataset.report()["unreadable"]["examples"]
+    (line,) = dataset.report()["rooms_without_cat"]
+    assert dataset.report()["unreadable"]["count"] == 0
     assert "% of room 1 is never seen without a cat" in line["why"]
 
 
@@ -592,7 +593,7 @@ def test_a_background_that_cannot_be_right_is_recovered_instead(tmp_path, spoil,
     with pytest.warns(UserWarning, match=words):
         bg = dataset[0]["bg"]
     assert (bg.permute(1, 2, 0).int() - torch.from_numpy(room_picture(1))).abs().float().mean() < 2
-    assert any(re.search(words, line["why"]) for line in dataset.report()["unreadable"]["examples"])
+    assert any(re.search(words, line["why"]) for line in dataset.report()["rooms_without_cat"])
 
 
 def test_too_few_backgrounds_are_not_trusted(tmp_path, capsys):
