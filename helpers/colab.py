@@ -15,7 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers.config import PROFILES, REPOSITORY, ROOT, CourseError, data_folder, data_source, profile
+from helpers import config
+from helpers.config import PROFILES, REPOSITORY, ROOT, CourseError, data_folder, data_source, profile, runs_dir
 
 BRANCH = "main"
 
@@ -68,6 +69,10 @@ def setup(number: int) -> None:
     print(f"Change   put %env COURSE_PROFILE=... ({others}) or %env COURSE_DATA=... in a cell above, then run all")
     if "COLAB_RELEASE_TAG" in os.environ and not torch.cuda.is_available():
         print("No GPU   everything works, but slowly: choose Runtime > Change runtime type > T4 GPU, then run all")
+    if "COLAB_RELEASE_TAG" in os.environ:
+        on_drive = config.DRIVE in runs_dir().parents
+        print("Runs     " + ("kept on your Drive, in " + runs_dir().name if on_drive else
+              "lost when Colab takes this machine back: mount Drive first (folder icon, left) to keep them"))  # fmt: skip
 
 
 def _device() -> str:
@@ -113,8 +118,8 @@ def relink(repository: str, root: Path = ROOT) -> list[str]:
     if listing.returncode:
         raise CourseError(f"{root} is not a git checkout: clone your fork with 'git clone' and run this there.")
 
-    config = root / "helpers" / "config.py"
-    old = re.search(r'^REPOSITORY = "(.+)"$', config.read_text(encoding="utf-8"), re.MULTILINE)[1]
+    page = root / "helpers" / "config.py"
+    old = re.search(r'^REPOSITORY = "(.+)"$', page.read_text(encoding="utf-8"), re.MULTILINE)[1]
     old = re.escape(old.encode())
     pattern = re.compile(rb'(?<=/)%b(?=\.git\b|/)|(?<=^REPOSITORY = ")%b(?="$)' % (old, old), re.MULTILINE)
     changed = {}
@@ -126,7 +131,7 @@ def relink(repository: str, root: Path = ROOT) -> list[str]:
             if after != before:
                 changed[path] = after
     # The configuration goes last: if this is interrupted, the next call still knows the old name and finishes.
-    for path in sorted(changed, key=lambda path: path == config):
+    for path in sorted(changed, key=lambda path: path == page):
         with whole_file(path) as temporary:
             temporary.write_bytes(changed[path])
     return [path.relative_to(root).as_posix() for path in changed]

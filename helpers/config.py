@@ -92,6 +92,14 @@ def cache_dir() -> Path:
     return Path(os.environ.get("COURSE_CACHE") or ROOT / ".cache")
 
 
+DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts Google Drive
+
+
 def runs_dir() -> Path:
-    """Where trained networks and executed notebooks go: ``$COURSE_RUNS``, else ``runs`` in the repository."""
-    return Path(os.environ.get("COURSE_RUNS") or ROOT / "runs")
+    """Where trained networks and executed notebooks go.
+
+    ``$COURSE_RUNS``, else ``course-runs`` on a mounted Google Drive, else ``runs`` in the repository.
+    """
+    if wanted := os.environ.get("COURSE_RUNS"):
+        return Path(wanted)
+    return DRIVE / "course-runs" if DRIVE.is_dir() else ROOT / "runs"

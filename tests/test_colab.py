@@ -131,6 +131,19 @@ def test_colab_without_a_gpu_gets_a_hint_not_an_error(capsys, monkeypatch, gpu, 
     assert ("T4 GPU" in capsys.readouterr().out) == warned
 
 
+@pytest.mark.parametrize("mounted", [False, True])
+def test_on_colab_runs_are_kept_on_a_mounted_drive(capsys, monkeypatch, tmp_path, mounted):
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    monkeypatch.delenv("COURSE_RUNS", raising=False)
+    monkeypatch.setattr(colab.config, "DRIVE", tmp_path / "MyDrive")
+    if mounted:
+        (tmp_path / "MyDrive").mkdir()
+    colab.setup(1)
+    said = capsys.readouterr().out
+    assert ("kept on your Drive, in course-runs" in said) == mounted == ("mount Drive first" not in said)
+    assert colab.runs_dir() == (tmp_path / "MyDrive" / "course-runs" if mounted else colab.ROOT / "runs")
+
+
 def test_setup_without_torch_says_which_python_to_choose(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(CourseError, match="torch is not installed.*make lab"):
