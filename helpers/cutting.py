@@ -17,6 +17,7 @@ from helpers.config import CourseError
 
 MATCHES = 15  # fewer agreeing points could agree by chance
 FARTHEST = 0.2  # of the diagonal: how far a corner may move before these are two different views
+CLIPPED = (8, 245)  # steps of 255: below and above, a camera no longer tells differences
 COARSE = 512  # pixels of the longer side at which the alignment is refined
 LEAST_DIFFERENCE = 14  # steps of 255; the sensor's noise stays below
 NOISE = 7  # times the median difference: what counts is above
@@ -68,7 +69,11 @@ def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
             "take both from the same place, with the phone leaning on something."
         )
     moved, seen = _warp(room, best), _warp(np.full_like(room_grey, 255), best, border=cv2.BORDER_CONSTANT) == 255
-    return Aligned(_in_light_of(moved, scene, seen), seen, shift)
+    matched = _in_light_of(moved, scene, seen)
+    # What the camera saw as white or black may have been whiter or blacker still, as the scene says.
+    matched = np.where(moved > CLIPPED[1], np.maximum(matched, scene), matched)
+    matched = np.where(moved < CLIPPED[0], np.minimum(matched, scene), matched)
+    return Aligned(matched, seen, shift)
 
 
 def _warp(picture: np.ndarray, matrix: np.ndarray, border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
@@ -120,7 +125,9 @@ def _left_over(room: np.ndarray, scene: np.ndarray, matrix: np.ndarray) -> float
 
 def _in_light_of(room: np.ndarray, scene: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """``room`` (H, W, C) with one gain and offset for each colour, fitted where the pictures agree best."""
-    usable = seen & (room > 5).all(-1) & (room < 250).all(-1) & (scene > 5).all(-1) & (scene < 250).all(-1)
+    usable = seen.copy()
+    for picture in (room, scene):
+        usable &= (picture >= CLIPPED[0]).all(-1) & (picture <= CLIPPED[1]).all(-1)
     step = max(1, usable.sum() // 50_000)
     x, y = (picture[usable][::step].astype(np.float64) for picture in (room, scene))  # (N, C)
     if len(x) < 100:
@@ -200,7 +207,7 @@ def _probable_cat(aligned: Aligned, scene: np.ndarray, difference: np.ndarray) -
             "choose the empty room and the same view with the cat, and not the same file twice."
         )
     joined = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, _disc(max(2, side // 80)))
-    probable = _main_parts(joined)
+    probable = _main_parts(joined, changed * difference)
     if (changed[probable].sum()) < SCATTERED * changed.sum():
         raise CourseError(
             "What differs between the two pictures is scattered all over: move nothing but the cat, "
@@ -212,12 +219,14 @@ def _probable_cat(aligned: Aligned, scene: np.ndarray, difference: np.ndarray) -
     return probable, certain & ~same, same
 
 
-def _main_parts(mask: np.ndarray, share: float = 0.25) -> np.ndarray:
-    """The largest connected part, without holes, and others at least ``share`` times as large: (H, W) bool."""
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    areas = [cv2.contourArea(outline) for outline in outlines] or [0.0]
-    kept = [outline for outline, area in zip(outlines, areas) if area >= share * max(areas)]
-    return cv2.drawContours(np.zeros(mask.shape, np.uint8), kept, -1, 1, cv2.FILLED) > 0
+def _main_parts(mask: np.ndarray, weight: np.ndarray, share: float = 0.25) -> np.ndarray:
+    """The connected part of most ``weight``, without holes, and others of at least ``share`` as much: (H, W) bool."""
+    count, parts = cv2.connectedComponents(mask.astype(np.uint8))
+    weights = np.bincount(parts.ravel(), weight.ravel().astype(np.float64), minlength=max(count, 2))
+    weights[0] = 0  # the room
+    kept = (weights >= share * weights.max()) & (weights > 0)
+    outlines, _ = cv2.findContours(kept[parts].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.zeros(mask.shape, np.uint8), outlines, -1, 1, cv2.FILLED) > 0
 
 
 def _grab(scene: np.ndarray, probable: np.ndarray, certain: np.ndarray, same: np.ndarray,
@@ -244,6 +253,6 @@ def _grab(scene: np.ndarray, probable: np.ndarray, certain: np.ndarray, same: np
     found = np.zeros_like(probable)
     inside = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
     parts = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_OPEN, _disc(max(1, side // 500)))
-    found[window] = inside & _main_parts(parts)
+    found[window] = inside & _main_parts(parts, parts)
     agreement = (found & probable).sum() / max((found | probable).sum(), 1)
     return found if agreement >= LEAST_AGREEMENT else probable

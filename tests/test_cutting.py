@@ -141,3 +141,16 @@ def test_a_cat_at_the_edge_that_the_rooms_picture_misses_is_still_found():
     scene = with_cat(room, (60, 140, 190, 260))
     alpha = cut_out(moved, scene)[..., 3] >= 128
     assert alpha[70:130, -3:].mean() > 0.9
+
+
+def test_what_was_overexposed_is_no_difference():
+    room = textured(5)
+    room[20:80, 150:230] = 255  # a window: white in both pictures, whatever the exposure
+    darker = (room * 0.82).round().astype(np.uint8)
+    darker[room == 255] = 255
+    scene = with_cat(darker, (90, 160, 60, 140))
+    aligned = align(room, scene)
+    assert np.quantile(differences(aligned, scene)[25:75, 155:225], 0.99) < 10
+    true = np.zeros(room.shape[:2], bool)
+    true[90:160, 60:140] = True
+    assert dice(cut_out(room, scene)[..., 3] >= 128, true) > 0.95
