@@ -314,6 +314,8 @@ class _Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.saved_at = time.monotonic()
         if self.accelerator.is_main_process:
+            for path in self.folder.glob(".*-*"):  # temporary files of a run that was killed while it wrote
+                path.unlink(missing_ok=True)
             self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.seen)
 
     def __exit__(self, *_) -> None:
