@@ -40,8 +40,8 @@ class RateCurve:
 
 
 def find_rate(
-    net: nn.Module, train_set: Dataset, recipe: Recipe, stage: Stage | None = None, low: float = 1e-5,
-    high: float = 10.0, steps: int = 80, progress: bool = True,
+    net: nn.Module, train_set: Dataset, recipe: Recipe, stage: Stage | None = None, low: float = 1e-4,
+    high: float = 10.0, steps: int = 60, progress: bool = True,
 ) -> RateCurve:  # fmt: skip
     """The loss while the learning rate climbs from ``low`` to ``high`` by a constant factor a step.
 
