@@ -140,7 +140,7 @@ def first(folder: Path) -> tuple[list[dict], list[dict]]:
         _, whole = _start(_FIRST, folder, cache, 20)
     memory = [
         {"run": "imports alone", **alone},
-        {"run": f"index, {WORKERS} workers, 20 batches", **whole},
+        {"run": f"index, {WORKERS} workers, up to 20 batches", **whole},
         {"run": "added to the imports", "together": whole["together"] - alone["together"]},
     ]
     return times, memory
