@@ -38,8 +38,9 @@ bench: $(INSTALLED) ## measure what the README's table of results says
 relink: ## point badges and clone lines at your fork: make relink REPO=owner/name
 	@$(PYTHON) -m helpers.colab relink $(REPO)
 
-clean: ## remove what can be made again (.venv, rendered sets); your results in runs/ stay
-	rm -rf $(VENV) .cache .pytest_cache .hypothesis build *.egg-info
+clean: ## remove what can be made again (.venv, rendered sets); results in runs/ and downloaded data stay
+	rm -rf $(VENV) .pytest_cache .hypothesis build *.egg-info
+	[ ! -d .cache ] || find .cache -mindepth 1 -maxdepth 1 ! -name archive -exec rm -rf {} +
 	rm -rf __pycache__ */__pycache__ */.ipynb_checkpoints
 
 # The stamp is written last: an installation that failed, or was interrupted, is done again by the next make.

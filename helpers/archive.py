@@ -13,11 +13,9 @@ import hashlib
 import io
 import json
 import os
-import struct
 import warnings
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,259 +28,25 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from helpers.archive_index import ZIPS, open_index, stamps
+from helpers.archive_pictures import REDUCED, clean_mask, decode, reduction, resize, scale_depth
 from helpers.config import CourseError, cache_dir
 from helpers.files import whole_file
 from helpers.progress import bar
 from helpers.quartets import Address, Quartet, Quartets
-from helpers.zips import (
-    MEMBER,
-    BadMember,
-    Findings,
-    ZipReader,
-    count_members,
-    member_name,
-    note,
-    order_of,
-    read_directory,
-)
+from helpers.zips import BadMember, ZipReader, count_members
 
 VERSION = 1  # raise it when the same zips would give another index or other pixels
-ZIPS = {"bg_fg": "bgfg", "mask": "mask", "depth": "densedepth"}  # name of the zip: prefix of its members
-PLACE = MEMBER.names[3:]  # what of a member is not in its name
-MAX_SIDE = 2048  # pixels; the archive has 192
-MAX_SCANS = 64  # of a progressive JPEG: ten are usual, thousands are made to stall a decoder
 MAX_BACKGROUND = 50_000_000  # pixels, and bytes
 MAX_BACKGROUNDS = 10_000
 BACKGROUND_FORMATS = {".jpg", ".jpeg", ".png", ".webp"}
-RINGING = (16, 239)  # grey levels: what JPEG leaves of 0 lies below, what it leaves of 255 above
 HALO = 17  # pixels of 192: the JPEG block of 16 that a pixel of the cat can disturb, on all sides
 SAME_ROOM = 12  # mean difference in grey levels: the right background has 1 to 2, that of another room 60 and more
 PLACEMENTS = 16  # looked at together for a recovered background
 ENOUGH = 5  # placements that show a pixel without the cat
 MAX_PLACEMENTS = 6 * PLACEMENTS
 
-_REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
-_MASK_LEVELS = ((np.arange(256) - RINGING[0]) / (RINGING[1] - RINGING[0]) * 255).clip(0, 255).round().astype(np.uint8)
 _SHARES = np.arange(256, dtype=np.float32) / np.float32(255)
-
-
-# -- the index ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Index:
-    """Where each quartet's three pictures are: arrays of N rows, sorted by room, cat and number."""
-
-    rooms: np.ndarray  # (N,) int16
-    cats: np.ndarray  # (N,) int16
-    numbers: np.ndarray  # (N,) int16
-    places: dict[str, np.ndarray]  # zip -> (N,) of offset, sizes, checksum, method
-    sides: dict[str, tuple[int, int]]  # zip -> width and height of its pictures
-    findings: dict[str, Findings]  # zip -> what was left out
-
-    def member(self, zip_name: str, row: int) -> tuple:
-        """As :meth:`helpers.zips.ZipReader.read` wants it."""
-        return (
-            self.rooms[row].item(),
-            self.cats[row].item(),
-            self.numbers[row].item(),
-            *self.places[zip_name][row].item(),
-        )
-
-    def name(self, zip_name: str, row: int) -> str:
-        return member_name(ZIPS[zip_name], int(self.rooms[row]), int(self.cats[row]), int(self.numbers[row]))
-
-    def without(self, quartets: set[tuple[int, int, int]]) -> Index:
-        """The same without these (room, cat, number)."""
-        if not quartets:
-            return self
-        rows = np.array(sorted(quartets), dtype=np.int64)
-        bad = (rows[:, 0] << 32) | (rows[:, 1] << 16) | rows[:, 2]
-        keep = ~np.isin((self.rooms.astype(np.int64) << 32) | (self.cats.astype(np.int64) << 16) | self.numbers, bad)
-        places = {name: place[keep] for name, place in self.places.items()}
-        return Index(self.rooms[keep], self.cats[keep], self.numbers[keep], places, self.sides, self.findings)
-
-
-def stamps(root: Path) -> list[list]:
-    """Name, bytes and time of the three zips."""
-    result = []
-    for name in ZIPS:
-        try:
-            stat = (root / f"{name}.zip").stat()
-        except OSError:
-            raise CourseError(
-                f"{root / name}.zip is missing: the archive is bg_fg.zip, mask.zip and depth.zip in one folder."
-            ) from None
-        result.append([f"{name}.zip", stat.st_size, stat.st_mtime_ns])
-    return result
-
-
-def open_index(root: Path, store: Path) -> Index:
-    """The index that ``store`` keeps; made and kept now if there is none, or if it is damaged."""
-    path = store / "index.npz"
-    try:
-        return _load_index(path)
-    except (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error):
-        index = build_index(root)
-    with whole_file(path) as temporary:
-        facts = {"sides": index.sides, "findings": index.findings}
-        np.savez(
-            temporary, rooms=index.rooms, cats=index.cats, numbers=index.numbers,
-            facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **index.places,
-        )  # fmt: skip
-    return index
-
-
-def _load_index(path: Path) -> Index:
-    with np.load(path, allow_pickle=False) as stored:  # each array has a checksum of its own
-        facts = json.loads(stored["facts"].tobytes())
-        sides = {name: (int(width), int(height)) for name, (width, height) in facts["sides"].items()}
-        places = {name: stored[name] for name in ZIPS}
-        index = Index(stored["rooms"], stored["cats"], stored["numbers"], places, sides, facts["findings"])
-    lengths = {len(a) for a in (index.rooms, index.cats, index.numbers, *places.values())}
-    if len(lengths) != 1 or set(sides) != set(ZIPS) or any(place.dtype.names != PLACE for place in places.values()):
-        raise ValueError(f"{path} is damaged")
-    return index
-
-
-def build_index(root: Path) -> Index:
-    """Read the three directories and keep what all three have."""
-    members, findings, keys = {}, {}, {}
-    for name, prefix in ZIPS.items():
-        members[name], findings[name] = read_directory(root / f"{name}.zip", prefix)
-        keys[name] = order_of(members[name])
-    everything = np.sort(np.concatenate(list(keys.values())))
-    everything = everything[np.append(True, everything[1:] != everything[:-1])[: len(everything)]]
-    common = np.ones(len(everything), bool)
-    for name, prefix in ZIPS.items():
-        has = _in_sorted(everything, keys[name])
-        lacking = everything[~has]
-        names = (member_name(prefix, int(k) >> 32, int(k) >> 16 & 0xFFFF, int(k) & 0xFFFF) for k in lacking[:5])
-        note(findings[name], "missing, though another zip has its part", names, len(lacking))
-        common &= has
-    common = everything[common]
-    if not len(common):
-        counts = ", ".join(f"{len(members[name]):,} in {name}.zip" for name in ZIPS)
-        raise CourseError(
-            f"The zips in {root} have no quartet in common ({counts} follow the naming rule such as "
-            "bgfg_b001_f001_0.jpg): check that they belong together, or download them again."
-        )
-    rows = {name: members[name][np.searchsorted(keys[name], common)] for name in ZIPS}
-    first = rows["bg_fg"]
-    places = {name: _copy_fields(rows[name], PLACE) for name in ZIPS}
-    index = Index(first["room"].copy(), first["cat"].copy(), first["number"].copy(), places, {}, findings)
-    index.sides = {name: _usual_side(index, root, name) for name in ZIPS}
-    return index
-
-
-def _in_sorted(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Which values are among the sorted keys, in little memory."""
-    if not len(keys):
-        return np.zeros(len(values), bool)
-    return keys[np.searchsorted(keys, values).clip(max=len(keys) - 1)] == values
-
-
-def _copy_fields(array: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    result = np.empty(len(array), [(name, array.dtype[name]) for name in names])
-    for name in names:
-        result[name] = array[name]
-    return result
-
-
-def _usual_side(index: Index, root: Path, name: str) -> tuple[int, int]:
-    """Width and height that most of a few pictures, evenly chosen, have; others are refused when they are met."""
-    reader, seen = ZipReader(root / f"{name}.zip", ZIPS[name]), Counter()
-    for row in np.unique(np.linspace(0, len(index.rooms) - 1, 25).astype(int)):
-        try:
-            seen[jpeg_side(reader.read(index.member(name, row)))] += 1
-        except BadMember:
-            continue
-    if not seen:
-        raise CourseError(f"None of {name}.zip's pictures can be read: delete it and download it again.")
-    side = seen.most_common(1)[0][0]
-    if not 8 <= min(side) <= max(side) <= MAX_SIDE:
-        raise CourseError(f"{name}.zip has pictures of {side[0]} x {side[1]} px; the archive's have 192 x 192.")
-    return side
-
-
-# -- pictures -------------------------------------------------------------------------------------------------------------
-
-
-def jpeg_side(data: bytes) -> tuple[int, int]:
-    """Width and height that a JPEG announces, read before anything is decoded.
-
-    Raises:
-        BadMember: no JPEG, cut short, or one that is made to stall a decoder.
-    """
-    if data[:2] != b"\xff\xd8":
-        raise BadMember("not a JPEG")
-    if b"\xff\xd9" not in data[-64:]:  # decoders fill the missing part with grey instead of failing
-        raise BadMember("a JPEG without its end")
-    if data.count(b"\xff\xda") > MAX_SCANS:
-        raise BadMember(f"a JPEG of more than {MAX_SCANS} scans")
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height, width = struct.unpack_from(">2H", data, at + 5)
-            return width, height
-        at += 1 if marker == 0xFF else 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
-    raise BadMember("a JPEG without a picture")
-
-
-def decode(data: bytes, side: tuple[int, int], how: int) -> np.ndarray:
-    """Pixels of a JPEG that has the expected side; ``how``: OpenCV's reading mode.
-
-    OpenCV takes half the time of Pillow for these small pictures and lets other threads run meanwhile.
-    """
-    if jpeg_side(data) != side:
-        raise BadMember(f"{'x'.join(map(str, jpeg_side(data)))} px instead of {'x'.join(map(str, side))}")
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        picture = None
-    if picture is None:
-        raise BadMember("a JPEG that cannot be decoded")
-    return picture
-
-
-def reduction(side: tuple[int, int], size: int) -> int:
-    """By how much a JPEG of this side may be decoded smaller (1, 2, 4, 8) and still be no smaller than ``size``.
-
-    The decoder then leaves out the fine waves of each block, which is an area average at a fraction of the work.
-    """
-    return max(k for k in _REDUCED if min(side) // k >= size and side[0] % k == 0 and side[1] % k == 0 or k == 1)
-
-
-def resize(picture: np.ndarray, size: int) -> np.ndarray:
-    """To (size, size): by area where it shrinks, so that nothing flickers, linearly where it grows."""
-    if picture.shape[:2] == (size, size):
-        return picture
-    shrinks = min(picture.shape[:2]) >= size
-    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def clean_mask(grey: np.ndarray) -> np.ndarray:
-    """A mask (H, W) uint8 without the ringing of JPEG.
-
-    Levels below 16 become 0, above 239 they become 255, and those between, the soft outline, are stretched. Then only
-    what lies within two pixels of something at least half cat remains: ripples and specks beside the cat go.
-    """
-    levels = cv2.LUT(grey, _MASK_LEVELS)
-    _, core = cv2.threshold(levels, 127, 255, cv2.THRESH_BINARY)
-    return cv2.bitwise_and(levels, cv2.dilate(core, np.ones((5, 5), np.uint8)))
-
-
-def scale_depth(grey: np.ndarray, depth: np.ndarray) -> None:
-    """Levels (H, W) uint8 into ``depth`` (H, W) float32: 0 at the least, 1 at the greatest, in steps of 1/65535."""
-    low, high, _, _ = cv2.minMaxLoc(grey)
-    shares = ((np.arange(256) - low) / max(high - low, 1)).clip(0, 1)
-    cv2.LUT(grey, (shares * 65535).round().astype(np.float32) / np.float32(65535), dst=depth)
 
 
 @dataclass(frozen=True, order=True)
@@ -301,9 +65,6 @@ class Backdrop:
             return self.path.read_bytes()
         with zipfile.ZipFile(self.path) as archive:
             return archive.read(self.inside)
-
-
-# -- the dataset ------------------------------------------------------------------------------------------------------------
 
 
 class ArchiveDataset(Dataset):
@@ -422,7 +183,7 @@ class ArchiveDataset(Dataset):
             if candidate in self._bad:
                 continue
             try:
-                how = _REDUCED[reduction(self._index.sides["bg_fg"], self.size)]
+                how = REDUCED[reduction(self._index.sides["bg_fg"], self.size)]
                 colour = resize(self._picture("bg_fg", candidate, how), self.size)
                 soft = resize(clean_mask(self._picture("mask", candidate, cv2.IMREAD_GRAYSCALE)), self.size)
                 levels = self._picture("depth", candidate, cv2.IMREAD_GRAYSCALE)

@@ -137,7 +137,8 @@ def markdown(result: dict) -> str:
         f"{result['size']} px, no room and no cat in both; epochs by stage {stages}; seed {result['seed']}; "
         f"{result['machine']}, torch {result['torch']}, {result['date']}."
     )
-    return "\n".join([*lines, "", _spoilt_markdown(result["spoilt"])])
+    summary = "<details><summary>Mask Dice on pairs that are spoilt in one way at a time</summary>"
+    return "\n".join([*lines, "", summary, "", _spoilt_markdown(result["spoilt"]), "", "</details>"])
 
 
 def _spoilt_markdown(rows: dict[str, dict[str, list[float]]]) -> str:

@@ -41,7 +41,7 @@ class RateCurve:
 
 def find_rate(
     net: nn.Module, train_set: Dataset, recipe: Recipe, stage: Stage | None = None, low: float = 1e-4,
-    high: float = 10.0, steps: int = 60, progress: bool = True,
+    high: float = 10.0, steps: int = 50, progress: bool = True,
 ) -> RateCurve:  # fmt: skip
     """The loss while the learning rate climbs from ``low`` to ``high`` by a constant factor a step.
 

@@ -1,6 +1,7 @@
 """What every notebook starts from: the data that ``COURSE_DATA`` names, its two sides, and a trained network.
 
-Nothing here is needed to use the library; it only spares the notebooks from repeating the same ten lines.
+Nothing here is needed to use the library; it only spares the notebooks from repeating the same ten lines. Run as a
+program it trains the network of notebook 05: ``torchrun --nproc-per-node 2 -m helpers.session`` on two GPUs.
 """
 
 from __future__ import annotations
@@ -71,12 +72,27 @@ def run_dir(recipe_name: str = "course", seed: int = 0) -> Path:
 
 def trained_network():
     """The network of notebook 05: loaded if its run is there, else trained now (and it says so)."""
-    from helpers.model import build
     from helpers.predict import load
-    from helpers.train import is_finished, recipe, train
+    from helpers.train import is_finished, recipe
 
-    folder, wanted = run_dir(), recipe("course")
-    if not is_finished(folder, wanted):
+    folder = run_dir()
+    if not is_finished(folder, recipe("course")):
         print(f"No trained network is in {folder.parent.name}/{folder.name}: training one now, {profile().minutes}.")
-        train(build("DuoNet"), *sets(), wanted, folder)
+        train_network()
     return load(folder)
+
+
+def train_network() -> list[dict]:
+    """Train what notebook 05 trains, or go on with it, in as many processes as were started; the history."""
+    from accelerate import PartialState
+
+    from helpers.model import build
+    from helpers.train import recipe, train
+
+    with PartialState().main_process_first():  # the others find the sets made
+        parts = sets()
+    return train(build("DuoNet"), *parts, recipe("course"), run_dir())
+
+
+if __name__ == "__main__":
+    train_network()

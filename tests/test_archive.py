@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import archive
-from helpers.archive import ArchiveDataset, clean_mask, jpeg_side, scale_depth
+from helpers import archive, archive_index, archive_pictures
+from helpers.archive import ArchiveDataset
+from helpers.archive_pictures import clean_mask, jpeg_side, scale_depth
 from helpers.config import CourseError, cache_dir
 from helpers.quartets import check_quartet, fetch, loader, sample, split, store
 from helpers.zips import BadMember, member_name
@@ -221,8 +222,8 @@ def test_decoding_smaller_agrees_with_an_area_average_in_place():
     picture = (room_picture(1, 192) // 2 + 6 * (noise[4:196, 4:196, None] - 120)).clip(0, 255).astype(np.uint8)
     data = jpeg(picture)
     whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    for factor, mode in archive._REDUCED.items():
-        reduced = archive.decode(data, (192, 192), mode)
+    for factor, mode in archive_pictures.REDUCED.items():
+        reduced = archive_pictures.decode(data, (192, 192), mode)
         assert reduced.shape == (192 // factor, 192 // factor, 3)
         errors = {}
         for dx, dy in [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]:  # a shift by one pixel of the whole agrees less
@@ -233,7 +234,7 @@ def test_decoding_smaller_agrees_with_an_area_average_in_place():
 
 @pytest.mark.parametrize("side, size, factor", [(192, 64, 2), (192, 96, 2), (192, 97, 1), (192, 48, 4), (192, 32, 4), (150, 32, 2), (64, 64, 1), (64, 128, 1)])  # fmt: skip
 def test_pictures_are_never_decoded_smaller_than_asked_for(side, size, factor):
-    assert archive.reduction((side, side), size) == factor
+    assert archive_pictures.reduction((side, side), size) == factor
 
 
 def test_a_mask_at_another_size_covers_the_same_share(dataset):
@@ -282,8 +283,8 @@ def test_depth_is_never_invented(dataset):
 
 
 def count_builds(monkeypatch):
-    calls, build = [], archive.build_index
-    monkeypatch.setattr(archive, "build_index", lambda root: calls.append(root) or build(root))
+    calls, build = [], archive_index.build_index
+    monkeypatch.setattr(archive_index, "build_index", lambda root: calls.append(root) or build(root))
     return calls
 
 

@@ -112,6 +112,18 @@ def test_each_process_draws_its_part_of_what_one_would_draw():
         assert all(torch.equal(part[key], whole[key][rank::2]) for key in whole)
 
 
+def test_the_network_of_notebook_05_is_trained_by_two_processes_from_the_command_line(tmp_path):
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "",
+        "COURSE_PROFILE": "tiny", "COURSE_CACHE": str(tmp_path / "cache"), "COURSE_RUNS": str(tmp_path / "runs"),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "helpers.session"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert load(tmp_path / "runs" / "rooms-tiny-course").trained_size == 48
+    assert len(list((tmp_path / "cache").glob("quartets-*"))) == 2  # a training set and a test set, made once
+
+
 def test_a_batch_that_cannot_be_shared_is_told(tmp_path, monkeypatch):
     class Crowd(loop.Accelerator):
         num_processes = 9
