@@ -51,7 +51,7 @@ def test_table_trains_both_recipes_on_the_same_samples(small, tmp_path):
     subtraction = lines[0].split("|")
     assert list(result["spoilt"]) == ["background subtraction", "published recipe", "course recipe"]
     for name, levels in result["spoilt"].items():
-        assert levels["clean"] == [rows[name]["mask_dice"]]
+        assert levels["clean"] == pytest.approx([rows[name]["mask_dice"]])
     assert subtraction[2].strip() and not subtraction[6].strip()  # it has a mask and no depth
 
 
