@@ -221,7 +221,8 @@ class _Run:
 
     def __init__(self, net: nn.Module, train_set: Dataset, recipe: Recipe, folder: Path):
         self.recipe, self.folder = recipe, folder
-        self.accelerator = Accelerator()
+        # Apple's GPUs have no 64-bit sums and no border padding, which metrics and augmentation need: there, the CPU.
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.device = self.accelerator.device
         self.part = self.accelerator.process_index, self.accelerator.num_processes
         self.dtype = pick_precision(recipe.precision, self.device)

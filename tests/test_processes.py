@@ -128,7 +128,7 @@ def test_a_batch_that_cannot_be_shared_is_told(tmp_path, monkeypatch):
     class Crowd(loop.Accelerator):
         num_processes = 9
 
-    monkeypatch.setattr(loop, "Accelerator", lambda: Crowd(cpu=True))
+    monkeypatch.setattr(loop, "Accelerator", lambda cpu: Crowd(cpu=True))
     with pytest.raises(CourseError, match="A batch of 8 cannot be shared among 9 processes"):
         parts = ToyQuartets(), ToyQuartets()
         train(build("DuoNet", 0), *parts, recipe("course", "tiny", stages=(Stage(32, 8, 1),)), tmp_path / "run", False)

@@ -8,7 +8,6 @@ import pickle
 import shutil
 import signal
 import subprocess
-from functools import partial
 
 import numpy as np
 import pytest
@@ -40,7 +39,7 @@ EIGHTEEN, TWO = split(ToyQuartets(placements=1), 0.3)  # 18 and 2 quartets
 def on_the_cpu(monkeypatch):
     """Repeating a run bit for bit is promised for the CPU, so that is where these tests run on every machine."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    monkeypatch.setattr(module, "Accelerator", partial(Accelerator, cpu=True))
+    monkeypatch.setattr(module, "Accelerator", lambda cpu: Accelerator(cpu=True))
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -278,7 +277,7 @@ def finished(tmp_path_factory):
     """One whole run, for all who only look at it."""
     with pytest.MonkeyPatch.context() as patch:
         AcceleratorState._reset_state(reset_partial_state=True)
-        patch.setattr(module, "Accelerator", partial(Accelerator, cpu=True))
+        patch.setattr(module, "Accelerator", lambda cpu: Accelerator(cpu=True))
         patch.setattr(module, "LOG_EVERY", 2)
         folder = tmp_path_factory.mktemp("run") / "finished"
         history, net = run(folder)
