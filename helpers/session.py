@@ -84,12 +84,13 @@ def trained_network():
 
 def train_network() -> list[dict]:
     """Train what notebook 05 trains, or go on with it, in as many processes as were started; the history."""
+    import torch
     from accelerate import PartialState
 
     from helpers.model import build
     from helpers.train import recipe, train
 
-    with PartialState().main_process_first():  # the others find the sets made
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the sets made
         parts = sets()
     return train(build("DuoNet"), *parts, recipe("course"), run_dir())
 
