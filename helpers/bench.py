@@ -127,13 +127,14 @@ def _seconds(dataset: RoomsDataset, batches: list[list[int]], workers: int) -> f
 
 def markdown(result: dict) -> str:
     """The table of one result, with a caption that says how it was made."""
-    lines = ["| | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    lines = [f"**{result['data'][0].upper()}{result['data'][1:]}**", ""]
+    lines += ["| | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, row in result["rows"].items():
         cells = [form.format(row[key]) if row.get(key) == row.get(key) and key in row else "" for key, (_, form) in COLUMNS.items()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     stages = ", ".join(f"{s['size']} px x {s['epochs']}" for s in result["stages"])
     lines.append(
-        f"\n{result['data']}: {result['train_quartets']} training and {result['test_quartets']} test quartets at "
+        f"\n{result['train_quartets']} training and {result['test_quartets']} test quartets at "
         f"{result['size']} px, no room and no cat in both; epochs by stage {stages}; seed {result['seed']}; "
         f"{result['machine']}, torch {result['torch']}, {result['date']}."
     )
@@ -153,7 +154,7 @@ def _spoilt_markdown(rows: dict[str, dict[str, list[float]]]) -> str:
 
 def readme() -> None:
     """Replace what stands between the README's results markers by the stored tables."""
-    results = sorted((runs_dir() / "bench").glob("*.json"))
+    results = sorted((runs_dir() / "bench").glob("*.json"), key=lambda path: (not path.name.startswith("rooms"), path.name))
     if not results:
         raise CourseError("No results are stored in runs/bench/: run `make bench` first.")
     text = (ROOT / "README.md").read_text()

@@ -46,7 +46,8 @@ def test_table_trains_both_recipes_on_the_same_samples(small, tmp_path):
     assert rows["published recipe"]["depth_rmse"] != rows["published recipe, scored as published"]["depth_rmse"]
     text = bench.markdown(result)
     assert "seed 0" in text and "training and 8 test quartets" in text
-    header, _, *lines = text.splitlines()[: len(rows) + 2]
+    header, _, *lines = text.splitlines()[2 : len(rows) + 4]
+    assert text.startswith("**Rooms**")
     assert all(line.count("|") == header.count("|") for line in lines)
     subtraction = lines[0].split("|")
     assert list(result["spoilt"]) == ["background subtraction", "published recipe", "course recipe"]
