@@ -18,7 +18,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -105,7 +104,8 @@ class ArchiveDataset(Dataset):
         self._index = whole.without(self._left_out)
         if not len(self):
             raise CourseError(f"No quartet in {root} can be read: delete the zips and download them again.")
-        self._half = (int(whole.numbers.max()) + 1) // 2
+        self._room_names, self._cat_names = np.unique(whole.rooms), np.unique(whole.cats)  # b001, ... is room 0, ...
+        self._half = max((int(whole.numbers.max()) + 1) // 2, 1)
         self._readers = {name: ZipReader(root / f"{name}.zip", prefix) for name, prefix in ZIPS.items()}
         self._trust_files = len(self._files) >= int(whole.rooms.max())
         self._backgrounds: dict[int, np.ndarray] = {}
@@ -122,19 +122,36 @@ class ArchiveDataset(Dataset):
     def __len__(self) -> int:
         return len(self._index.rooms)
 
+    @property
+    def rooms(self) -> int:
+        """How many rooms there are; as everywhere in the course, they count from 0, in the order of their names."""
+        return len(self._room_names)
+
+    @property
+    def cats(self) -> int:
+        return len(self._cat_names)
+
+    @property
+    def placements(self) -> int:
+        """Of one cat in one room, not counting the mirrored ones; where pictures are missing, the most."""
+        return self._half
+
     def scenes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rooms and cats of all quartets, two arrays (N,): the numbers in the names, from 1."""
-        return self._index.rooms, self._index.cats
+        """Rooms and cats of all quartets, two arrays (N,)."""
+        return (
+            np.searchsorted(self._room_names, self._index.rooms),
+            np.searchsorted(self._cat_names, self._index.cats),
+        )
 
     def room_of(self, index: int) -> int:
-        return int(self._index.rooms[index])
+        return int(np.searchsorted(self._room_names, self._index.rooms[index]))
 
     def cat_of(self, index: int) -> int:
-        return int(self._index.cats[index])
+        return int(np.searchsorted(self._cat_names, self._index.cats[index]))
 
     def address(self, index: int) -> Address:
-        """Room and cat of the name; the upper half of the numbers (20..39 of 0..39) is mirrored."""
-        flip, placement = divmod(int(self._index.numbers[index]), max(self._half, 1))
+        """Where ``index`` stands; the upper half of the numbers in the names (20..39 of 0..39) is mirrored."""
+        flip, placement = divmod(int(self._index.numbers[index]), self._half)
         return Address(self.room_of(index), self.cat_of(index), min(flip, 1), placement)
 
     def at_size(self, size: int) -> ArchiveDataset:
@@ -392,8 +409,8 @@ class ArchiveDataset(Dataset):
         unreadable = [line for line in lines if line["where"] in self._zip_files]
         return {
             "quartets": len(self),
-            "rooms": self._distinct[0],
-            "cats": self._distinct[1],
+            "rooms": self.rooms,
+            "cats": self.cats,
             "sides": self._index.sides,
             "backgrounds": self.backgrounds,
             "not_listed": self._index.findings,
@@ -404,14 +421,10 @@ class ArchiveDataset(Dataset):
 
     _zip_files = frozenset(f"{name}.zip" for name in ZIPS)
 
-    @cached_property
-    def _distinct(self) -> tuple[int, int]:
-        return len(np.unique(self._index.rooms)), len(np.unique(self._index.cats))
-
     def summary(self) -> str:
         """The report in one line."""
         width, height = self._index.sides["bg_fg"]
-        rooms, cats = self._distinct
+        rooms, cats = self.rooms, self.cats
         text = (
             f"Archive: {len(self):,} quartets, {rooms} rooms, {cats} cats, {width} x {height} px; rooms without a cat: "
         )

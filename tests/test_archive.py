@@ -135,11 +135,12 @@ def test_pictures_are_those_of_the_names(dataset):
 
 def test_rooms_cats_and_placements_are_told_by_the_names(dataset):
     found = [(dataset.room_of(i), dataset.cat_of(i)) for i in range(len(dataset))]
-    assert found == [(r, c) for r, c, _ in every()]
+    assert found == [(r - 1, c - 1) for r, c, _ in every()]  # b001 is room 0
+    assert (dataset.rooms, dataset.cats, dataset.placements) == (3, 4, 6)
     assert [tuple(ids) for ids in zip(*dataset.scenes())] == found
     for i in range(0, len(dataset), 7):
         room, cat, number = every()[i]
-        assert dataset.address(i) == (room, cat, int(number >= 6), number % 6)
+        assert dataset.address(i) == (room - 1, cat - 1, int(number >= 6), number % 6)
 
 
 def test_batches_single_quartets_and_workers_give_the_same_bytes(dataset):
