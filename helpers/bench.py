@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from helpers.baselines import MeanDepth, subtract_background
 from helpers.config import PROFILES, ROOT, CourseError, profile, runs_dir
-from helpers.files import whole_file
+from helpers.files import whole_file, write_json
 from helpers.metrics import Meter
 from helpers.model import build, probabilities
 from helpers.quartets import Quartet, Stored, loader
@@ -188,8 +188,7 @@ def main() -> None:
         started = time.monotonic()
         result = table(arguments.data, arguments.profile, arguments.seed)
         name = f"{run_dir('table', arguments.seed).name}.json"
-        with whole_file(runs_dir() / "bench" / name) as path:
-            path.write_text(json.dumps(result, indent=1))
+        write_json(runs_dir() / "bench" / name, result)
         print(f"\n{markdown(result)}\n\nTook {(time.monotonic() - started) / 60:.1f} minutes; stored as runs/bench/{name}.")
     except CourseError as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from None

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from helpers.config import CourseError, runs_dir
-from helpers.files import whole_file
+from helpers.files import write_json
 from helpers.lessons import table
 from helpers.model import NETWORKS, build, forward_gflop
 from helpers.quartets import Quartet
@@ -189,8 +188,7 @@ def main() -> None:
                 print(f"{size} px:", ", ".join(f"{name} {value:.4f}" for name, value in shown.items()))
             return
         result = measure(arguments.sizes, arguments.batch, arguments.steps)
-        with whole_file(runs_dir() / "bench" / "loop" / "loop.json") as path:
-            path.write_text(json.dumps(result, indent=1))
+        write_json(runs_dir() / "bench" / "loop" / "loop.json", result)
         print(f"\n{summary(result)}")
     except CourseError as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from None

@@ -1,5 +1,6 @@
 """Files and folders are whole or absent, whatever happens while they are written."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers.config import ROOT, CourseError
-from helpers.files import whole_file, whole_folder
+from helpers.files import whole_file, whole_folder, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -111,3 +112,12 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_what_was_there(tmp_path,
                 stream.write(bytes(2 << 20))
         assert str(disk) in str(caught.value)
         assert names(disk) == ["kept"] and (disk / "kept").read_bytes() == b"old"
+
+
+def test_json_is_whole_or_the_old_one_stays(tmp_path):
+    path = tmp_path / "facts.json"
+    write_json(path, {"a": [1, None]})
+    assert json.loads(path.read_text()) == {"a": [1, None]}
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": [1, None]} and [p.name for p in tmp_path.iterdir()] == ["facts.json"]
