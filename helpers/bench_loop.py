@@ -1,6 +1,6 @@
 """How fast the training loop is: the published loop against the course's, lever by lever, on the same ready pictures.
 
-``python -m helpers.bench_loop [--sizes 64 112 192] [--batch 32] [--steps 8]`` prints images a second of both networks.
+``python -m helpers.bench_loop [--sizes 64 112 192] [--batch 32] [--steps 8] [--compile]`` prints images a second of both networks.
 The published loop is rebuilt as it was written (32 bits, SGD, its losses, and metrics fetched from the device after
 every batch), with its JPEG loader replaced by ready tensors, so that only the loop differs. The course's rows are
 :func:`helpers.train.train` itself, with one lever after the other. Each row is run twice and the faster one counts:
@@ -15,6 +15,7 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from unittest import mock
@@ -23,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from helpers.config import CourseError, runs_dir
+from helpers.config import CourseError, profile, runs_dir
 from helpers.files import write_json
 from helpers.lessons import table
 from helpers.model import NETWORKS, build, forward_gflop
 from helpers.quartets import Quartet
-from helpers.recipes import LOSSES, Recipe, Stage, recipe
+from helpers.recipes import LOSSES, STAGES, Recipe, Stage, recipe
 from helpers.train import make_optimizer, train
 
 REPEATS = 2
@@ -37,9 +38,11 @@ LEVERS: dict[str, dict] = {
     "ours, 32 bits": {"precision": "fp32", "channels_last": False, "augment": None},
     "+ channels last": {"precision": "fp32", "channels_last": True, "augment": None},
     "+ 16 bits where they are faster": {"precision": "auto", "channels_last": True, "augment": None},
+    "+ memory kept between steps": {"precision": "auto", "channels_last": True, "augment": None},
     "+ augmentation (the whole recipe)": {"precision": "auto", "channels_last": True},
 }
-PUBLISHED = "published loop"
+PUBLISHED, COMPILED = "published loop", "+ torch.compile"
+KEPT = tuple(LEVERS)[-2:]  # the rows in which freed memory is kept, as it always is outside this table
 
 
 class Ready(Dataset):
@@ -109,13 +112,26 @@ def seconds(row: str, network: str, data: Ready, stage: Stage, device: torch.dev
     net = build(network, 0).to(device)
     if row == PUBLISHED:
         return published_loop(net, data, stage)
-    return our_loop(net, data, dataclasses.replace(recipe("course", **LEVERS[row]), stages=(stage,)))
+    wanted = recipe("course", stages=(stage,), **LEVERS[row])
+    if row in KEPT:
+        return our_loop(net, data, wanted)
+    with mock.patch("helpers.train.kept_memory", nullcontext):
+        return our_loop(net, data, wanted)
 
 
-def measure(sizes: Sequence[int], batch: int, steps: int, say=print) -> dict:
+def compiled(network: str, data: Ready, stage: Stage, device: torch.device) -> tuple[float, float]:
+    """Seconds of one epoch of the whole recipe after ``torch.compile``, and the seconds that it took to compile."""
+    net, wanted = build(network, 0).to(device), recipe("course", stages=(stage,))
+    net.compile()
+    first, *later = (our_loop(net, data, wanted) for _ in range(1 + REPEATS))
+    return min(later), first - min(later)
+
+
+def measure(sizes: Sequence[int], batch: int, steps: int, compile_too: bool = False, say=print) -> dict:
     """Images a second of every row, network and size: JSON-ready, with what was run where."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows: dict[str, dict[str, float]] = {row: {} for row in (PUBLISHED, *LEVERS)}
+    compiling: dict[str, float] = {}
     for size in sizes:
         data, stage = Ready(batch * steps, size, device), Stage(size, batch, 1)
         for network in NETWORKS:
@@ -123,8 +139,12 @@ def measure(sizes: Sequence[int], batch: int, steps: int, say=print) -> dict:
             for row, cells in rows.items():
                 cells[column] = len(data) / min(seconds(row, network, data, stage, device) for _ in range(REPEATS))
                 say(f"{column:24} {row:34} {cells[column]:8.1f} images/s")
+            if compile_too:
+                took, compiling[column] = compiled(network, data, stage, device)
+                rows.setdefault(COMPILED, {})[column] = len(data) / took
+                say(f"{column:24} {COMPILED:34} {len(data) / took:8.1f} images/s after {compiling[column]:.0f} s of compiling")
     return {
-        "rows": rows, "batch": batch, "steps": steps, "torch": torch.__version__, "date": date.today().isoformat(),
+        "rows": rows, "compile_seconds": compiling, "batch": batch, "steps": steps, "torch": torch.__version__, "date": date.today().isoformat(),
         "gflop_forward": {f"{name}, {size} px": forward_gflop(build(name), size) for name in NETWORKS for size in sizes},
         "machine": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads",
     }  # fmt: skip
@@ -161,7 +181,7 @@ def tensorboard_share(size: int, batch: int, steps: int) -> dict[str, float]:
 
 
 def summary(result: dict) -> str:
-    """The table, and below it how much faster than the published loop with the published network each cell is."""
+    """Images a second; how many times the published loop that is; and the hours of the whole published schedule."""
     rows = result["rows"]
     published = {column.split(", ")[1]: rate for column, rate in rows[PUBLISHED].items() if column.startswith("DepthMaskNet")}
     ratios = {row: {column: rate / published[column.split(", ")[1]] for column, rate in cells.items()} for row, cells in rows.items()}
@@ -169,9 +189,29 @@ def summary(result: dict) -> str:
         f"Images a second; batches of {result['batch']}, {result['steps']} steps, {result['machine']}, "
         f"torch {result['torch']}, {result['date']}"
     )
-    return "\n".join([
-        made, table(rows, digits=1), "", "Times the published loop with the published network", table(ratios, digits=2),
-    ])  # fmt: skip
+    parts = [made, table(rows, digits=1), "", "Times the published loop with the published network", table(ratios, digits=2)]
+    if schedule := _schedule(rows):
+        parts += ["", "The whole published schedule", table(schedule, digits=2)]
+    return "\n".join(parts)
+
+
+def _schedule(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Hours of all stages of the profile ``full`` at these speeds, and how many times shorter than as published; empty
+    where a stage's size was not measured."""
+    samples, stages = profile("full").train_samples, STAGES["full"]
+
+    def hours(cells: dict[str, float], network: str) -> float:
+        return sum(stage.epochs * samples / cells[f"{network}, {stage.size} px"] for stage in stages) / 3600
+
+    try:
+        took = {row: {name: hours(cells, name) for name in NETWORKS} for row, cells in rows.items()}
+    except KeyError:
+        return {}
+    published = took[PUBLISHED]["DepthMaskNet"]
+    return {
+        row: {f"{name}, hours": value for name, value in cells.items()} | {f"{name}, times": published / value for name, value in cells.items()}
+        for row, cells in took.items()
+    }
 
 
 def main() -> None:
@@ -179,6 +219,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 112, 192], help="image sides, multiples of 16")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--compile", action="store_true", help="a row with torch.compile too (needs a C++ compiler)")
     parser.add_argument("--tensorboard", action="store_true", help="measure TensorBoard's share instead")
     arguments = parser.parse_args()
     try:
@@ -187,7 +228,7 @@ def main() -> None:
                 shown = tensorboard_share(size, arguments.batch, arguments.steps)
                 print(f"{size} px:", ", ".join(f"{name} {value:.4f}" for name, value in shown.items()))
             return
-        result = measure(arguments.sizes, arguments.batch, arguments.steps)
+        result = measure(arguments.sizes, arguments.batch, arguments.steps, arguments.compile)
         write_json(runs_dir() / "bench" / "loop" / "loop.json", result)
         print(f"\n{summary(result)}")
     except CourseError as error:

@@ -40,6 +40,7 @@ from helpers.augment import Augment, disturb, resize
 from helpers.checkpoints import newest, save_checkpoint
 from helpers.config import CourseError
 from helpers.files import room_on_disk, whole_file
+from helpers.memory import kept_memory
 from helpers.metrics import Meter
 from helpers.model import probabilities
 from helpers.progress import bar
@@ -168,7 +169,7 @@ def train(
     run = _Run(net, train_set, recipe, Path(run_dir))
     if run.finished:
         return run.history
-    with room_on_disk(run.folder), _stop_button() as stop, run:
+    with room_on_disk(run.folder), kept_memory(), _stop_button() as stop, run:
         for number, stage in enumerate(recipe.stages):
             if number < run.stage:
                 continue
