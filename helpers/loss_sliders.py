@@ -74,7 +74,7 @@ SHOWN = {
     "blurred": ("blurred, σ", 0.0, 6.0, 0.5, ("less", "more"), "{:.1f} px"),
     "grown": ("mask grown", -4, 4, 1, ("shrink", "grow"), "{:+d} px"),
     "confidence": ("mask at most this sure", 0.5, 1.0, 0.05, ("less", "more"), "{:.0%}"),
-    "shifted": ("added to the depth", -0.2, 0.2, 0.05, ("nearer", "farther"), "{:+.2f}"),
+    "shifted": ("added to the depth", 0.0, 0.2, 0.02, ("nearer", "farther"), "{:.2f}"),
 }
 
 
@@ -83,8 +83,8 @@ def changed(quartets: Quartet, change: Change) -> tuple[Tensor, Tensor]:
     mask, depth, valid = quartets["mask"], quartets["depth"], quartets["valid"]
     if change.grown:
         mask = lessons.grown(mask > 0.5, change.grown).float()
-    middle = torch.where(valid, depth, 0.0).sum((1, 2, 3), keepdim=True) / valid.sum((1, 2, 3), keepdim=True).clamp_min(1)
-    depth = torch.where(valid, depth, middle)  # what is unknown shall not be moved in as "nearest"
+    known, total = (x.sum((1, 2, 3), keepdim=True) for x in (valid, torch.where(valid, depth, 0.0)))
+    depth = torch.where(valid, depth, total / known.clamp_min(1))  # unknown depth shall not be moved in as "nearest"
     mask, depth = (lessons.blurred(lessons.moved(maps, change.moved), change.blurred) for maps in (mask, depth))
     return mask.clamp(1 - change.confidence, change.confidence), depth + change.shifted
 
@@ -137,7 +137,9 @@ def _written(value: float) -> str:
     return "unknown" if math.isnan(value) else f"{value:.3f}"
 
 
-def draw_bars(draw: ImageDraw.ImageDraw, left: int, right: int, values: Mapping[str, float], truth: Mapping[str, float]) -> None:
+def draw_bars(
+    draw: ImageDraw.ImageDraw, left: int, right: int, values: Mapping[str, float], truth: Mapping[str, float]
+) -> None:  # fmt: skip
     """A bar and a number for each value, between two columns of pixels; a black tick where ``truth`` is."""
     start, end, y = left + NAMES, right - VALUES, 0
     draw.text((right, 1), "black tick: the truth itself", "black", _font(11), anchor="ra")
