@@ -17,17 +17,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers.architecture import blocks
 from helpers.metrics import GRID_PERIOD, dilate
-from helpers.model import DepthMaskNet, DuoNet, ShuffleStep
+from helpers.model import ShuffleStep
 from helpers.plots import array, styled
 from helpers.quartets import Quartet, normalise_depth
 from helpers.ssim import gaussian_window, window_mean
-
-Shape = tuple[int, ...]
 
 
 def table(rows: Mapping[str, Mapping[str, float]], digits: int = 3) -> str:
@@ -49,46 +47,7 @@ def table(rows: Mapping[str, Mapping[str, float]], digits: int = 3) -> str:
     return "\n".join(line(*cells) for cells in lines)
 
 
-# -- networks: shapes and costs -----------------------------------------------------------------------------------
-
-
-class Step(NamedTuple):
-    """What went into a block and what came out."""
-
-    inputs: tuple[Shape, ...]
-    output: Shape
-
-
-def blocks(net: nn.Module) -> dict[str, nn.Module]:
-    """The pieces that a reader of ``forward`` meets, by name: stems, each stage of encoder and decoder, heads."""
-    found = {}
-    for name, child in net.named_children():
-        if name.endswith(("encoder", "decoder")):
-            found.update({f"{name}.{i}": stage for i, stage in enumerate(child)})
-        else:
-            found[name] = child
-    return found
-
-
-@torch.no_grad()
-def trace(net: nn.Module, bg: Tensor, bg_fg: Tensor) -> dict[str, Step]:
-    """The shapes at every block, in the order in which the blocks run, seen by forward hooks."""
-    steps, was_training = {}, net.training
-
-    def watch(name: str) -> Callable:
-        def hook(_, inputs, output):
-            steps[name] = Step(tuple(tuple(x.shape) for x in inputs), tuple(output.shape))
-
-        return hook
-
-    hooks = [block.register_forward_hook(watch(name)) for name, block in blocks(net).items()]
-    try:
-        net.eval()(bg, bg_fg)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        net.train(was_training)
-    return steps
+# -- networks: costs ----------------------------------------------------------------------------------------------
 
 
 class Cost(NamedTuple):
@@ -248,96 +207,6 @@ def repeated_tile(maps: Tensor) -> float:
     rest = rest[..., : height // period * period, : width // period * period]
     tiles = rest.reshape(count, height // period, period, width // period, period)
     return tiles.mean((1, 3)).square().mean().sqrt().item()
-
-
-# -- diagrams -----------------------------------------------------------------------------------------------------
-
-ROOM_COLOUR, SCENE_COLOUR, TRUNK_COLOUR, MASK_COLOUR, DEPTH_COLOUR = "C5", "C0", "grey", "C1", "C2"
-UP, DOWN = 1.35, -1.35  # where the room and the mask are drawn, and where the scene and the depth
-
-
-class _Diagram:
-    """Tensors as boxes, as tall as their side and as wide as their channels ask for, and arrows between them."""
-
-    def __init__(self, net: nn.Module, size: int, columns: float):
-        image = torch.zeros(1, 3, size, size, device=next(net.parameters()).device)
-        self.size, self.steps = size, trace(net, image, image)
-        self.boxes: dict[str, tuple[float, float, float, float]] = {}  # left, right, middle, height
-        self.figure, self.axis = plt.subplots(figsize=(9.6, 4.2), layout="constrained")
-        title = f"{type(net).__name__}: channels × side², for one pair at {size} px"
-        self.axis.set(xlim=(-0.5, columns), ylim=(-2.45, 2.45), title=title)
-        self.axis.axis("off")
-        self.box("bg", 0, UP, ROOM_COLOUR, image.shape)
-        self.box("bg_fg", 0, DOWN, SCENE_COLOUR, image.shape)
-
-    def box(self, name: str, x: float, y: float, colour: str, shape: Shape | None = None, label: str = "") -> None:
-        """What the block ``name`` gives; ``shape`` where it is no block of the network."""
-        channels, side = (shape or self.steps[name].output)[1:3]
-        width, height = 0.06 + 0.022 * math.sqrt(channels), 1.5 * math.sqrt(side / self.size)
-        self.boxes[name] = x - width / 2, x + width / 2, y, height
-        self.axis.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, color=colour, alpha=0.85))
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-        text = {"ha": "center", "fontsize": 7.5, "bbox": box}
-        self.axis.text(x, y + height / 2 + 0.05, label or name, va="bottom", **text)
-        self.axis.text(x, y - height / 2 - 0.06, f"{channels} × {side}²", va="top", color="dimgrey", **text)
-
-    def arrows(self, *names: str, arc: float = 0.0) -> None:
-        """From each box to the next, right edge to left edge; ``arc`` bends the way between them."""
-        for start, end in zip(names, names[1:]):
-            ends = (self.boxes[start][1], self.boxes[start][2]), (self.boxes[end][0], self.boxes[end][2])
-            style = {"connectionstyle": f"arc3,rad={arc}", "arrowstyle": "-|>", "mutation_scale": 8}
-            self.axis.add_patch(FancyArrowPatch(*ends, color="black", linewidth=0.8, zorder=0, **style))
-
-
-@styled
-def show_depth_mask_net(net: DepthMaskNet, size: int) -> Figure:
-    """The published network at ``size`` pixels, drawn from the shapes that its blocks give."""
-    draw = _Diagram(net, size, 12.5)
-    draw.box("stem_bg", 1, UP, ROOM_COLOUR)
-    draw.box("stem_bg_fg", 1, DOWN, SCENE_COLOUR)
-    draw.box("merge", 2, 0, TRUNK_COLOUR)
-    encoder = [name for name in draw.steps if name.startswith("encoder")]
-    for x, name in enumerate(encoder[::2], 3):  # each followed by its max-pool
-        draw.box(name, x, 0, TRUNK_COLOUR)
-    draw.box(encoder[-1], 7, 0, TRUNK_COLOUR)
-    draw.arrows("bg", "stem_bg", "merge", *encoder[::2], encoder[-1])
-    draw.arrows("bg_fg", "stem_bg_fg", "merge")
-    for decoder, y, colour in (("mask_decoder", UP, MASK_COLOUR), ("depth_decoder", DOWN, DEPTH_COLOUR)):
-        names = [name for name in draw.steps if name.startswith(decoder)]
-        for x, name in enumerate(names, 8):
-            draw.box(name, x, y, colour, label=decoder if x == 10 else name.removeprefix(decoder))
-        draw.arrows(encoder[-1], *names)
-    return draw.figure
-
-
-@styled
-def show_duo_net(net: DuoNet, size: int) -> Figure:
-    """The course's network at ``size`` pixels, drawn from the shapes that its blocks give."""
-    draw = _Diagram(net, size, 11.0)
-    features = draw.steps["mask_head"].inputs[1]  # of the difference, and of each half of the stem's output
-    draw.box("room", 1, UP, ROOM_COLOUR, features, "stem(bg)")
-    draw.box("scene", 1, DOWN, SCENE_COLOUR, features, "stem(bg_fg)")
-    draw.box("difference", 2, UP, MASK_COLOUR, features)
-    encoder = [name for name in draw.steps if name.startswith("encoder")]
-    decoder = [name for name in draw.steps if name.startswith("decoder")]
-    for x, name in enumerate(encoder, 3):
-        draw.box(name, x, 0, TRUNK_COLOUR)
-    draw.box("context", 6.55, -0.78, TRUNK_COLOUR)
-    for x, name in enumerate(decoder, 3 + len(encoder)):
-        draw.box(name, x + 0.1, 0, TRUNK_COLOUR)
-    draw.box("mask_head", 10.3, UP, MASK_COLOUR)
-    draw.box("depth_head", 10.3, DOWN, DEPTH_COLOUR)
-    draw.arrows("bg", "room", "difference", encoder[0])
-    draw.arrows("bg_fg", "scene", "difference")
-    draw.arrows("scene", *encoder, *decoder, "mask_head")
-    draw.arrows(encoder[-1], "context", decoder[0])
-    draw.arrows(decoder[-1], "depth_head")
-    draw.arrows("difference", "mask_head")
-    draw.arrows("scene", "depth_head")
-    for start, end in zip(encoder[-2::-1], decoder):
-        draw.arrows(start, end, arc=-0.35)  # the skips
-    draw.axis.text(0.85, 0, "one stem,\nthe same weights", fontsize=7.5, ha="center", va="center")
-    return draw.figure
 
 
 # -- maps that are wrong in a known way ---------------------------------------------------------------------------
