@@ -1,8 +1,8 @@
 """Runs the notebooks from top to bottom, each in a fresh kernel: what ``make course`` does.
 
 ``python -m helpers.course [NOTEBOOK ...]`` leaves, under ``runs/course/``, every executed notebook as a web page and
-its figures as PNG files; what the notebooks themselves save lies beside it. The notebooks in ``notebooks/`` are only
-read. The first cell that fails ends the run.
+its figures as PNG files, and in ``measured.json`` what each took; what the notebooks themselves save lies beside it.
+The notebooks in ``notebooks/`` are only read. The first cell that fails ends the run.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ import base64
 import os
 import re
 import sys
-import threading
 import time
 from pathlib import Path
 
 import nbformat
-import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
@@ -24,6 +22,7 @@ from nbconvert import HTMLExporter
 from helpers.colab import describe_data
 from helpers.config import ROOT, CourseError, cache_dir, data_folder, data_source, profile, runs_dir
 from helpers.files import whole_file
+from helpers.measured import from_nothing, record, watched
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -40,10 +39,10 @@ def find(names: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
     return [by_name[Path(name).stem] for name in names] or there
 
 
-def run(path: Path, folder: Path) -> None:
+def run(path: Path, folder: Path) -> int:
     """Execute the notebook at ``path`` and leave ``folder/NAME.html`` and ``folder/figures/NAME-*.png``.
 
-    They are left up to the cell that failed, too.
+    They are left up to the cell that failed, too. Returns how many cells the notebook has.
 
     Raises:
         CourseError: a cell failed, or the kernel died; the message says which cell and how.
@@ -54,6 +53,7 @@ def run(path: Path, folder: Path) -> None:
     finally:
         _save_figures(notebook, folder / "figures", path.stem)
         _save_page(notebook, folder / f"{path.stem}.html", path.parent)
+    return len(notebook.cells)
 
 
 def execute(notebook: nbformat.NotebookNode, path: Path) -> None:
@@ -130,34 +130,6 @@ def _without_widget(output: nbformat.NotebookNode) -> nbformat.NotebookNode | No
     return nbformat.v4.new_output("stream", text=text)
 
 
-class PeakMemory:
-    """The most memory, in bytes, that all child processes took together while the ``with`` block ran."""
-
-    def __enter__(self) -> PeakMemory:
-        self.peak = 0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.5):
-            self.peak = max(self.peak, sum(map(_memory, psutil.Process().children(recursive=True))))
-
-
-def _memory(process: psutil.Process) -> int:
-    """Bytes of ``process``; pages that it shares with its workers count in shares (Linux), else in each."""
-    try:
-        info = process.memory_full_info()
-        return getattr(info, "pss", info.rss)
-    except psutil.Error:  # it ended meanwhile
-        return 0
-
-
 def prepare_environment() -> str:
     """Fix what the kernels will be told, whatever folder they start in; returns the data source in words."""
     # Kernels start in notebooks/: what was meant relative to this folder must not change its meaning there.
@@ -173,21 +145,20 @@ def prepare_environment() -> str:
 
 def main(names: list[str]) -> None:
     notebooks, folder = find(names), runs_dir().resolve() / "course"
-    data = prepare_environment()
+    data, fresh = prepare_environment(), from_nothing()
     print(f"Notebooks to run: {len(notebooks)}. COURSE_PROFILE: {profile().name}. COURSE_DATA: {data}.")
     started = time.monotonic()
     for path in notebooks:
         print(_title(path), end="", flush=True)
-        begun = time.monotonic()
         try:
-            with PeakMemory() as memory:
-                run(path, folder)
+            with watched() as took:
+                cells = run(path, folder)
         except CourseError as error:
             raise CourseError(f"{error}\n\nThe notebook up to there is in {folder / path.stem}.html") from None
         finally:
             again = f"\r{_title(path)}" if sys.stdout.isatty() else ""
-            minutes, gigabytes = (time.monotonic() - begun) / 60, memory.peak / 2**30
-            print(f"{again}{minutes:5.1f} min  {gigabytes:5.1f} GB at most", flush=True)
+            print(f"{again}{took.minutes:5.1f} min  {took.gigabytes:5.1f} GB at most", flush=True)
+        record(path.stem, took, cells, fresh)
     print(f"All ran, in {(time.monotonic() - started) / 60:.1f} minutes. What they left:")
     for kept in sorted(path for path in folder.parent.iterdir() if path.is_dir()):
         files = [path for path in kept.rglob("*") if path.is_file()]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import io
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -19,18 +18,20 @@ from PIL import Image
 from helpers.config import CourseError
 from helpers.course import execute, find, prepare_environment
 from helpers.files import whole_file
+from helpers.measured import from_nothing, record, watched
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def refresh(path: Path) -> None:
-    """Execute the notebook at ``path`` and replace it by itself with new outputs."""
+def refresh(path: Path) -> int:
+    """Execute the notebook at ``path`` and replace it by itself with new outputs; returns how many cells it has."""
     notebook = nbformat.read(path, as_version=4)
     execute(notebook, path)
     clean(notebook)
     nbformat.validate(notebook)
     with whole_file(path) as temporary:
         nbformat.write(notebook, temporary)
+    return len(notebook.cells)
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
@@ -93,11 +94,13 @@ def with_palette(png: str) -> str:
 
 def main(names: list[str]) -> None:
     notebooks = find(names)
-    print(f"Running {len(notebooks)} notebooks on {prepare_environment()}.")
+    data, fresh = prepare_environment(), from_nothing()
+    print(f"Running {len(notebooks)} notebooks on {data}.")
     for path in notebooks:
-        started = time.monotonic()
-        refresh(path)
-        print(f"  {path.stem:<24}{(time.monotonic() - started) / 60:5.1f} min  {path.stat().st_size / 1000:5.0f} kB")
+        with watched() as took:
+            cells = refresh(path)
+        record(path.stem, took, cells, fresh)
+        print(f"  {path.stem:<24}{took.minutes:5.1f} min  {path.stat().st_size / 1000:5.0f} kB", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """``make course``: every notebook in a fresh kernel, pages and figures left, failures told in words."""
 
+import json
 import os
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def test_it_runs_all_in_order_and_leaves_pages_and_figures(folder):
     )
     write(folder / "02_two.ipynb", "assert 'ballast' not in globals()")
     before = first.read_bytes()
-    result = run_course(folder, COURSE_DATA="photos")
+    result = run_course(folder, COURSE_DATA="photos", COURSE_CACHE="empty")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
 
@@ -63,7 +64,10 @@ def test_it_runs_all_in_order_and_leaves_pages_and_figures(folder):
     assert str(folder.parent / "results" / "course") in result.stdout
 
     pages = folder.parent / "results" / "course"
-    assert sorted(path.name for path in pages.iterdir()) == ["01_one.html", "02_two.html", "figures"]
+    assert sorted(path.name for path in pages.iterdir()) == ["01_one.html", "02_two.html", "figures", "measured.json"]
+    (entry,) = json.loads((pages / "measured.json").read_text())["01_one"]
+    assert entry["profile"] == "tiny" and entry["cells"] == 4 and entry["from_nothing"] is True
+    assert 0.4 <= entry["gigabytes"] < 1.5 and 2 / 60 < entry["minutes"] < 10
     assert (pages / "figures" / "01_one-01.png").read_bytes().startswith(b"\x89PNG")
     page = (pages / "01_one.html").read_text()
     assert str(folder.parent / "photos") in page, "kernels get the absolute path of COURSE_DATA"

@@ -44,7 +44,7 @@ COLAB_UNVERSIONED = {"h5py", "ipython", "pillow", "safetensors", "scipy", "trans
 # Used where they are there, never installed by the course; who lacks one is told what to do.
 OPTIONAL = {"transformers"}
 # What runs the notebooks from outside; on Colab, Colab does.
-RUNNERS = {"course.py", "refresh.py", "bench.py", "images.py"}
+RUNNERS = {"course.py", "refresh.py", "measured.py", "front_page.py", "bench.py", "images.py", "film.py"}
 OWNERS = importlib.metadata.packages_distributions()  # module -> packages that bring it
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from helpers import refresh
 from helpers.config import CourseError
+from helpers.measured import read
 
 CODE = """
 import sys
@@ -57,3 +58,13 @@ def test_a_notebook_that_fails_stays_as_it_was(tmp_path):
     with pytest.raises(CourseError, match="division by zero"):
         refresh.refresh(path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["1.ipynb"]
+
+
+def test_what_it_took_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
+    path = write(tmp_path / "1.ipynb", "1", "2")
+    monkeypatch.setattr(refresh, "find", lambda names: [path])
+    monkeypatch.setattr(refresh, "prepare_environment", lambda: "rooms")
+    refresh.main([])
+    (entry,) = read()["1"]
+    assert entry["cells"] == 2 and entry["minutes"] > 0
