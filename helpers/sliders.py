@@ -33,7 +33,7 @@ from helpers.plots import (
     quartets_of,
 )
 
-SIDE = 240  # pixels of one panel on the screen
+SIDE = 192  # pixels of one panel on the screen: a multiple of the sizes in use, and two rows fit on a laptop's screen
 GAP = 8  # between panels
 ERROR_LIMIT = 0.3  # the depth error of the brightest colour, as in plots.show_predictions
 REMEMBERED = 256  # PNGs that one explorer keeps
@@ -52,10 +52,10 @@ def error_picture(error, limit: float = ERROR_LIMIT) -> np.ndarray:
 
 
 def strip(panels: Sequence[np.ndarray], side: int = SIDE) -> bytes:
-    """The PNG of pictures (H, W, 3) in [0, 1], side by side, each ``side`` pixels high."""
+    """The PNG of pictures (H, W, 3) in [0, 1], side by side, each ``side`` pixels high; what is between is transparent."""
     height, width = panels[0].shape[:2]
     scaled = round(side * width / height)
-    sheet = Image.new("RGB", (len(panels) * (scaled + GAP) - GAP, side), "white")
+    sheet = Image.new("RGBA", (len(panels) * (scaled + GAP) - GAP, side))  # themes are light and dark
     for place, panel in enumerate(panels):
         shown = Image.fromarray((panel * 255).round().astype(np.uint8))
         sheet.paste(shown.resize((scaled, side), Image.Resampling.NEAREST), (place * (scaled + GAP), 0))
@@ -89,17 +89,18 @@ class Control(widgets.HBox):
 
     def __init__(self, name: str, slider, steps: tuple[str, str], show: Callable[[float], str]):
         self.slider = slider
-        slider.readout, slider.layout = False, widgets.Layout(width="240px")
+        # Where the row is too narrow the slider shrinks first, then the text goes below it; no word is cut.
+        slider.readout, slider.layout = False, widgets.Layout(flex="1 1 120px", width="120px", max_width="240px")
         self.back, self.forth = (
-            widgets.Button(description=word, layout=widgets.Layout(width="86px")) for word in steps
+            widgets.Button(description=word, layout=widgets.Layout(flex="0 0 86px", width="86px")) for word in steps
         )
-        self.readout = widgets.Label(layout=widgets.Layout(width="250px"))
+        self.readout = widgets.Label(layout=widgets.Layout(flex="0 0 auto", width="250px"))
         self._name, self._show = name, show
         self.back.on_click(lambda _: self._move(-1))
         self.forth.on_click(lambda _: self._move(1))
         slider.observe(self._write, "value")
         self._write()
-        super().__init__([self.back, slider, self.forth, self.readout])
+        super().__init__([self.back, slider, self.forth, self.readout], layout=widgets.Layout(flex_flow="row wrap"))
 
     def _move(self, steps: int) -> None:
         moved = round(self.slider.value + steps * self.slider.step, 6)  # 0.1 + 0.2 shall be 0.3
@@ -255,16 +256,17 @@ def explore(batch, mask_prob, depth, labels: Sequence[str] | None = None) -> Exp
 
 
 def fixed_image(width: int, height: int) -> widgets.Image:
-    """An image whose place on the page keeps its size, whatever PNG it shows."""
-    layout = widgets.Layout(width=f"{width}px", height=f"{height}px", flex="0 0 auto")
+    """An image whose place on the page keeps its height, whatever PNG it shows, and fits into a narrow page."""
+    size = {"width": f"{width}px", "max_width": "100%", "height": f"{height}px", "flex": "0 0 auto"}
+    layout = widgets.Layout(**size, object_fit="contain", object_position="left top")
     return widgets.Image(format="png", layout=layout)
 
 
 def words_above(labels: Sequence[widgets.Label], panel: int) -> widgets.HBox:
-    """Labels that stand above panels of ``panel`` pixels."""
+    """Labels that stand above panels of ``panel`` pixels, or of less where the page is narrow."""
     for label in labels:
-        label.layout = widgets.Layout(width=f"{panel}px", margin=f"0 {GAP}px 0 0", flex="0 0 auto")
-    return widgets.HBox(list(labels))
+        label.layout = widgets.Layout(flex=f"0 1 {panel}px", width=f"{panel}px", margin=f"0 {GAP}px 0 0")
+    return widgets.HBox(list(labels), layout=widgets.Layout(margin="0 0 0 2px"))  # as far in as an image
 
 
 def _patch(colour: str) -> str:

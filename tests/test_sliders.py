@@ -215,6 +215,13 @@ def test_pictures_need_not_be_square():
     assert decoded(strip([np.zeros((30, 60, 3))] * 2, side=90)).shape == (90, 2 * 180 + sliders.GAP, 3)
 
 
+def test_between_panels_the_page_shows_through_whatever_its_theme():
+    with Image.open(io.BytesIO(strip([np.ones((30, 30, 3))] * 2, side=90))) as sheet:
+        alpha = np.asarray(sheet.getchannel("A"))
+    gap = slice(90, 90 + sliders.GAP)
+    assert not alpha[:, gap].any() and (np.delete(alpha, np.r_[gap], axis=1) == 255).all()
+
+
 # -- what may be missing -------------------------------------------------------------------------------------------
 
 
