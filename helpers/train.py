@@ -8,6 +8,7 @@ weights-stage-1.safetensors the network at the end of the first stage, and so on
 history.csv                 one row an epoch: losses, times, metrics of the test set
 steps.csv                   one row every few steps: the training curve
 last.pt, previous.pt        everything that is needed to go on, and the same one save earlier (see ``checkpoints``)
+frames.npz                  what the network said about four test quartets while it learnt (see ``frames``)
 lost-batch.safetensors      where the loss was no longer finite: the batch that did it
 tensorboard/                the same curves and pictures for TensorBoard
 =========================== =================================================================
@@ -40,6 +41,7 @@ from helpers.augment import Augment, disturb, resize
 from helpers.checkpoints import newest, save_checkpoint
 from helpers.config import CourseError
 from helpers.files import room_on_disk, whole_file
+from helpers.frames import Camera
 from helpers.memory import kept_memory
 from helpers.metrics import Meter
 from helpers.model import probabilities
@@ -166,7 +168,7 @@ def train(
     for name, dataset in (("training", train_set), ("test", test_set)):
         if not len(dataset):
             raise CourseError(f"The {name} set is empty: give it at least one quartet.")
-    run = _Run(net, train_set, recipe, Path(run_dir))
+    run = _Run(net, train_set, test_set, recipe, Path(run_dir))
     if run.finished:
         return run.history
     with room_on_disk(run.folder), kept_memory(), _stop_button() as stop, run:
@@ -220,8 +222,8 @@ def is_finished(run_dir: str | Path, recipe: Recipe) -> bool:
 class _Run:
     """The state of one training run, and its files."""
 
-    def __init__(self, net: nn.Module, train_set: Dataset, recipe: Recipe, folder: Path):
-        self.recipe, self.folder = recipe, folder
+    def __init__(self, net: nn.Module, train_set: Dataset, test_set: Dataset, recipe: Recipe, folder: Path):
+        self.recipe, self.folder, self.test_set = recipe, folder, test_set
         # Apple's GPUs have no 64-bit sums and no border padding, which metrics and augmentation need: there, the CPU.
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.device = self.accelerator.device
@@ -250,7 +252,7 @@ class _Run:
             "precision": str(self.dtype),
             "data": train_set.key() if hasattr(train_set, "key") else {"quartets": len(train_set)},
         }
-        self.writer = None
+        self.writer = self.camera = None  # the first process has them
         self.finished = self._load()
 
     # -- files --
@@ -289,6 +291,7 @@ class _Run:
             "seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "sums": self.sums,
             "history": json.dumps(self.history), "curve": json.dumps(self.curve),
         }  # fmt: skip
+        self.camera.save()
         save_checkpoint(self.folder, saved)
         for name, rows in (("history.csv", self.history), ("steps.csv", self.curve)):
             if rows:
@@ -319,6 +322,8 @@ class _Run:
         if self.accelerator.is_main_process:
             for path in self.folder.glob(".*-*"):  # temporary files of a run that was killed while it wrote
                 path.unlink(missing_ok=True)
+            first, stages = len(self._batches(self.recipe.stages[0], 0)[0]), len(self.recipe.stages)
+            self.camera = Camera(self.folder, self.test_set, first, self._total(), stages, self.seen)
             self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.seen)
 
     def __exit__(self, *_) -> None:
@@ -347,6 +352,8 @@ class _Run:
         counter = bar(sum(map(len, batches)), name, "img", keep=True, show=progress and self.accelerator.is_main_process)
         counter.update(sum(map(len, batches[: self.batch])))
         self.net.train()
+        if not self.seen:
+            self._take_frame(-1, stage)
         mine = [batch[self.part[0] :: self.part[1]] for batch in batches[self.batch :]]
         for batch in loader(dataset, mine, workers=self._workers()):
             rate = learning_rate(self.recipe, self.seen / total, epoch)
@@ -356,6 +363,7 @@ class _Run:
             self.batch += 1
             self.seen += len(batch["bg"]) * self.part[1]
             counter.update(len(batch["bg"]) * self.part[1])
+            self._take_frame(self.seen - len(batch["bg"]) * self.part[1], stage)
             look = self.batch % LOG_EVERY == 0 or self.batch == len(batches)
             if look:
                 self._check_losses(dataset, batches, stage, epoch)
@@ -378,6 +386,12 @@ class _Run:
         counter.close()
         self._check_weights()
         self._stop_clock()
+
+    def _take_frame(self, before: int, stage: Stage) -> None:
+        """Keeps what the network says now, if that is due after a step that began at ``before`` samples."""
+        if self.camera and self.camera.is_due(before, self.seen):
+            net, test = self.accelerator.unwrap_model(self.net), resized(self.test_set, stage.size)
+            self.camera.take(net, test, self.seen, self.stage + 1, stage.size, self.recipe.depth_readout)
 
     def _start_clock(self) -> None:
         self._started = time.monotonic(), time.process_time()
