@@ -100,7 +100,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def shape_of(value: np.ndarray) -> str:
-    return str(value.shape) if value.ndim else "of a single number, ()"
+    return str(value.shape) if value.ndim else "() (one number)"
 
 
 def one_number(value: object, what: str = "your result") -> float:

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers import lessons
+from helpers import augment
 from helpers.losses import soft_dice_loss
+from helpers.model import DuoNet
 
 SOLUTIONS: dict[str, Callable] = {}
 
@@ -62,3 +63,111 @@ def soft_iou_loss(prob, target, smooth=1.0):
 def depth_score(depth, batch):
     error = (depth - batch["depth"])[batch["valid"]]
     return 1 - error.square().mean().sqrt()
+
+
+# -- 03 networks --------------------------------------------------------------------------------------------------
+
+
+@solves("3.1")
+def padded(picture):
+    height, width = picture.shape[-2:]
+    return F.pad(picture, (0, -width % 16, 0, -height % 16), mode="replicate")
+
+
+@solves("3.2")
+def conv_cost(inputs, outputs, kernel, height, width):
+    parameters = inputs * outputs * kernel**2
+    operations = 2 * parameters * height * width
+    return parameters, operations
+
+
+@solves("3.3")
+def reach(kernels, dilations):
+    return sum(kernel // 2 * dilation for kernel, dilation in zip(kernels, dilations))
+
+
+@solves("3.4")
+def doubling(inputs):
+    resize = nn.Upsample(scale_factor=2, mode="bilinear")
+    return nn.Sequential(resize, nn.Conv2d(inputs, inputs // 2, 3, padding=1))
+
+
+@solves("3.5")
+def cheaper():
+    # A third of the width at full and half size, where every channel is dear; more where channels are cheap.
+    return DuoNet(stem=8, widths=(16, 32, 96, 320), blocks=(1, 1, 2, 2))
+
+
+# -- 01 data ------------------------------------------------------------------------------------------------------
+
+
+@solves("1.1")
+def difference(bg, bg_fg):
+    return (bg_fg.float() - bg.float()).abs().amax(1)  # (B, H, W)
+
+
+@solves("1.2")
+def relative_depth(metres, valid):
+    near = metres.masked_fill(~valid, float("inf")).amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    far = metres.masked_fill(~valid, float("-inf")).amax((1, 2, 3), keepdim=True)
+    return (metres - near) / (far - near)
+
+
+@solves("1.3")
+def cat_distance(quartet):
+    near, far = quartet["near_far"]
+    metres = near + quartet["depth"] * (far - near)
+    return metres[(quartet["mask"] > 0.5) & quartet["valid"]].median()
+
+
+@solves("1.4")
+def leak(train, test):
+    train_rooms, train_cats = train.scenes()
+    test_rooms, test_cats = test.scenes()
+    known_room, known_cat = np.isin(test_rooms, train_rooms), np.isin(test_cats, train_cats)
+    return (known_room | known_cat).mean()
+
+
+@solves("1.5")
+def honest_split(rooms, cats):
+    test_room = np.isin(rooms, np.unique(rooms)[::3])
+    test_cat = np.isin(cats, np.unique(cats)[::3])
+    return np.flatnonzero(~test_room & ~test_cat), np.flatnonzero(test_room & test_cat)
+
+
+# -- 02 augmentation ----------------------------------------------------------------------------------------------
+
+
+@solves("2.1")
+def mirrored(quartet):
+    moved = {key: quartet[key].flip(-1) for key in ("bg", "bg_fg", "mask", "depth", "valid")}
+    return {**quartet, **moved}
+
+
+@solves("2.2")
+def brighter(quartet, factor):
+    lit = {key: (quartet[key].float() * factor).clamp(0, 255).to(torch.uint8) for key in ("bg", "bg_fg")}
+    return {**quartet, **lit}
+
+
+@solves("2.3")
+def cropped(quartet, top, left, side):
+    cut = {key: value[..., top : top + side, left : left + side] for key, value in quartet.items() if key != "near_far"}
+    batch = {key: value[None] for key, value in {**quartet, **cut}.items()}
+    return {key: value[0] for key, value in augment.rescale_depth(batch).items()}
+
+
+@solves("2.4")
+def halved(quartet):
+    small = {key: F.avg_pool2d(quartet[key].float(), 2).round().to(torch.uint8) for key in ("bg", "bg_fg")}
+    small["mask"] = F.avg_pool2d(quartet["mask"], 2)
+    small |= {key: quartet[key][..., ::2, ::2] for key in ("depth", "valid")}
+    return {**quartet, **small}
+
+
+@solves("2.5")
+def aligned(bg, bg_fg):
+    shifts = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
+    moved = torch.stack([bg.roll(shift, (2, 3)) for shift in shifts])  # (25, B, 3, H, W)
+    cost = (moved.float() - bg_fg.float()).abs().mean((2, 3, 4))  # (25, B)
+    return moved[cost.argmin(0), torch.arange(len(bg))]
