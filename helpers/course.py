@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -25,6 +26,7 @@ from helpers.files import whole_file
 from helpers.measured import from_nothing, record, watched
 
 NOTEBOOKS = ROOT / "notebooks"
+WIDGET, PLOTLY = "application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"
 
 
 def find(names: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
@@ -112,22 +114,36 @@ def _save_page(notebook: nbformat.NotebookNode, path: Path, images_from: Path) -
         if cell.cell_type == "markdown":  # a page leads to the next page
             cell.source = re.sub(r"\]\(([\w-]+)\.ipynb\b", r"](\1.html", cell.source)
         elif cell.cell_type == "code":
-            cell.outputs = [output for output in map(_without_widget, cell.outputs) if output]
+            cell.outputs = [output for output in map(_on_a_page, cell.outputs) if output]
     exporter = HTMLExporter(embed_images=True)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem, "path": str(images_from)}})
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _without_widget(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
-    """A widget is dead on a page: a progress bar vanishes, a control becomes a line that says where it lives."""
+def _on_a_page(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    """What a page shows of an output, which has no kernel and no front end.
+
+    A progress bar vanishes, a control becomes a line that says where it lives, a plotly figure can be turned.
+    """
     data = output.get("data", {})
-    if "application/vnd.jupyter.widget-view+json" not in data:
+    if PLOTLY in data:
+        return nbformat.v4.new_output("display_data", {"text/html": _plotly_page(data[PLOTLY])})
+    if WIDGET not in data:
         return output
     if "%|" in data.get("text/plain", ""):
         return None
     text = "Here stands a control that you can move when you open the notebook with 'make lab'.\n"
     return nbformat.v4.new_output("stream", text=text)
+
+
+def _plotly_page(figure: dict) -> str:
+    """A figure with plotly's 5 MB inside, so that the page needs no network, and in a frame, away from its scripts."""
+    from plotly.io import to_html  # imported late: it takes a second
+
+    inside = to_html(figure, include_plotlyjs=True, validate=False)
+    height = figure["layout"].get("height", 450) + 20
+    return f'<iframe title="figure" style="width:100%;height:{height}px;border:0" srcdoc="{escape(inside)}"></iframe>'
 
 
 def prepare_environment() -> str:
@@ -139,6 +155,7 @@ def prepare_environment() -> str:
         os.environ["COURSE_DATA"] = str(data_folder())
     os.environ["COURSE_PROFILE"] = profile().name
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not another one of the same name
+    os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"  # the figure alone; some versions add 5 MB of script to each
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # no warning about a debugger that nobody attaches
     return data
 

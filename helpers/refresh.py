@@ -2,7 +2,8 @@
 
 For whoever changes the course. A notebook is replaced only after its last cell has run. Outputs are kept small and
 still: progress bars as they ended, figures with a palette, no widgets (they are dead without a kernel, and GitHub
-calls a notebook that has saved them invalid), no traces of the machine.
+calls a notebook that has saved them invalid), no traces of the machine. What lives without a kernel stays: HTML, and
+the data of plotly figures, which JupyterLab and VS Code draw and GitHub leaves out.
 """
 
 from __future__ import annotations
@@ -16,11 +17,9 @@ import nbformat
 from PIL import Image
 
 from helpers.config import CourseError
-from helpers.course import execute, find, prepare_environment
+from helpers.course import WIDGET, execute, find, prepare_environment
 from helpers.files import whole_file
 from helpers.measured import from_nothing, record, watched
-
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def refresh(path: Path) -> int:

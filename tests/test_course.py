@@ -1,7 +1,9 @@
 """``make course``: every notebook in a fresh kernel, pages and figures left, failures told in words."""
 
 import json
+import html
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -75,6 +77,23 @@ def test_it_runs_all_in_order_and_leaves_pages_and_figures(folder):
     assert "Here stands a control" in page and "IntSlider(" not in page
     assert "%|" not in page, "a progress bar says nothing on a page"
     assert first.read_bytes() == before, "the notebook itself is only read"
+
+
+def test_a_page_turns_plotly_figures_and_keeps_html_without_a_kernel(folder):
+    write(
+        folder / "01_one.ipynb",
+        "import plotly.graph_objects as go\ngo.Figure(go.Scatter3d(x=[1, 2], y=[3, 4], z=[5, 6]), {'height': 321})",
+        "from IPython.display import HTML\nHTML('<input type=\"range\" oninput=\"this.title=this.value\">')",
+    )
+    result = run_course(folder)
+    assert result.returncode == 0, result.stderr
+    page = (folder.parent / "results" / "course" / "01_one.html").read_text()
+    (frame,) = [tag for tag in re.findall(r"<iframe [^>]*>", page) if "srcdoc" in tag]
+    assert "height:341px" in frame, "the figure's, and a little more"
+    inside = html.unescape(re.search(r'srcdoc="([^"]*)"', frame)[1])
+    assert "scatter3d" in inside and "Plotly.newPlot" in inside
+    assert not re.search(r"<script[^>]* src=", inside), "plotly is in the page, not on the network"
+    assert 'oninput="this.title=this.value"' in page
 
 
 def test_it_stops_at_the_first_cell_that_fails(folder):

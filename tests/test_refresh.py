@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 
 import nbformat
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from helpers import refresh
 from helpers.config import CourseError
+from helpers.course import PLOTLY, prepare_environment
 from helpers.measured import read
 
 CODE = """
@@ -50,6 +52,21 @@ def test_a_notebook_is_run_and_keeps_clean_outputs(tmp_path):
     assert widget.outputs == [] and "widgets" not in notebook.metadata
     assert last.outputs[0].data["text/plain"] == "2" and last.execution_count == 3
     assert notebook.metadata.kernelspec.name == "python3"
+
+
+def test_what_lives_without_a_kernel_is_kept_and_small(tmp_path, monkeypatch):
+    for name in ("COURSE_CACHE", "COURSE_RUNS", "COURSE_DATA", "COURSE_PROFILE", "PLOTLY_RENDERER",
+                 "JUPYTER_PREFER_ENV_PATH", "PYDEVD_DISABLE_FILE_VALIDATION"):  # fmt: skip
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # what prepare_environment sets is put back afterwards
+    prepare_environment()
+    figure = "import plotly.graph_objects as go\ngo.Figure(go.Scatter3d(x=[1, 2], y=[1, 2], z=[1, 2]))"
+    path = write(tmp_path / "1.ipynb", figure, "from IPython.display import HTML\nHTML('<input type=\"range\">')")
+    refresh.refresh(path)
+    plotly, html = (cell.outputs for cell in nbformat.read(path, as_version=4).cells)
+    assert [list(output.data) for output in plotly] == [[PLOTLY]]
+    assert plotly[0].data[PLOTLY]["data"][0]["type"] == "scatter3d"
+    assert html[0].data["text/html"] == '<input type="range">'
+    assert path.stat().st_size < 20_000
 
 
 def test_a_notebook_that_fails_stays_as_it_was(tmp_path):
