@@ -10,6 +10,7 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
+import plotly
 import pytest
 import torch
 from PIL import Image
@@ -169,7 +170,8 @@ def test_one_colour_is_a_palette_too():
 
 def test_a_saved_figure_is_small():
     scene = ToyQuartets(size=192)[3]
-    assert len(point_cloud(scene, wrong(scene)).to_json()) < 250_000
+    limit = 250_000 if int(plotly.__version__.split(".")[0]) > 5 else 600_000  # 5 writes numbers as text
+    assert len(point_cloud(scene, wrong(scene)).to_json()) < limit
 
 
 def test_plotly_is_loaded_only_when_it_is_used():
