@@ -322,8 +322,7 @@ class _Run:
         if self.accelerator.is_main_process:
             for path in self.folder.glob(".*-*"):  # temporary files of a run that was killed while it wrote
                 path.unlink(missing_ok=True)
-            first, stages = len(self._batches(self.recipe.stages[0], 0)[0]), len(self.recipe.stages)
-            self.camera = Camera(self.folder, self.test_set, first, self._total(), stages, self.seen)
+            self.camera = Camera(self.folder, self.test_set, self._total(), len(self.recipe.stages), self.seen)
             self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.seen)
 
     def __exit__(self, *_) -> None:
