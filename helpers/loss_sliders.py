@@ -28,12 +28,11 @@ from helpers.losses import gradient_loss, masked_mean, soft_dice_loss, ssim_loss
 from helpers.metrics import NEAREST_METRES, Meter, align, outline
 from helpers.plots import LINES, depth_picture, overlay, picture
 from helpers.quartets import Quartet
-from helpers.sliders import GAP, REMEMBERED, Control, fixed_image
+from helpers.sliders import GAP, REMEMBERED, SIDE, Control, fixed_image
 
-SIDE = 180  # pixels of one picture on the screen
 LINE = 20  # height of a line of text
-WIDTH, HEIGHT = 800, 2 * (SIDE + LINE) + GAP
-BARS = 2 * (SIDE + GAP) + 24  # where the panel of bars begins, from the left
+WIDTH, HEIGHT = 820, 2 * (SIDE + LINE) + 3 * GAP  # white, with a margin: it is read on dark pages too
+BARS = 2 * (SIDE + GAP) + 32  # where the panel of bars begins, from the left
 NAMES = 116  # width of the names before the bars
 VALUES = 52  # and of the numbers behind them
 
@@ -141,8 +140,8 @@ def draw_bars(
     draw: ImageDraw.ImageDraw, left: int, right: int, values: Mapping[str, float], truth: Mapping[str, float]
 ) -> None:  # fmt: skip
     """A bar and a number for each value, between two columns of pixels; a black tick where ``truth`` is."""
-    start, end, y = left + NAMES, right - VALUES, 0
-    draw.text((right, 1), "black tick: the truth itself", "black", _font(11), anchor="ra")
+    start, end, y = left + NAMES, right - VALUES, GAP
+    draw.text((right, GAP + 1), "black tick: the truth itself", "black", _font(11), anchor="ra")
     for group in (*LOSSES, *METRICS):
         draw.text((left, y), group.heading, "black", _font(13, bold=True))
         y += LINE + 4
@@ -237,11 +236,11 @@ class LossExplorer(widgets.VBox):
         draw = ImageDraw.Draw(sheet)
         for row, panels in enumerate(rows):
             for column, (title, panel) in enumerate(panels.items()):
-                x, y = column * (SIDE + GAP), row * (SIDE + LINE + GAP)
+                x, y = GAP + column * (SIDE + GAP), GAP + row * (SIDE + LINE + GAP)
                 shown = Image.fromarray((panel * 255).round().astype(np.uint8))
                 draw.text((x, y), title, "black", _font(13))
                 sheet.paste(shown.resize((SIDE, SIDE), Image.Resampling.NEAREST), (x, y + LINE))
-        draw_bars(draw, BARS, WIDTH, self._measured(index, change), self._measured(index, Change()))
+        draw_bars(draw, BARS, WIDTH - GAP, self._measured(index, change), self._measured(index, Change()))
         stream = io.BytesIO()
         sheet.save(stream, "PNG", compress_level=1)
         return stream.getvalue()

@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 
 from helpers.frames import Film, read_film
 from helpers.plots import depth_picture, overlay, picture, show_images
-from helpers.sliders import GAP, REMEMBERED, Control, fixed_image, strip, words_above
+from helpers.sliders import GAP, REMEMBERED, SIDE, Control, fixed_image, strip, words_above
 
-SIDE = 220  # pixels of one panel on the screen
 INTERVAL = 400  # milliseconds between two moments of the film
 COLUMNS, ROOMS = 8, 2  # of the figure: moments, and quartets
 
@@ -73,8 +72,8 @@ class TimeTravel(widgets.VBox):
         self.mask_view.value, self.depth_view.value, dice, error = self._rows(moment, sample)
         off = "unknown" if np.isnan(error) else f"{error:.3f}"
         for labels, words in (
-            (self.mask_words, ("the scene, what it takes for cat", f"mask, Dice {dice:.3f}", "true mask")),
-            (self.depth_words, ("the scene", f"depth, off by {off} on average", "true depth")),
+            (self.mask_words, ("what it takes for cat", f"mask, Dice {dice:.3f}", "true mask")),
+            (self.depth_words, ("the scene", f"depth, error {off}", "true depth")),
         ):
             for label, text in zip(labels, words):
                 label.value = text

@@ -24,8 +24,8 @@ from helpers.config import CourseError
 from helpers.frames import FRAMES, LARGEST, MOMENTS, QUARTETS, Camera, Film, Frame, moments, read_film
 from helpers.model import build, probabilities
 from helpers.quartets import fetch, sample, split
-from helpers.sliders import GAP
-from helpers.time_travel import COLUMNS, SIDE, TimeTravel, enlarged, show_journey, time_travel
+from helpers.sliders import GAP, SIDE
+from helpers.time_travel import COLUMNS, TimeTravel, enlarged, show_journey, time_travel
 from helpers.train import Stage, recipe, train
 
 TRAIN, TEST = split(ToyQuartets(rooms=6, cats=6, placements=1), 0.4)
@@ -387,13 +387,13 @@ def film(**changes):
 
 def test_the_scores_are_of_this_picture():
     travel = TimeTravel(film())
-    assert "Dice 0.667" in travel.mask_words[1].value and "off by 0.200 " in travel.depth_words[1].value
+    assert "Dice 0.667" in travel.mask_words[1].value and "error 0.200" in travel.depth_words[1].value
     assert travel.moment.slider.disabled and travel.play.disabled  # there is only one
 
 
 def test_depth_that_nobody_knows_is_not_scored():
     travel = TimeTravel(film(valid=np.zeros((1, 32, 32), bool)))
-    assert "off by unknown" in travel.depth_words[1].value
+    assert "error unknown" in travel.depth_words[1].value
 
 
 def test_nothing_found_where_nothing_is_is_right():
