@@ -78,6 +78,8 @@ def unproject(metres, field_of_view: float = FIELD_OF_VIEW) -> np.ndarray:
 def clouds(quartet: Mapping, depth, mark_cat: bool = False, field_of_view: float = FIELD_OF_VIEW) -> tuple[Cloud, Cloud]:
     """The true cloud and the predicted one, of the same pixels: those whose depth is known, at most MOST_POINTS.
 
+    A quartet in which no depth is known has an empty true cloud, and a predicted one of all pixels.
+
     Args:
         quartet: one quartet (no batch dimension).
         depth: (1, H, W) or (H, W), the prediction in [0, 1].
@@ -85,25 +87,25 @@ def clouds(quartet: Mapping, depth, mark_cat: bool = False, field_of_view: float
         field_of_view: degrees from the left to the right edge of the picture.
 
     Raises:
-        ValueError: a depth of another size, or a quartet in which no depth is known.
+        ValueError: a depth of another size.
     """
     quartet, depth = quartets_of(quartet)[0], plane(depth)
     truth, valid = plane(quartet["depth"]), plane(quartet["valid"]).astype(bool)
     if depth.shape != truth.shape:
         raise ValueError(f"the predicted depth has the size {depth.shape}, the true one {truth.shape}")
-    if not valid.any():
-        raise ValueError("no depth is known in this quartet, so there is no cloud: choose another one")
     (near, far), _ = ends(quartet)
     step = math.ceil(math.sqrt(truth.size / MOST_POINTS))
     chosen = np.zeros_like(valid)
     chosen[step // 2 :: step, step // 2 :: step] = True
-    chosen = chosen & valid if (chosen & valid).any() else valid  # a few valid pixels may lie between the chosen ones
-    cat = plane(quartet["mask"])[chosen] >= 0.5
-    colours = picture(quartet["bg_fg"])[chosen]
+    if valid.any():
+        chosen = chosen & valid if (chosen & valid).any() else valid  # a few valid pixels may lie between the chosen ones
+    cat = plane(quartet["mask"]) >= 0.5
+    colours = picture(quartet["bg_fg"])
     if mark_cat:
-        colours = np.where(cat[:, None], (1 - PAINT) * colours + PAINT * np.array(to_rgb(MASK_COLOUR)), colours)
-    points = [unproject(near + shown * (far - near), field_of_view)[chosen] for shown in (truth, depth)]
-    return tuple(Cloud(at, colours, cat) for at in points)
+        colours = np.where(cat[..., None], (1 - PAINT) * colours + PAINT * np.array(to_rgb(MASK_COLOUR)), colours)
+    true, predicted = (unproject(near + shown * (far - near), field_of_view) for shown in (truth, depth))
+    known = chosen & valid  # nothing, where no depth is known at all
+    return Cloud(true[known], colours[known], cat[known]), Cloud(predicted[chosen], colours[chosen], cat[chosen])
 
 
 def ends(quartet: Mapping) -> tuple[tuple[float, float], str]:
@@ -126,11 +128,11 @@ def point_cloud(quartet: Mapping, depth, mark_cat: bool = False, field_of_view: 
     from plotly.subplots import make_subplots
 
     pair, (_, scale) = clouds(quartet, depth, mark_cat, field_of_view), ends(quartets_of(quartet)[0])
-    tones, palette = _reduced(pair[0].colours)
+    tones, palette = _reduced(pair[1].colours)
     figure = make_subplots(rows=1, cols=2, specs=[[{"type": "scene"}] * 2], subplot_titles=NAMES, horizontal_spacing=0.02)
     for column, cloud in enumerate(pair, 1):
         x, y, z = cloud.points.astype(np.float32).round(3).T
-        marker = {"size": 2.5, "color": tones, "cmin": 0, "cmax": TONES - 1, "colorscale": palette, "showscale": False}
+        marker = {"size": 2.5, "color": tones[: len(cloud.points)], "cmin": 0, "cmax": TONES - 1, "colorscale": palette}
         hover = "%{x:.2f} m to the right<br>%{y:.2f} m ahead<br>%{z:.2f} m up<extra></extra>"
         dots = Scatter3d(x=x, y=y, z=z, mode="markers", marker=marker, hovertemplate=hover, showlegend=False)
         figure.add_trace(dots, row=1, col=column)
@@ -175,6 +177,8 @@ def view(cloud: Cloud, turn: float, tilt: float, side: int = VIEW, about: float 
         side: pixels.
         about: the distance, in metres ahead, of the middle; default: halfway between the nearest and the farthest point.
     """
+    if not len(cloud.points):
+        return np.ones((side, side, 3))
     x, y, z = cloud.points.T
     about = (y.min() + y.max()) / 2 if about is None else about
     turn, tilt = math.radians(turn), math.radians(tilt)
@@ -262,13 +266,13 @@ def turn_cloud(batch, depth, labels: Sequence[str] | None = None, mark_cat: bool
     """A :class:`TurnCloud` of quartets and their predicted depth: let it stand last in a cell.
 
     Args:
-        batch: quartets (one, a batch, or a sequence) with at least one pixel of known depth each.
+        batch: quartets (one, a batch, or a sequence).
         depth: (B, 1, H, W) or (B, H, W) depth in [0, 1].
         labels: a few words about each quartet.
         mark_cat: paint the true cat over the photograph.
         field_of_view: degrees from the left to the right edge of the picture.
 
     Raises:
-        ValueError: not as many of each, or a quartet in which no depth is known.
+        ValueError: not as many of each.
     """
     return TurnCloud(batch, depth, labels, mark_cat, field_of_view)

@@ -105,8 +105,19 @@ def test_few_valid_pixels_are_found_wherever_they_are():
     valid = torch.zeros_like(scene["valid"])
     valid[0, 7, 6] = True
     assert len(clouds({**scene, "valid": valid}, scene["depth"])[0].points) == 1
-    with pytest.raises(ValueError, match="no depth is known"):
-        clouds({**scene, "valid": torch.zeros_like(valid)}, scene["depth"])
+
+
+def test_without_any_true_depth_there_is_still_a_predicted_cloud(quartet):
+    blind = {**quartet, "valid": torch.zeros_like(quartet["valid"]), "near_far": torch.full((2,), torch.nan)}
+    true, predicted = clouds(blind, wrong(quartet))
+    assert (len(true.points), len(predicted.points)) == (0, 48 * 48)
+    figure = json.loads(point_cloud(blind, wrong(quartet)).to_json())
+    assert [len(values(trace["marker"]["color"])) for trace in figure["data"]] == [0, 48 * 48]
+    turned = turn_cloud(blind, wrong(quartet)[None])
+    halves = decoded(turned.view.value)[:, : pc.VIEW], decoded(turned.view.value)[:, pc.VIEW + sliders.GAP :]
+    assert (halves[0] == 255).all() and not (halves[1] == 255).all()
+    assert "metres unknown" in turned.about.value
+    assert len(show_cloud(blind, wrong(quartet)).axes) == 2 * len(pc.ANGLES)
 
 
 def test_the_cat_is_painted_where_it_is_and_only_when_asked(quartet):
