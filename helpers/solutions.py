@@ -10,11 +10,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import nn
 
 from helpers import augment
+from helpers.config import CourseError
+from helpers.cutting import align
 from helpers.losses import soft_dice_loss
 from helpers.model import DuoNet
+from helpers.recipes import Stage, recipe
 
 SOLUTIONS: dict[str, Callable] = {}
 
@@ -171,3 +175,126 @@ def aligned(bg, bg_fg):
     moved = torch.stack([bg.roll(shift, (2, 3)) for shift in shifts])  # (25, B, 3, H, W)
     cost = (moved.float() - bg_fg.float()).abs().mean((2, 3, 4))  # (25, B)
     return moved[cost.argmin(0), torch.arange(len(bg))]
+
+
+# -- 05 training --------------------------------------------------------------------------------------------------
+
+
+@solves("5.1")
+def train_step(net, optimizer, loss, batch):
+    net.train()
+    value = loss(*net(batch["bg"], batch["bg_fg"]), batch)["loss"]
+    optimizer.zero_grad()
+    value.backward()
+    optimizer.step()
+    return value.item()
+
+
+@solves("5.2")
+def accumulated_step(net, optimizer, loss_of, parts):
+    optimizer.zero_grad()
+    for part in parts:
+        (loss_of(net, part) / len(parts)).backward()  # adds to the gradients that are there
+    optimizer.step()
+
+
+@solves("5.3")
+def test_loss(net, loss_of, batches):
+    was_training = net.training
+    net.eval()
+    with torch.no_grad():
+        total = sum(loss_of(net, batch).item() * len(batch["bg"]) for batch in batches)
+    net.train(was_training)
+    return total / sum(len(batch["bg"]) for batch in batches)
+
+
+@solves("5.4")
+def my_recipe():
+    stages = Stage(32, 32, 1), Stage(48, 32, 1), Stage(64, 32, 2)
+    return recipe("course", stages=stages, learning_rate=1e-2, schedule="one-cycle")
+
+
+# -- 06 results ---------------------------------------------------------------------------------------------------
+
+
+@solves("6.1")
+def ask_once(net, batch):
+    net.eval()
+    with torch.no_grad():
+        mask_logits, depth_logits = net(batch["bg"], batch["bg_fg"])
+    return mask_logits.sigmoid(), depth_logits.sigmoid()
+
+
+@solves("6.2")
+def worst_first(prob, mask, count):
+    found, real = prob > 0.5, mask > 0.5
+    overlap = (found & real).sum((1, 2, 3))
+    dice = 2 * overlap / (found.sum((1, 2, 3)) + real.sum((1, 2, 3))).clamp_min(1)
+    return dice.argsort()[:count]
+
+
+@solves("6.3")
+def best_threshold(known, test, thresholds):
+    prob, real = known[0], known[1] > 0.5  # the test set has no say
+    dice = [2 * (real & (prob >= t)).sum() / (real.sum() + (prob >= t).sum()) for t in thresholds]
+    return thresholds[np.argmax(dice)]
+
+
+@solves("6.4")
+def hardest_room(dice, rooms):
+    means = {int(room): dice[rooms == room].mean() for room in rooms.unique()}
+    return min(means, key=means.get)
+
+
+@solves("6.5")
+def clean(prob):
+    masks = prob.numpy() >= 0.5
+    for mask in masks[:, 0]:  # (H, W), changed in place
+        parts, count = ndimage.label(mask)
+        area = np.bincount(parts.ravel())
+        largest = area[1:].max(initial=0)  # the first is the background
+        mask[area[parts] < largest / 5] = False
+    return torch.from_numpy(masks).float()
+
+
+# -- 07 your own photos -------------------------------------------------------------------------------------------
+
+
+@solves("7.1")
+def in_the_light_of(room, scene):
+    ratio = scene / np.maximum(room, 1.0)  # (H, W, 3)
+    gain = np.median(ratio, axis=(0, 1))
+    return (room * gain).round().clip(0, 255).astype(np.uint8)
+
+
+@solves("7.2")
+def composed(rgba, room):
+    weight = rgba[..., 3:] / 255  # (H, W, 1)
+    mixed = weight * rgba[..., :3] + (1 - weight) * room
+    return mixed.round().astype(np.uint8)
+
+
+@solves("7.3")
+def depth_of(disparity, far_over_near):
+    inverse = 1 / far_over_near + (1 - 1 / far_over_near) * disparity  # 1 / distance, the nearest at distance 1
+    return (1 / inverse - 1) / (far_over_near - 1)
+
+
+@solves("7.4")
+def split_by_scene(names):
+    scenes = [name.rpartition("_")[0] for name in names]
+    held_out = set(sorted(set(scenes))[::3])
+    train = [name for name, scene in zip(names, scenes) if scene not in held_out]
+    test = [name for name, scene in zip(names, scenes) if scene in held_out]
+    return train, test
+
+
+@solves("7.5")
+def usable(room, scene):
+    try:
+        aligned = align(room, scene)  # refuses other sizes, and views too far apart
+    except CourseError:
+        return False
+    difference = np.abs(scene.astype(float) - aligned.room).max(-1)
+    share = (difference > 30)[aligned.seen].mean()
+    return 0.005 < share < 1 / 3
