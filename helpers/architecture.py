@@ -74,7 +74,7 @@ class _Diagram:
         image = torch.zeros(1, 3, size, size, device=next(net.parameters()).device)
         self.size, self.steps = size, trace(net, image, image)
         self.boxes: dict[str, tuple[float, float, float, float]] = {}  # left, right, middle, top
-        self.figure, self.axis = plt.subplots(figsize=(10.2, 4.3), layout="constrained")
+        self.figure, self.axis = plt.subplots(gridspec_kw={"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.93})
         parameters = f"{count_parameters(net) / 1e6:.2f} million parameters"
         self.axis.set(title=f"{type(net).__name__}, {parameters}: channels × side² for a pair at {size} px")
         self.axis.axis("off")
@@ -97,7 +97,7 @@ class _Diagram:
 
     def write(self, x: float, y: float, text: str, **how) -> None:
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-        self.axis.text(x, y, text, ha="center", fontsize=7.5, linespacing=1.35, bbox=box, **how)
+        self.axis.text(x, y, text, ha="center", fontsize=8.5, linespacing=1.35, bbox=box, **how)
 
     def arrows(self, *names: str) -> None:
         """From each box to the next, right edge to left edge."""
@@ -114,7 +114,9 @@ class _Diagram:
         self.axis.add_patch(FancyArrowPatch(start, end, color=colour, linewidth=0.9, zorder=0.5, **style))
 
     def finish(self) -> Figure:
-        self.axis.set(xlim=(-0.45, max(right for _, right, _, _ in self.boxes.values()) + 0.35), ylim=(-2.75, 2.75))
+        columns = max(right for _, right, _, _ in self.boxes.values())
+        self.axis.set(xlim=(-0.45, columns + 0.35), ylim=(-2.75, 2.75))
+        self.figure.set_size_inches(0.72 * (columns + 0.8), 4)  # room for a name under each box
         return self.figure
 
 
@@ -153,10 +155,10 @@ def show_duo_net(net: DuoNet, size: int) -> Figure:
     for x, name in enumerate(encoder, 3):
         draw.box(name, x, 0, TRUNK_COLOUR)
     narrow = 2 + len(encoder)
-    draw.box("context", narrow + 0.75, -0.62, TRUNK_COLOUR)
+    draw.box("context", narrow + 0.9, -0.66, TRUNK_COLOUR)
     for x, name in enumerate(decoder):
-        draw.box(name, narrow + 1.5 + x, 0, TRUNK_COLOUR)
-    last = narrow + 1.5 + len(decoder)
+        draw.box(name, narrow + 1.8 + x, 0, TRUNK_COLOUR)
+    last = narrow + 1.8 + len(decoder)
     draw.box("mask_head", last, UP, MASK_COLOUR)
     draw.box("depth_head", last, DOWN, DEPTH_COLOUR)
     draw.arrows("bg", "room", "difference", encoder[0])
@@ -169,5 +171,5 @@ def show_duo_net(net: DuoNet, size: int) -> Figure:
     for start, end in zip(encoder[-2::-1], decoder):
         draw.skip(start, end)
     draw.write(0.5, 0, "one stem,\nthe same weights", va="center")
-    draw.write(narrow + 0.25, 1.09, "skips", va="center", color="C0")
+    draw.write(narrow + 0.4, 1.02, "skips", va="center", color="C0")
     return draw.finish()

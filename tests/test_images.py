@@ -79,7 +79,7 @@ def test_pictures_bring_their_own_page(path):
 
 def test_the_opening_picture_shows_whole_quartets():
     figure = images.quartets(size=32)
-    assert len(pictures(figure)) == 16
+    assert len(pictures(figure)) == 8
     assert [axis.get_title() for axis in pictures(figure)[:4]][2:] == ["mask", "depth"]
 
 
