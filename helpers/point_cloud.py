@@ -206,7 +206,7 @@ def view(cloud: Cloud, turn: float, tilt: float, side: int = VIEW, about: float 
 
 
 def show_cloud(quartet: Mapping, depth, mark_cat: bool = False, angles: Mapping[str, tuple[float, float]] = ANGLES,
-               field_of_view: float = FIELD_OF_VIEW, side: float = 2.3) -> Figure:  # fmt: skip
+               field_of_view: float = FIELD_OF_VIEW, side: float = 1.9) -> Figure:  # fmt: skip
     """The clouds as a still picture, the true one above, seen from ``angles``: name -> degrees of turn and tilt."""
     pair, about = clouds(quartet, depth, mark_cat, field_of_view), sum(ends(quartets_of(quartet)[0])[0]) / 2
     rows = [{f"{which}\n{name}": view(cloud, *angle, about=about) for name, angle in angles.items()}
