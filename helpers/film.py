@@ -1,7 +1,7 @@
 """The moving picture of the front page: a drawn hand moves the slider of the time travel, over real answers.
 
-:func:`draw` makes the pictures from what :mod:`helpers.frames` kept while a network was trained, :func:`save` a GIF that
-repeats without a seam. Photographs are shown as large as the panels; the network saw them at the size that the
+:func:`draw` makes the pictures from what :mod:`helpers.frames` kept while a network was trained, :func:`save` a GIF
+that repeats without a seam. Photographs are shown as large as the panels; the network saw them at the size that the
 picture names, and its answers are enlarged as :func:`helpers.predict.predict` enlarges them.
 """
 
@@ -27,12 +27,17 @@ COLOURS = 160  # of the GIF: fewer are visible in the depth, more are larger and
 FINE = 4  # shapes are drawn so many times larger, then reduced: smooth edges
 
 
+def shown(film: Film) -> tuple[int, int]:
+    """Which two quartets of the film are shown: the one with the largest cat, and one with a smaller cat."""
+    return 0, len(film.bg_fg) // 2
+
+
 def draw(film: Film, rooms, scenes) -> list[Image.Image]:
-    """One loop: the first quartet while it is learnt, a look under its depth, and the last one back to the start.
+    """One loop: the first quartet while it is learnt, a look under its depth, and another one back to the start.
 
     Args:
         film: of a whole run.
-        rooms, scenes: uint8 (2, 3, PANEL, PANEL), the photographs of its first quartet and of its last.
+        rooms, scenes: uint8 (2, 3, PANEL, PANEL), the photographs of the quartets :func:`shown`.
     """
     last = len(film.frames) - 1
     # The hand is faster at first, where a network has seen too little to say anything.
@@ -40,16 +45,17 @@ def draw(film: Film, rooms, scenes) -> list[Image.Image]:
     at = {moment: moment / max(1, last) for moment in [*range(0, slow, 4), *range(slow, last + 1)]}  # on the slider
     divider = _smooth(0, 0.62, 11) + [0.62] * 4 + _smooth(0.62, 0, 11)
     edge = MARGIN + 2 * (PANEL + GAP)
-    story = [(0, 0, 0.0, _on_track(0))] * 7  # quartet, moment, divider, hand
+    story = [(0, 0, 0.0, _on_track(0))] * 7  # which quartet, moment, divider, hand
     story += [(0, moment, 0.0, _on_track(place)) for moment, place in at.items()]
     story += [(0, last, 0.0, _on_track(1))] * 5
     story += [(0, last, 0.0, hand) for hand in _way(_on_track(1), (edge, TOP + 0.55 * PANEL), 6)]
     story += [(0, last, share, (edge + share * PANEL, TOP + 0.55 * PANEL)) for share in divider]
     story += [(0, last, 0.0, hand) for hand in _way((edge, TOP + 0.55 * PANEL), _on_track(1), 6)]
-    story += [(-1, last, 0.0, _on_track(1))] * 10
-    story += [(-1, moment, 0.0, _on_track(place)) for moment, place in list(at.items())[::-2]]
+    story += [(1, last, 0.0, _on_track(1))] * 10
+    story += [(1, moment, 0.0, _on_track(place)) for moment, place in list(at.items())[::-2]]
     hand = _pointer()
-    pictures = [_picture(film, picture(rooms[q]), picture(scenes[q]), q, m, share) for q, m, share, _ in story]
+    quartets = [(picture(room), picture(scene), number) for room, scene, number in zip(rooms, scenes, shown(film))]
+    pictures = [_picture(film, *quartets[which], moment, share) for which, moment, share, _ in story]
     for drawn, (*_, (x, y)) in zip(pictures, story):
         drawn.paste(hand, (round(x) - 5, round(y) - 3), hand)
     return pictures

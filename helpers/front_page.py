@@ -47,7 +47,9 @@ def _when(run: dict) -> str:
 def rows(log: Mapping[str, list[dict]], notebook: str) -> dict[str, str]:
     """The rows *Time* and *Memory* of a notebook's opening table."""
     cpu, gpu = (entry(log, notebook, device) for device in (CPU, GPU))
-    other = f"{duration(gpu['minutes'])} on a {gpu['device']} ({_when(gpu)})" if gpu else f"on a {GPU}: not measured yet"
+    other = f"on a {GPU}: not measured yet"
+    if gpu:
+        other = f"{duration(gpu['minutes'])} on a {gpu['device']} ({_when(gpu)})"
     return {
         "Time": f"{duration(cpu['minutes'])} on {cpu['device']} ({_when(cpu)}); {other}",
         "Memory": f"at most {cpu['gigabytes']:.1f} GB (the same run)",
@@ -63,7 +65,7 @@ def with_rows(source: str, new: Mapping[str, str]) -> str:
     for name, text in new.items():
         source, count = re.subn(rf"^\| {name} \|.*\|$", lambda _: f"| {name} | {text} |", source, flags=re.MULTILINE)
         if count != 1:
-            raise CourseError(f"The first cell must have one row '| {name} | ... |' in its table, not {count}: put it back.")
+            raise CourseError(f"A first cell has {count} rows '| {name} | ... |' in its table: it must have one row.")
     return source
 
 
@@ -87,12 +89,11 @@ def with_times(readme: str, log: Mapping[str, list[dict]]) -> str:
     gpus = [run for _, notebook, _ in ROW.findall(table) if (run := entry(log, notebook, GPU))]
     oldest = min(runs, key=lambda run: run["date"])
     caption = f"Time and peak memory: on {oldest['device']}, {_when(oldest)}. "
-    caption += (
-        f"On a {gpus[0]['device']}: {duration(sum(run['minutes'] for run in gpus))} for "
-        f"{'all' if len(gpus) == len(runs) else len(gpus)} notebooks ({_when(gpus[0])})."
-        if gpus
-        else f"Nobody has timed it on Colab's {GPU} yet."
-    )
+    if gpus:
+        total = duration(sum(run["minutes"] for run in gpus))
+        caption += f"On a {gpus[0]['device']}: {total} for {len(gpus)} of {len(runs)} notebooks ({_when(gpus[0])})."
+    else:
+        caption += f"Nobody has timed it on Colab's {GPU} yet."
     return f"{before}{begin}\n{ROW.sub(filled, table)}\n\n*{caption}*\n{end}{after}"
 
 

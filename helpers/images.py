@@ -1,6 +1,6 @@
 """Draws the README's pictures into ``Images/``: ``make images``, or ``python -m helpers.images NAME ...`` for some.
 
-Two are drawn from the networks' modules, two need no training at all, and the others from the run of notebook 05, which is
+Two are drawn from the networks' modules, two need no training, and the others show the run of notebook 05, which is
 trained now if it is not there. The same run gives the same files.
 """
 
@@ -61,7 +61,8 @@ def checkerboard() -> Figure:
         rows["untrained"][kind] = lessons.stretched(decoder(lessons.as_features(target)))[0]
         lessons.learn_planes(decoder)
         rows["trained"][kind] = decoder(lessons.as_features(target))[0]
-    drawn = [{name: plots.depth_picture(depth) for name, depth in {"target": target[0], **row}.items()} for row in rows.values()]
+    panels = [{"target": target[0], **row} for row in rows.values()]
+    drawn = [{name: plots.depth_picture(depth) for name, depth in row.items()} for row in panels]
     return _labelled(plots.show_images(drawn, side=1.55), rows)
 
 
@@ -129,10 +130,11 @@ def time_travel() -> list[Image.Image]:
     kept = read_film(finished_run())
     small = resize(fetch(sets()[1], range(min(CANDIDATES, len(sets()[1])))), kept.bg_fg.shape[-1])["bg_fg"].numpy()
     # The film does not say which quartets it shows, but its photographs do.
-    shown = [next((i for i, scene in enumerate(small) if np.array_equal(scene, wanted)), None) for wanted in kept.bg_fg[[0, -1]]]
-    if None in shown:
+    wanted = kept.bg_fg[list(film.shown(kept))]
+    indices = [next((i for i, scene in enumerate(small) if np.array_equal(scene, one)), None) for one in wanted]
+    if None in indices:
         raise CourseError(f"{run_dir().name}/ was trained on other data: delete the folder and train again.")
-    large = fetch(_test_part(film.PANEL), shown)
+    large = fetch(_test_part(film.PANEL), indices)
     return film.draw(kept, large["bg"], large["bg_fg"])
 
 
