@@ -50,7 +50,8 @@ def a_mirrored_quartet(mirrored):
     if len(left) == len(KEYS):
         raise Wrong("Nothing has moved.")
     if "mask" in left and "bg_fg" not in left:
-        raise Wrong(f"The picture has moved, {' and '.join(left)} stayed behind: the network would learn that the cat is where it is not.")
+        raise Wrong(f"The picture has moved, {' and '.join(left)} stayed behind: the network would learn that the cat is where "
+                    "it is not.")  # fmt: skip
     if left:
         raise Wrong(f"{' and '.join(left)} stayed behind: all five images move together.")
     if not _alike(got["near_far"], quartet["near_far"]):
@@ -84,7 +85,8 @@ def more_light(brighter):
         wrapped = exact[key].numpy() % 256
         over = exact[key].numpy() > 256
         if over.any() and abs(value - wrapped)[over].mean() < 3:
-            raise Wrong(f"{key!r} has wrapped around: what should be white starts again at black. Clamp to 255 *before* you go back to bytes.")
+            raise Wrong(f"{key!r} has wrapped around: what should be white starts again at black. Clamp to 255 *before* you go "
+                        "back to bytes.")  # fmt: skip
         off = abs(value - exact[key].clamp(0, 255).numpy())
         if off.max() > 1.01:
             raise Wrong(f"{key!r} is off by up to {off.max():.0f} of 255: multiply by factor, and clamp to 0 to 255.")
@@ -149,8 +151,8 @@ def half_the_side(halved):
     far_off = (four - got["depth"].flatten()).abs()
     invented = far_off.amin(0) > INVENTED
     if (invented & there).any():
-        raise Wrong(f"{(invented & there).float().mean():.1%} of the pixels have a depth that none of their four had: mixed across an edge, "
-                    "it is air between cat and wall. Depth is picked, not mixed.")  # fmt: skip
+        raise Wrong(f"{(invented & there).float().mean():.1%} of the pixels have a depth that none of their four had: mixed "
+                    "across an edge, it is air between cat and wall. Depth is picked, not mixed.")  # fmt: skip
     if (far_off.masked_fill(known < 0.5, 9).amin(0) > INVENTED)[there].any():
         raise Wrong("Some pixels are called valid whose depth was not known: pick valid at the same places as depth.")
     if there.float().mean() < 0.9 * quartet["valid"].float().mean():

@@ -180,10 +180,11 @@ def an_honest_test(test_loss):
     if any(not torch.equal(a, b) for a, b in zip(before, net.buffers())):
         raise Wrong("The batch norms have learnt from the test pictures: net.eval() comes too late.")
     if any(had_gradient):
-        raise Wrong("The number is right, but PyTorch kept everything for a gradient that nobody wants: put `with torch.no_grad():` around.")
+        raise Wrong("The number is right, but PyTorch kept everything for a gradient that nobody wants: put "
+                    "`with torch.no_grad():` around.")  # fmt: skip
     if not net.training:
-        raise Wrong("The number is right, but the network stays in evaluation mode, and the training would go on with frozen batch norms: "
-                    "put it back as it was.")  # fmt: skip
+        raise Wrong("The number is right, but the network stays in evaluation mode, and the training would go on with frozen "
+                    "batch norms: put it back as it was.")  # fmt: skip
     return "All four pictures count alike, nothing was learnt from them, and the training can go on."
 
 
@@ -224,8 +225,8 @@ def a_schedule(my_recipe):
     losses = _tried(chosen, [epoch for _, epoch in epochs])
     said = f"in {STEPS} small steps at these rates the loss goes from {losses[0]:.2f} to {losses[-1]:.2f}"
     if lively < 0.6:
-        raise Wrong(f'Only {lively:.0%} of the training has at least a tenth of the highest rate: with schedule="step" the rate falls to a '
-                    f"hundredth after each epoch of a stage, and the network stands still; {said}.")  # fmt: skip
+        raise Wrong(f'Only {lively:.0%} of the training has at least a tenth of the highest rate: with schedule="step" the rate '
+                    f"falls to a hundredth after each epoch of a stage, and the network stands still; {said}.")  # fmt: skip
     if not losses[-1] < LEARNT * losses[0]:
         high = max(losses) > 1.5 * losses[0] or losses[-1] != losses[-1]
         why = "the steps are too long, and throw the network about" if high else "hardly anything is learnt: the steps are too short"

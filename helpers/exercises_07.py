@@ -6,6 +6,8 @@ import numpy as np
 
 from helpers.checks import Wrong, exercise
 from helpers.exercise_tools import as_array, expect, quartets
+from helpers.quartets import Quartet, fetch
+from helpers.rooms import RoomsDataset
 
 ROUNDING = 1.51  # of 255: rounded or cut off, both are fine
 
@@ -119,7 +121,7 @@ def depth_of_a_disparity(depth_of):
         "This is 1 / distance, still a disparity; turn it round.": 1 / distance,
     }  # fmt: skip
     expect(depth_of(disparity.copy(), ratio), right, mistakes, "the depth")
-    middle = disparity[np.abs(right - 0.5).argmin() // right.shape[1], np.abs(right - 0.5).argmin() % right.shape[1]]
+    middle = disparity.flat[np.abs(right - 0.5).argmin()]
     return f"Half-way between near and far, disparity has already fallen to {middle:.2f}, if the farthest is {ratio:g} times as far."
 
 
@@ -143,8 +145,8 @@ def whole_scenes(split_by_scene):
         raise Wrong(f"{sorted(both)[0]!r} is in both parts.")
     of = {name: name.rpartition("_")[0] for name in names}
     if leaks := {of[name] for name in train} & {of[name] for name in test}:
-        raise Wrong(f"{len(leaks)} of {len(scenes)} scenes are on both sides, {sorted(leaks)[0]} among them: frames of one room look alike, "
-                    "and the test leaks. Hold out whole scenes.")  # fmt: skip
+        raise Wrong(f"{len(leaks)} of {len(scenes)} scenes are on both sides, {sorted(leaks)[0]} among them: frames of one room "
+                    "look alike, and the test leaks. Hold out whole scenes.")  # fmt: skip
     if lost := len(names) - len(set(train)) - len(set(test)):
         raise Wrong(f"{lost} pictures are in neither part.")
     if not 0.1 <= len(test) / len(names) <= 0.5:
@@ -190,9 +192,6 @@ def a_usable_pair(usable):
     return f"{len(good)} good pairs pass, {len(bad)} bad ones do not."
 
 
-def _large():
+def _large() -> Quartet:
     """Rendered pairs at a size at which there is enough to align."""
-    from helpers.quartets import fetch
-    from helpers.rooms import RoomsDataset
-
     return fetch(RoomsDataset(128, rooms=4, cats=4, placements=2), [1, 19, 34, 53])

@@ -298,7 +298,8 @@ def smaller(**change):
     def mix(x):
         return F.avg_pool2d(x.float(), 2).round().byte() if x.dtype == torch.uint8 else F.avg_pool2d(x.float(), 2)
 
-    ways = {"bg": mix, "bg_fg": mix, "mask": mix, "depth": pick, "valid": pick} | {k: {"mix": mix, "pick": pick}.get(v, v) for k, v in change.items()}
+    ways = {"bg": mix, "bg_fg": mix, "mask": mix, "depth": pick, "valid": pick}
+    ways |= {key: {"mix": mix, "pick": pick}.get(way, way) for key, way in change.items()}
     return lambda q: {**q, **{key: way(q[key]) for key, way in ways.items()}}
 
 
@@ -329,7 +330,7 @@ wrong(
     (lit(lambda x, f: x * f), "clamp it to 255"),
     (lit(lambda x, f: (x.float() * f).clamp(0, 255)), "go back to torch.uint8"),
     (lit(lambda x, f: (x.float() * f).clamp(0, 255).byte(), ("bg_fg",)), "both photographs get the same light"),
-    (lit(lambda x, f: (x.float() * f).clamp(0, 1 if x.is_floating_point() else 255).to(x.dtype), ("bg", "bg_fg", "depth")), "a lamp moves no wall"),
+    (lit(lambda x, f: (x.float() * f).clamp(0, 255).to(x.dtype), ("bg", "bg_fg", "depth")), "a lamp moves no wall"),
     (lit(lambda x, f: (x.float() / 255 * f).clamp(0, 1)), "runs from 0 to 1"),
     (lit(lambda x, f: (x.float() + 20 * f).clamp(0, 255).byte()), "multiply by factor"),
 )
@@ -398,11 +399,11 @@ def pieces(divide=True, zero="before", step="after"):
     return accumulated_step
 
 
-def tested(training=False, weigh=True, gradient=False, restore=True):
+def assessed(training=False, weigh=True, gradient=False, restore=True):
     def answer(net, loss_of, batches):
         net.train(training)
         with torch.set_grad_enabled(gradient):
-            losses = [float(loss_of(net, batch)) for batch in batches]
+            losses = [loss_of(net, batch).item() for batch in batches]
         net.train(restore)
         counts = [len(batch["bg"]) if weigh else 1 for batch in batches]
         return sum(loss * count for loss, count in zip(losses, counts)) / sum(counts)
@@ -437,11 +438,11 @@ wrong(
 )
 wrong(
     "5.3",
-    (tested(training=True), "still in training mode: its batch norms"),
-    (tested(training=True, weigh=False), "still in training mode (net.eval() is missing), and the last batch"),
-    (tested(weigh=False), "Weigh each with its number of pictures"),
-    (tested(gradient=True), "torch.no_grad()"),
-    (tested(restore=False), "put it back as it was"),
+    (assessed(training=True), "still in training mode: its batch norms"),
+    (assessed(training=True, weigh=False), "still in training mode (net.eval() is missing), and the last batch"),
+    (assessed(weigh=False), "Weigh each with its number of pictures"),
+    (assessed(gradient=True), "torch.no_grad()"),
+    (assessed(restore=False), "put it back as it was"),
 )
 wrong(
     "5.4",
