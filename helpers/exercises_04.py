@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from helpers.checks import Wrong, exercise
 from helpers.exercise_tools import as_array, expect, one_number, quartets, same, wrong_masks
 from helpers.lessons import confident
-from helpers.losses import masked_mean, soft_dice_loss
-from helpers.metrics import Meter
+from helpers.losses import soft_dice_loss
 
 
 @exercise(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers import checks
-from helpers.checks import ____, Exercise, Wrong, check, has_blank, hint, solution, strip
+from helpers.checks import Exercise, Wrong, ____, check, has_blank, hint, solution, strip
 from helpers.config import ROOT, CourseError
 
 NUMBER = "4.9"  # not in notebook 04
