@@ -8,6 +8,7 @@ drawn by PIL and remembered.
 
 from __future__ import annotations
 
+import html
 import io
 import math
 from collections.abc import Mapping
@@ -189,7 +190,7 @@ class LossExplorer(widgets.VBox):
         self.again = widgets.Button(description="start again", layout=widgets.Layout(width="120px"))
         self.again.on_click(self._start_again)
         self.view = fixed_image(WIDTH, HEIGHT)
-        self.losses, self.metrics = widgets.Label(), widgets.Label()
+        self.losses, self.metrics = widgets.HTML(), widgets.HTML()  # which goes on in a second line, unlike a Label
         for control in (self.sample, *self.controls.values()):
             control.slider.observe(self._show, "value")
         self._restarting = False
@@ -214,7 +215,7 @@ class LossExplorer(widgets.VBox):
         values = self._measured(index, change)
         for label, kind, groups in ((self.losses, "losses", LOSSES), (self.metrics, "metrics", METRICS)):
             said = [f"{name} {_written(values[name])}" for group in groups for name in group.names]
-            label.value = f"{kind}: {', '.join(said)}"
+            label.value = html.escape(f"{kind}: {', '.join(said)}")
 
     def _quartet(self, index: int) -> Quartet:
         return {key: value[index : index + 1] for key, value in self._batch.items()}

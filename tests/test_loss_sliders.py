@@ -112,7 +112,7 @@ def test_without_metres_or_depth_those_numbers_are_unknown(batch):
     batch["valid"][:] = False
     assert sorted(name for name, value in after(batch).items() if math.isnan(value)) == sorted(OF_DEPTH)
     explorer = explore_losses(batch)
-    assert "L1 unknown" in explorer.losses.value and "δ < 1.25 unknown" in explorer.metrics.value
+    assert "L1 unknown" in explorer.losses.value and "δ &lt; 1.25 unknown" in explorer.metrics.value
     assert "BCE 0.010" in explorer.losses.value
 
 
