@@ -86,6 +86,9 @@ class StrengthsExplorer(widgets.VBox):
             depth_picture(changed["depth"], changed["valid"]),
         ]
         names = [name for name, _ in drawn[1:]]  # the first, Move, is always there
+        pairs = {name for name in names if name.endswith(" of bg") and f"{name}_fg" in names}
+        names = [f"{name.removesuffix('_fg')}, bg_fg" if name.removesuffix("_fg") in pairs else name
+                 for name in names if name not in pairs]  # fmt: skip
         return strip(panels, SIDE), "changed by: " + (", ".join(["Move", *names]) if any(strengths) else "nothing")
 
 

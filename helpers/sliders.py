@@ -257,7 +257,7 @@ def explore(batch, mask_prob, depth, labels: Sequence[str] | None = None) -> Exp
 
 def fixed_image(width: int, height: int) -> widgets.Image:
     """An image whose place on the page keeps its height, whatever PNG it shows, and fits into a narrow page."""
-    size = {"width": f"{width}px", "max_width": "100%", "height": f"{height}px", "flex": "0 0 auto"}
+    size = {"width": f"{width}px", "max_width": "calc(100% - 4px)", "height": f"{height}px", "flex": "0 0 auto"}
     layout = widgets.Layout(**size, object_fit="contain", object_position="left top")
     return widgets.Image(format="png", layout=layout)
 
