@@ -60,7 +60,7 @@ class StrengthsExplorer(widgets.VBox):
         self.draw = Control("draw", seed, ("previous", "next"), lambda number: f"{number} of {DRAWS}")
         self.fill = widgets.ToggleButtons(options=FILLS, description="what rotation uncovers", style={"description_width": "initial"})
         self.view = fixed_image(len(PANELS) * (SIDE + GAP) - GAP, SIDE)
-        self.drawn = widgets.HTML(layout=widgets.Layout(height="56px"))  # two lines, when all is turned up
+        self.drawn = widgets.HTML(layout=widgets.Layout(height="56px", overflow="auto"))  # two lines, if all is turned up
         for control in (*self.controls.values(), self.draw):
             control.slider.observe(self._show, "value")
         self.fill.observe(self._show, "value")
