@@ -14,6 +14,7 @@ from contextlib import contextmanager
 # The parameters of mallopt(3), with glibc's own defaults.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _DEFAULTS = {_TRIM_THRESHOLD: 128 * 1024, _TOP_PAD: 128 * 1024, _MMAP_MAX: 65536}
+_inside = False  # of several "with" blocks in each other, only the outermost one changes anything
 _KEEP = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2**20, _MMAP_MAX: 0}
 
 
@@ -24,14 +25,17 @@ def kept_memory() -> Iterator[None]:
     It changes how fast a step is, not what it computes. Where the C library is not glibc (macOS, Windows, Alpine) it
     does nothing.
     """
+    global _inside
     libc = _glibc()
-    if libc is None:
+    if libc is None or _inside:
         yield
         return
     _set(libc, _KEEP)
+    _inside = True
     try:
         yield
     finally:
+        _inside = False
         _set(libc, _DEFAULTS)
         libc.malloc_trim(0)
 

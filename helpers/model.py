@@ -179,7 +179,7 @@ class DuoNet(nn.Module):
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
         _check_pair(bg, bg_fg)
         pair = torch.cat([_normalise(image, self.mean, self.std) for image in (bg, bg_fg)])  # (2B, 3, H, W)
-        room, scene = self.stem(pair).chunk(2)  # (B, 16, H, W) each
+        room, scene = self.stem(pair).unflatten(0, (2, -1))  # (B, 16, H, W) each
         difference = (scene - room).abs()  # (B, 16, H, W)
         x, skips = torch.cat((scene, difference), 1), []  # (B, 32, H, W)
         for stage in self.encoder:

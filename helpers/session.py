@@ -1,4 +1,5 @@
-"""What every notebook starts from: the data that ``COURSE_DATA`` names, its two sides, and a trained network.
+"""What every notebook starts from: the data that ``COURSE_DATA`` names, its two sides, and a trained network (its own,
+or else the one that comes with the course).
 
 Nothing here is needed to use the library; it only spares the notebooks from repeating the same ten lines. Run as a
 program it trains the network of notebook 05: ``torchrun --nproc-per-node 2 -m helpers.session`` on two GPUs.
@@ -71,15 +72,19 @@ def run_dir(recipe_name: str = "course", seed: int = 0) -> Path:
 
 
 def trained_network():
-    """The network of notebook 05: loaded if its run is there, else trained now (and it says so)."""
+    """The network of notebook 05 if its run has finished, else the one that comes with the course (and it says so)."""
     from helpers.predict import load
+    from helpers.pretrained import pretrained
     from helpers.train import is_finished, recipe
 
     folder = run_dir()
-    if not is_finished(folder, recipe("course")):
-        print(f"No trained network is in {folder.parent.name}/{folder.name}: training one now, {profile().minutes}.")
-        train_network()
-    return load(folder)
+    if is_finished(folder, recipe("course")):
+        return load(folder)
+    print(
+        f"No network of your own is in {folder.parent.name}/{folder.name} yet (notebook 05 trains one): this is the "
+        "course's, trained longer, on other rendered rooms."
+    )
+    return pretrained()
 
 
 def train_network() -> list[dict]:

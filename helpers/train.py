@@ -117,8 +117,9 @@ def evaluate(
     """
     device, was_training, meter = next(net.parameters()).device, net.training, Meter()
     net.eval()
-    for batch in test_batches(dataset, size, device, disturbed, seed):
-        meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), depth_readout), batch)
+    with kept_memory():
+        for batch in test_batches(dataset, size, device, disturbed, seed):
+            meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), depth_readout), batch)
     net.train(was_training)
     return meter.result()
 

@@ -34,6 +34,15 @@ def test_freed_memory_is_used_again_inside_and_given_back_after():
 
 
 @glibc
+def test_a_block_within_another_does_not_end_it():
+    outside = faults(allocate)
+    with memory.kept_memory():
+        with memory.kept_memory():
+            allocate()
+        assert faults(allocate) < outside / 10
+
+
+@glibc
 def test_an_error_inside_restores_the_defaults_too():
     with pytest.raises(RuntimeError), memory.kept_memory():
         allocate()

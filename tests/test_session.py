@@ -10,7 +10,8 @@ from PIL import Image
 from helpers import session
 from helpers.archive import ArchiveDataset
 from helpers.config import CourseError
-from helpers.predict import predict
+from helpers.predict import load, predict
+from helpers.pretrained import pretrained
 from helpers.rooms import RoomsDataset
 
 
@@ -30,14 +31,19 @@ def test_sets_share_no_room_and_no_cat():
         assert ids[0] and ids[1] and not ids[0] & ids[1]
 
 
-def test_a_network_is_trained_once_then_loaded(capsys):
-    first = session.trained_network()
-    assert "training one now" in capsys.readouterr().out
-    second = session.trained_network()
-    assert "training" not in capsys.readouterr().out
+def test_without_a_run_of_ones_own_the_courses_network_answers_then_ones_own(capsys):
     quartet = session.source()[0]
     bg, bg_fg = (quartet[key].permute(1, 2, 0).numpy() for key in ("bg", "bg_fg"))
-    assert (predict(first, bg, bg_fg)["mask"] == predict(second, bg, bg_fg)["mask"]).all()
+    shipped = session.trained_network()
+    assert "No network of your own is in runs/rooms-tiny-course yet" in capsys.readouterr().out
+    assert (predict(shipped, bg, bg_fg)["mask"] == predict(pretrained(), bg, bg_fg)["mask"]).all()
+
+    session.train_network()
+    capsys.readouterr()
+    own = session.trained_network()
+    assert not capsys.readouterr().out
+    assert (predict(own, bg, bg_fg)["mask"] == predict(load(session.run_dir()), bg, bg_fg)["mask"]).all()
+    assert (predict(own, bg, bg_fg)["mask"] != predict(shipped, bg, bg_fg)["mask"]).any()
 
 
 def test_a_data_source_that_is_no_folder_is_named(monkeypatch):
