@@ -154,8 +154,9 @@ def main() -> None:
             return
         train_set, watched = training_sets()
         last = train(build(NETWORK), train_set, watched, plan(), run)[-1]
+        threads = torch.get_num_threads()
         machine = torch.cuda.get_device_name() if torch.cuda.is_available() else (
-            f"{torch.get_num_threads()} CPU threads ({platform.machine()}, no GPU)"
+            f"{threads} CPU thread{'s' * (threads > 1)} ({platform.machine()}, no GPU)"
         )  # fmt: skip
         facts = {key: last[key] for key in ("samples", "seconds", "cpu_seconds")}
         facts |= {"train_quartets": len(train_set), "machine": machine, "torch": torch.__version__, "date": date.today().isoformat()}
