@@ -101,7 +101,10 @@ def uploader():
     """A button that takes several pictures from your computer or phone; :func:`save_uploads` stores its ``value``."""
     import ipywidgets  # only a notebook needs it
 
-    return ipywidgets.FileUpload(accept=".jpg,.jpeg,.png,.webp,.heic", multiple=True, description="Choose pictures")
+    return ipywidgets.FileUpload(
+        accept=".jpg,.jpeg,.png,.webp,.heic", multiple=True, description="Choose pictures",
+        layout=ipywidgets.Layout(width="200px"),  # with the count behind them, the words need more than the usual width
+    )  # fmt: skip
 
 
 def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:

@@ -84,7 +84,8 @@ def terminal(text: str) -> str:
 def with_palette(png: str) -> str:
     """A base64 PNG with at most 255 colours, if that makes it smaller."""
     before = base64.b64decode(png)
-    image = Image.open(io.BytesIO(before)).convert("RGB")
+    image = Image.open(io.BytesIO(before)).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")  # a page is white
     reduced = image.quantize(255, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
     stream = io.BytesIO()
     reduced.save(stream, "PNG", optimize=True)

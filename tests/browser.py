@@ -294,10 +294,11 @@ class Panel:
         return [Slider(self, handle) for handle in self.area.query_selector_all(SLIDERS) if handle.is_visible()]
 
     def view(self) -> View:
-        """What is seen now; handles are left out of the pictures, so that a handle on a picture does not count."""
+        """What is seen now; handles and the mark of the focus are left out of the pictures: they may stand on one."""
         self.settle()
-        hidden = f"{SLIDERS}, .noUi-target {{ opacity: 0 !important }}"
-        shots = (picture.screenshot(style=hidden) for picture in self.area.query_selector_all(PICTURES))
+        hidden = f"{SLIDERS}, .noUi-target {{ opacity: 0 !important }} *, *::after {{ outline: none !important }}"
+        seen = filter(ElementHandle.is_visible, self.area.query_selector_all(PICTURES))  # a divider shows one sample
+        shots = (picture.screenshot(style=hidden) for picture in seen)
         return View(tuple(shots), self.area.inner_text(), self.height())
 
     def height(self) -> float:

@@ -43,6 +43,16 @@ def test_figures_shrink_and_look_the_same():
     assert np.abs(shown - pixels).mean() < 2
 
 
+def test_what_is_transparent_in_a_picture_becomes_white():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 90, 4), np.uint8)
+    pixels[..., 3] = 255
+    pixels[:, 40:50] = 0  # the gap between two panels
+    stream = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(stream, "PNG", compress_level=0)
+    small = base64.b64decode(refresh.with_palette(base64.b64encode(stream.getvalue()).decode()))
+    assert (np.asarray(Image.open(io.BytesIO(small)).convert("RGB"))[:, 40:50] == 255).all()
+
+
 def test_a_notebook_is_run_and_keeps_clean_outputs(tmp_path):
     path = write(tmp_path / "1.ipynb", CODE, "import ipywidgets\nipywidgets.IntSlider()", "1 + 1")
     refresh.refresh(path)
