@@ -22,7 +22,7 @@ def test_all_runs_see_as_many_samples_and_end_at_the_size_asked_for():
 
 
 def test_watching_a_run_does_not_change_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench_curves, "CLOSELY_SPACED", 0)
+    monkeypatch.setattr(bench_curves, "EVERY", 1)
     data = ToyQuartets()
     wanted = recipe("course", "tiny", stages=(Stage(32, 8, 1), Stage(48, 8, 1)))
     rows = watch("DuoNet", wanted, data, data)
@@ -41,7 +41,7 @@ def test_the_time_of_the_tests_is_not_counted(monkeypatch):
         return dict.fromkeys(TARGETS, 0.5)
 
     monkeypatch.setattr(bench_curves, "evaluate", slow)
-    monkeypatch.setattr(bench_curves, "CLOSELY_SPACED", 0)
+    monkeypatch.setattr(bench_curves, "EVERY", 1)
     data = ToyQuartets()
     started = time.monotonic()
     rows = watch("DuoNet", recipe("course", "tiny", stages=(Stage(32, 16, 1),)), data, data)
