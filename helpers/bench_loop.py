@@ -12,7 +12,6 @@ prints instead which share of the training TensorBoard takes: the time inside it
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
 import time
 from collections.abc import Sequence

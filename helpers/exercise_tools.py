@@ -48,24 +48,31 @@ def wrong_masks(mask: Tensor) -> Tensor:
     return (0.85 * moved(blurred(mask, 1), 2) + 0.15 * unsure).clamp(0, 1)
 
 
-def expect(got: object, right: object, mistakes: Mapping[str, object], what: str = "your result") -> None:
+class Either(tuple):
+    """Several values that tell of the same mistake: ``Either((a, b))``."""
+
+
+def expect(
+    got: object, right: object, mistakes: Mapping[str, object], what: str = "your result", within: float = 0.0
+) -> None:
     """Compare an answer with what is right, and with what typical mistakes give.
 
     Args:
         got: what the reader's function returned: a number, an array or a tensor.
         right: of the same kind.
-        mistakes: a diagnosis, and the value that this mistake gives; of any shape.
+        mistakes: a diagnosis, and the value that this mistake gives, or :class:`Either` of several; of any shape.
         what: names the value in messages.
+        within: absolute difference that counts as none, beside that of rounding floats.
 
     Raises:
         Wrong: with the diagnosis, or with the difference if no diagnosis fits.
         NotYet: there is a gap in the value.
     """
     value, goal = as_array(got, what), as_array(right, what)
-    if same(value, goal):
+    if same(value, goal, within):
         return
     for diagnosis, wrong in mistakes.items():
-        if same(value, as_array(wrong, what)):
+        if any(same(value, as_array(one, what), within) for one in (wrong if isinstance(wrong, Either) else [wrong])):
             raise Wrong(diagnosis)
     if value.shape != goal.shape:
         raise Wrong(f"{what} has the shape {shape_of(value)}; it should be {shape_of(goal)}.")
@@ -95,8 +102,9 @@ def as_array(value: object, what: str = "your result") -> np.ndarray:
         raise Wrong(f"{what} is a {type(value).__name__}; a number, an array or a tensor is expected.") from None
 
 
-def same(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and np.allclose(a, b, equal_nan=True, **CLOSE)
+def same(a: np.ndarray, b: np.ndarray, within: float = 0.0) -> bool:
+    """Whether two arrays of numbers are alike in shape, and in value up to rounding or ``within``."""
+    return a.shape == b.shape and np.allclose(a, b, CLOSE["rtol"], max(CLOSE["atol"], within), equal_nan=True)
 
 
 def shape_of(value: np.ndarray) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 
 from helpers import lessons
 from helpers.checks import NotYet, Wrong, exercise, has_blank
-from helpers.exercise_tools import as_array, expect, quartets
+from helpers.exercise_tools import Either, as_array, expect, quartets
 from helpers.model import STRIDE, DuoNet, build, count_parameters, forward_gflop
 
 LEAST_TILE = 0.03  # of the range of depth; a pixel-shuffle has five times that, resizing a tenth of it
@@ -68,9 +68,8 @@ def cost_of_a_convolution(conv_cost):
         "A kernel of 3 has 3 x 3 weights: square it.": (parameters / kernel, operations / kernel),
         "The parameters are right. Of the operations you count half: a multiplication and an addition are two.":
             (parameters, operations / 2),
-        "You count a bias for each output; this convolution has none (bias=False).": (parameters + outputs, operations),
-        "You count a bias for each output; this convolution has none (bias=False). ":
-            (parameters + outputs, 2 * (parameters + outputs) * pixels),
+        "You count a bias for each output; this convolution has none (bias=False).":
+            Either(((parameters + outputs, operations), (parameters + outputs, 2 * (parameters + outputs) * pixels))),
         "The parameters are right. The operations are those of one pixel: the filter is applied at every pixel.":
             (parameters, 2 * parameters),
         "Weights are used at every pixel but exist once: parameters do not grow with the picture.":

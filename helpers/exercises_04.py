@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.checks import Wrong, exercise
-from helpers.exercise_tools import as_array, expect, one_number, quartets, same, wrong_masks
+from helpers.exercise_tools import Either, as_array, expect, one_number, quartets, same, wrong_masks
 from helpers.lessons import confident
 from helpers.losses import soft_dice_loss
 
@@ -29,11 +29,10 @@ def dice_of_every_image(dice_of):
     found, real = (prob > 0.5).float(), (mask > 0.5).float()
     right = dice(found, real)
     overlap, size = (found * real).sum((1, 2, 3)), (found + real).sum((1, 2, 3))
-    one = "You get one number for the whole batch. Sum over the axes (1, 2, 3), not over axis 0, and every image keeps its own."
     empty = "The last picture has no cat, and none was found: that is right, and should score 1. You get {}."
     mistakes = {
-        one: dice(found, real, (0, 1, 2, 3)),
-        f"{one} ": right.mean(),
+        "You get one number for the whole batch. Sum over the axes (1, 2, 3), not over axis 0, and every image keeps its own.":
+            Either((dice(found, real, (0, 1, 2, 3)), right.mean())),
         "You add up over axis 0, which is the batch: pixels of different pictures. Sum over (1, 2, 3).": dice(found, real, 0),
         "You add up over height and width alone, so that the axis of the one channel is left. Sum over (1, 2, 3).":
             dice(found, real, (2, 3)),

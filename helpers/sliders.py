@@ -225,10 +225,8 @@ class Explorer(widgets.VBox):
         """The PNG of the upper row, and the mask's Dice."""
         quartet, prob = self._quartets[index], plane(self._probs[index])
         found, real = prob >= threshold, plane(quartet["mask"]) >= 0.5
-        size = found.sum() + real.sum()
-        dice = 2 * (found & real).sum() / size if size else 1.0
         scene = overlay(quartet["bg_fg"], found, opacity, MASK_COLOUR)
-        return strip([picture(quartet["bg"]), scene, mask_errors(quartet["mask"], prob, threshold)]), float(dice)
+        return strip([picture(quartet["bg"]), scene, mask_errors(quartet["mask"], prob, threshold)]), dice(found, real)
 
     def _draw_depths(self, index: int, near: float, far: float) -> tuple[bytes, float]:
         """The PNG of the lower row, and the mean absolute error over valid pixels: NaN if there is none."""
@@ -253,6 +251,12 @@ def explore(batch, mask_prob, depth, labels: Sequence[str] | None = None) -> Exp
         ValueError: not as many of each.
     """
     return Explorer(batch, mask_prob, depth, labels)
+
+
+def dice(found: np.ndarray, real: np.ndarray) -> float:
+    """Dice of two bool masks of one shape; 1 where both are empty."""
+    size = found.sum() + real.sum()
+    return float(2 * (found & real).sum() / size) if size else 1.0
 
 
 def fixed_image(width: int, height: int) -> widgets.Image:

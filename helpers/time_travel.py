@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from helpers.frames import Film, read_film
 from helpers.plots import depth_picture, overlay, picture, show_images
-from helpers.sliders import GAP, REMEMBERED, SIDE, Control, fixed_image, strip, words_above
+from helpers.sliders import GAP, REMEMBERED, SIDE, Control, dice, fixed_image, strip, words_above
 
 INTERVAL = 400  # milliseconds between two moments of the film
 COLUMNS, ROOMS = 8, 2  # of the figure: moments, and quartets
@@ -84,12 +84,10 @@ class TimeTravel(widgets.VBox):
         scene, truth, valid = film.bg_fg[sample], film.depth[sample] / 255, film.valid[sample]
         prob, depth = (enlarged(maps[sample], scene.shape[-1]) / 255 for maps in film.frames[moment].answers)
         found, real = prob >= 0.5, film.mask[sample] >= 128
-        size = found.sum() + real.sum()
-        dice = 2 * (found & real).sum() / size if size else 1.0
         error = np.abs(depth - truth)[valid].mean() if valid.any() else np.nan
         masks = strip([overlay(scene, found), picture(prob), picture(film.mask[sample])], SIDE)
         depths = strip([picture(scene), depth_picture(depth), depth_picture(truth, valid)], SIDE)
-        return masks, depths, float(dice), float(error)
+        return masks, depths, dice(found, real), float(error)
 
 
 def time_travel(run_dir: str | Path) -> TimeTravel:

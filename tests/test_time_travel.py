@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
-from torch.utils.data import Dataset
+from tiny_training import Failing, PowerCut, on_the_cpu, tiny  # noqa: F401 - a fixture works where it is named
 from toy import ToyQuartets
 
 from helpers import frames as kept
@@ -33,60 +33,6 @@ EIGHTEEN = sample(TRAIN, 18)
 STEPS = 8  # of SMALL: 2 x 3 of 6 quartets, and 2 of 8
 TOTAL = 52
 SMALL = recipe("course", "tiny", stages=(Stage(32, 6, 2), Stage(48, 8, 1)), precision="fp32", channels_last=False)
-
-
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
-    """Frames repeat bit for bit on the CPU, so that is where these tests run on every machine."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    monkeypatch.setattr(module, "Accelerator", lambda cpu: Accelerator(cpu=True))
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-class Tiny(nn.Module):
-    """Takes and gives what the real networks do, with batch statistics to remember."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 2, 3, padding=1)
-        )
-
-    def forward(self, bg, bg_fg):
-        return self.body(torch.cat((bg, bg_fg), 1).float() / 255).chunk(2, 1)
-
-
-def tiny(seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Tiny()
-
-
-class PowerCut(Exception):
-    pass
-
-
-class Failing(Dataset):
-    """A dataset that fails after so many batches, at whatever size."""
-
-    def __init__(self, dataset, left):
-        self.dataset, self.left = dataset, left if isinstance(left, list) else [left]
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def key(self):
-        return self.dataset.key()
-
-    def at_size(self, size):
-        return Failing(self.dataset.at_size(size), self.left)
-
-    def get_batch(self, indices):
-        if self.left[0] == 0:
-            raise PowerCut
-        self.left[0] -= 1
-        return fetch(self.dataset, indices)
 
 
 def run(folder, train_set=EIGHTEEN, test_set=TEST, wanted=SMALL):
