@@ -346,9 +346,13 @@ class Slider:
         return value < high if key == "ArrowRight" else value > low
 
     @property
+    def ways(self) -> list[tuple[str, str]]:
+        """Where there is a step to, the right first: the key for it, and the key for the step back."""
+        return [way for way in (("ArrowRight", "ArrowLeft"), ("ArrowLeft", "ArrowRight")) if self.can(way[0])]
+
+    @property
     def keys(self) -> tuple[str, str]:
-        """The key for a step to where there is one, and the key for the step back."""
-        return ("ArrowRight", "ArrowLeft") if self.can("ArrowRight") else ("ArrowLeft", "ArrowRight")
+        return self.ways[0]
 
     @property
     def words(self) -> str:
