@@ -54,7 +54,7 @@ $(INSTALLED): pyproject.toml
 	@echo "Making a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Installing (about 6 GB, a few minutes the first time)"
-	@$(RUN) -m pip install -qq --disable-pip-version-check --editable ".[course,test]" || { echo \
+	@$(RUN) -m pip install -qq --disable-pip-version-check --editable ".[course,bench,test]" || { echo \
 	  "The installation failed, see above: it needs a network and about 6 GB of disk; 'make $(MAKECMDGOALS)'" \
 	  "tries again."; exit 1; }
 	@echo "Checking that torch starts"

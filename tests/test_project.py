@@ -42,10 +42,10 @@ COLAB = {
 # Also there, but nobody noted the version.
 COLAB_UNVERSIONED = {"h5py", "ipython", "pillow", "safetensors", "scipy", "transformers"}
 # Used where they are there, never installed by the course; who lacks one is told what to do.
-OPTIONAL = {"transformers", "onnxruntime", "onnxscript"}
+OPTIONAL = {"transformers", "onnxruntime", "onnxscript", "segmentation-models-pytorch"}
 # What runs the notebooks from outside; on Colab, Colab does.
 RUNNERS = {"course.py", "refresh.py", "measured.py", "front_page.py", "bench.py", "images.py", "film.py",
-           "export.py"}  # fmt: skip
+           "export.py", "bench_latency.py", "peers.py"}  # fmt: skip
 OWNERS = importlib.metadata.packages_distributions()  # module -> packages that bring it
 
 

@@ -1,0 +1,184 @@
+"""The peers: the interface and the budget of the course's networks, and what FC-Siam-diff promises."""
+
+import builtins
+import importlib.util
+
+import pytest
+import torch
+from torch import nn
+
+from helpers.config import CourseError
+from helpers.model import NETWORKS, DepthMaskNet, build as build_own, count_parameters, forward_gflop
+from helpers.peers import PEERS, FCSiamDiff, LibraryUNet, build
+
+needs_library = pytest.mark.skipif(
+    importlib.util.find_spec("segmentation_models_pytorch") is None, reason="segmentation-models-pytorch is not installed"
+)
+peers = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_library if name == "LibraryUNet" else ()) for name in PEERS]
+)
+
+
+def pair(count=2, height=32, width=32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (2, count, 3, height, width), generator=generator, dtype=torch.uint8).unbind()
+
+
+def assert_alike(got, wanted):
+    """Equal up to rounding, relative to the values: a new network's logits are small."""
+    assert wanted.norm() > 0 and (got - wanted).norm() < 1e-3 * wanted.norm()
+
+
+# -- what every peer has in common with the course's networks -------------------------------------------------------
+
+
+@peers
+def test_no_peer_is_larger_or_works_harder_than_the_published_network(name):
+    published, net = DepthMaskNet(), build(name)
+    assert count_parameters(net) <= count_parameters(published)
+    assert forward_gflop(net, 192) <= forward_gflop(published, 192)
+
+
+@pytest.mark.parametrize("name, million, gflop", [("UNet", 4.4, 8.9), ("FCSiamDiff", 2.2, 6.9)])
+def test_the_peers_written_here_have_the_size_of_their_papers_layout(name, million, gflop):
+    net = build(name)
+    assert count_parameters(net) / 1e6 == pytest.approx(million, abs=0.05)
+    assert forward_gflop(net, 192) == pytest.approx(gflop, abs=0.05)
+
+
+@peers
+@pytest.mark.parametrize("count, height, width", [(1, 32, 32), (3, 48, 80), (2, 64, 16)])
+def test_logits_have_the_side_of_the_photographs(name, count, height, width):
+    for logits in build(name).eval()(*pair(count, height, width)):
+        assert logits.shape == (count, 1, height, width) and logits.dtype == torch.float32
+
+
+@peers
+def test_bytes_and_floats_in_0_to_1_are_the_same_photograph(name):
+    net, (bg, bg_fg) = build(name).eval(), pair()
+    expected = net(bg, bg_fg)
+    for room, scene in ((bg / 255, bg_fg / 255), (bg / 255, bg_fg), (bg, bg_fg / 255)):
+        for logits, want in zip(net(room, scene), expected):
+            assert_alike(logits, want)
+
+
+@peers
+def test_the_mask_looks_at_both_photographs_in_their_order(name):
+    net, (bg, bg_fg) = build(name), pair()  # in training, where a new network's deep layers are as loud as its first
+    logits = net(bg, bg_fg)[0]
+    for other in (net(bg_fg, bg)[0], net(bg_fg, bg_fg)[0], net(bg, bg)[0]):
+        assert (logits - other).norm() > 1e-3 * (logits - logits.mean()).norm()
+
+
+@peers
+def test_wrong_inputs_are_told_with_the_remedy(name):
+    net, (bg, bg_fg) = build(name), pair()
+    with pytest.raises(ValueError, match="must have the same shape"):
+        net(bg, bg_fg[..., :16])
+    with pytest.raises(ValueError, match="height 50 is not divisible by 16: pad to 64"):
+        net(*pair(2, 50, 32))
+
+
+@peers
+def test_both_outputs_can_take_either_sign_everywhere(name):
+    """After a ReLU an output convolution without a bias can hardly reach both signs."""
+    net = build(name).eval()
+    outputs = [module for module in net.modules() if isinstance(module, nn.Conv2d) and module.out_channels <= 2]
+    for sign in (1.0, -1.0):
+        for output in outputs:
+            nn.init.constant_(output.bias, 9 * sign)
+        for logits in net(*pair()):
+            assert (logits * sign > 0).all()
+
+
+@peers
+def test_a_new_peer_calls_a_pixel_rarely_cat_and_depth_undecided(name):
+    mask_logits, depth_logits = build(name).eval()(*pair())
+    assert (mask_logits + 2).abs().max() < 1 and depth_logits.abs().max() < 1
+
+
+@peers
+def test_the_gradient_reaches_every_parameter(name):
+    net = build(name)
+    mask_logits, depth_logits = net(*pair(2, 64, 64))
+    (mask_logits.square().sum() + depth_logits.square().sum()).backward()
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, key
+
+
+@peers
+def test_weights_are_decided_by_the_seed_and_the_global_generator_is_left_alone(name):
+    state = torch.get_rng_state()
+    first, again, other = (torch.cat([p.flatten() for p in build(name, seed).parameters()]) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@peers
+def test_weights_go_into_another_one_of_the_kind(name):
+    net, other = build(name, 1).eval(), build(name, 2).eval()
+    other.load_state_dict(net.state_dict())
+    for logits, wanted in zip(other(*pair()), net(*pair())):
+        torch.testing.assert_close(logits, wanted)
+
+
+# -- what is particular ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_equal_in_both_photographs_cancels_in_every_skip_of_the_mask_and_in_none_of_the_depth(training):
+    net, (bg, _) = FCSiamDiff().train(training), pair()
+    seen = {}
+    net.mask_decoder.register_forward_pre_hook(lambda module, inputs: seen.update(mask=inputs[1]))
+    net.depth_decoder.register_forward_pre_hook(lambda module, inputs: seen.update(depth=inputs[1]))
+    net(bg, bg)
+    assert len(seen["mask"]) == len(seen["depth"]) == 4
+    assert all((skip == 0).all() for skip in seen["mask"]) and all((skip > 0).any() for skip in seen["depth"])
+    scene = bg.clone()
+    scene[:, :, 10:20, 10:20] = 255 - scene[:, :, 10:20, 10:20]
+    net(bg, scene)
+    changed = seen["mask"]
+    net(scene, bg)
+    for skip, swapped in zip(changed, seen["mask"]):
+        assert (skip >= 0).all() and (skip > 0).any()
+        torch.testing.assert_close(skip, swapped)
+
+
+def test_depth_sees_the_scene_alone_once_training_is_over():
+    net, (bg, bg_fg) = build("FCSiamDiff").eval(), pair()
+    torch.testing.assert_close(net(bg, bg_fg)[1], net(bg_fg, bg_fg)[1])
+    assert (net(bg, bg_fg)[1] - net(bg, bg)[1]).abs().max() > 0
+
+
+@needs_library
+def test_nothing_in_the_librarys_network_is_built_and_not_used():
+    net, called = build("LibraryUNet").eval(), set()
+    for module in net.modules():
+        module.register_forward_hook(lambda module, inputs, output: called.add(module))
+    net(*pair())
+    own = {key: module for key, module in net.named_modules() if list(module.parameters(recurse=False))}
+    assert not [key for key, module in own.items() if module not in called]
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    real = builtins.__import__
+
+    def importing(name, *rest, **more):
+        if name == "segmentation_models_pytorch":
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", importing)
+    with pytest.raises(CourseError, match="pip install segmentation-models-pytorch"):
+        LibraryUNet()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_courses_own_networks_are_built_as_ever(name):
+    for ours, same in zip(build(name, 3).parameters(), build_own(name, 3).parameters(), strict=True):
+        assert torch.equal(ours, same)
+
+
+def test_an_unknown_name_is_told_with_the_known_ones():
+    with pytest.raises(ValueError, match="'VGG': choose one of DepthMaskNet, DuoNet, UNet, LibraryUNet, FCSiamDiff"):
+        build("VGG")
