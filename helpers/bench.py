@@ -1,10 +1,12 @@
-"""The course's claims, measured: one command, one machine, one run.
+"""The course's claims, measured: one command, one machine.
 
-``python -m helpers.bench table [--data rooms|FOLDER] [--profile quick] [--seed 0]`` trains the published recipe and
-the course's on the same quartets, and scores both beside background subtraction and the mean depth map, on rooms and
-cats that none of them has seen: clean, on disturbed pairs (:func:`helpers.augment.disturb`), and on pairs that are
-spoilt in one way at a time (:mod:`helpers.robustness`). Results go to ``runs/bench/`` as JSON; a run that was interrupted goes on where it stopped. ``python -m helpers.bench readme`` puts
-the tables of all stored results into the README. ``python -m helpers.bench render`` times the renderer.
+``python -m helpers.bench table [--data rooms|FOLDER] [--profile quick] [--seeds 3] [--rows NAME ...]`` trains, on the
+same quartets and equally often, the published recipe, the course's, and what stands between and beside them, each under
+several seeds. All are scored beside background subtraction and the mean depth map on rooms and cats that none has seen:
+clean, on disturbed pairs (:func:`helpers.augment.disturb`), and on pairs that are spoilt in one way at a time
+(:mod:`helpers.robustness`). Results go to ``runs/bench/``; what is finished is not done again, and what was interrupted
+goes on. ``python -m helpers.bench readme`` puts the tables of all stored results into the README, and
+``python -m helpers.bench render`` times the renderer.
 """
 
 from __future__ import annotations
@@ -12,99 +14,133 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
+import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
-import torch
-from torch import Tensor, nn
-
+from helpers import peers
 from helpers.baselines import MeanDepth, subtract_background
-from helpers.config import PROFILES, ROOT, CourseError, profile, runs_dir
+from helpers.config import PROFILES, ROOT, CourseError, data_source, profile, runs_dir
 from helpers.files import whole_file, write_json
-from helpers.metrics import Meter
-from helpers.model import build, probabilities
-from helpers.quartets import Quartet, Stored, loader
+from helpers.metrics import grid_index
+from helpers.model import NETWORKS
+from helpers.quartets import Quartet, loader
+from helpers.recipes import recipe
 from helpers.robustness import LEVELS, UNITS, mask_dice
 from helpers.rooms import RoomsDataset
 from helpers.session import run_dir, sets
-from helpers.train import recipe, test_batches, train
+from helpers.train import test_batches
+from helpers.trials import FLOP_SIZE, Trial, difference, gather, machine, run, score, with_spread
+
+OURS, PUBLISHED = "course", "published"
+
+
+class Row(NamedTuple):
+    """A row that is trained: its title, and the names of its network and its recipe."""
+
+    title: str
+    network: str
+    recipe: str
+
+
+ROWS = {
+    PUBLISHED: Row("published recipe", "DepthMaskNet", "published"),
+    "published-net": Row("published network, course recipe", "DepthMaskNet", "course"),
+    "unet": Row("plain U-Net, course recipe", "UNet", "course"),
+    "siam": Row("FC-Siam-diff, course recipe", "FCSiamDiff", "course"),
+    OURS: Row("course: DuoNet, course recipe", "DuoNet", "course"),
+}
+AS_PUBLISHED = "published recipe, scored as published"
+TRUTH = "ground truth"
+
+
+class Column(NamedTuple):
+    title: str
+    form: str
+    better: int  # 1: more is better, -1: less is
+
 
 COLUMNS = {
-    "mask_dice": ("mask Dice", "{:.3f}"),
-    "mask_iou": ("mask IoU", "{:.3f}"),
-    "disturbed_mask_dice": ("Dice, disturbed", "{:.3f}"),
-    "disturbed_mask_iou": ("IoU, disturbed", "{:.3f}"),
-    "depth_mae": ("depth MAE", "{:.3f}"),
-    "depth_rmse": ("depth RMSE", "{:.3f}"),
-    "delta1": ("δ < 1.25", "{:.3f}"),
-    "disturbed_depth_rmse": ("RMSE, disturbed", "{:.3f}"),
-    "seconds": ("training (s)", "{:.0f}"),
-    "cpu_seconds": ("of all cores (s)", "{:.0f}"),
+    "mask_dice": Column("mask Dice", "{:.3f}", 1),
+    "disturbed_mask_dice": Column("Dice, disturbed", "{:.3f}", 1),
+    "boundary_f1": Column("outline F, 1 px", "{:.3f}", 1),
+    "depth_rmse": Column("depth RMSE", "{:.3f}", -1),
+    "depth_mae": Column("depth MAE", "{:.3f}", -1),
+    "delta1": Column("δ < 1.25", "{:.3f}", 1),
+    "grid": Column("grid index", "{:.3f}", -1),
+}
+FACTS = {
+    "parameters": Column("parameters (M)", "{:.2f}", -1),
+    "gflop": Column(f"GFLOP, {FLOP_SIZE} px", "{:.1f}", -1),
+    "seconds": Column("training (s)", "{:.0f}", -1),
 }
 
 
-def score(answer, test_set: Stored, seed: int = 0) -> dict[str, float]:
-    """Metrics of ``answer(batch) -> mask_prob or None, depth or None``, clean and on disturbed pairs."""
-    result = {}
-    for prefix, disturbed in (("", False), ("disturbed_", True)):
-        meter, has_mask, has_depth = Meter(), True, True
-        for batch in test_batches(test_set, disturbed=disturbed, seed=seed):
-            mask, depth = answer(batch)
-            has_mask, has_depth = mask is not None, depth is not None
-            nothing = torch.zeros_like(batch["mask"])
-            meter.update(mask if has_mask else nothing, depth if has_depth else nothing, batch)
-        for name, value in meter.result().items():
-            about_mask = name.startswith(("mask", "boundary"))
-            if name == "images" or (has_mask if about_mask else has_depth):
-                result[prefix + name] = value
-    return result
-
-
-def _subtraction(batch: Quartet) -> tuple[Tensor, None]:
+def _subtraction(batch: Quartet) -> tuple:
     return subtract_background(batch["bg"], batch["bg_fg"]).float(), None
 
 
-def _network(net: nn.Module, readout: str):
-    net.eval()
+def table(data: str, profile_name: str, seeds: Sequence[int] = (0, 1, 2), rows: Sequence[str] = tuple(ROWS), progress: bool = True) -> dict:
+    """All rows on one data source, with what was run where: JSON-ready, one value a seed.
 
-    @torch.no_grad()
-    def answer(batch: Quartet) -> tuple[Tensor, Tensor]:
-        return probabilities(*net(batch["bg"], batch["bg_fg"]), readout)
-
-    return answer
-
-
-def table(data: str, profile_name: str, seed: int, progress: bool = True) -> dict:
-    """All rows on one data source, with what was run where: JSON-ready."""
+    Args:
+        data: "rooms", "archive", or a folder of photographs, as in ``COURSE_DATA``.
+        profile_name: how much data, and the sizes and epochs of the recipes.
+        rows: names in :data:`ROWS`.
+    """
+    if unknown := set(rows) - set(ROWS):
+        raise CourseError(f"The bench has no row {', '.join(sorted(unknown))}: choose from {', '.join(ROWS)}.")
     os.environ["COURSE_DATA"], os.environ["COURSE_PROFILE"] = data, profile_name
     train_set, test_set = sets()
     pairs = list(test_batches(test_set))
-    rows = {"background subtraction": score(_subtraction, test_set)}
-    spoilt = {"background subtraction": mask_dice(_subtraction, pairs, seed)}
     mean = MeanDepth().fit(train_set)
-    rows["mean depth map"] = score(lambda batch: (None, mean.predict(batch)), test_set)
-    for name, network in (("published", "DepthMaskNet"), ("course", "DuoNet")):
-        wanted, net = recipe(name, seed=seed), build(network, seed)
-        history = train(net, train_set, test_set, wanted, run_dir(name, seed), progress)
-        facts = {key: history[-1][key] for key in ("seconds", "cpu_seconds", "samples")}
-        answer = _network(net, wanted.depth_readout)
-        rows[f"{name} recipe"] = {**score(answer, test_set), **facts}
-        spoilt[f"{name} recipe"] = mask_dice(answer, pairs, seed)
-        if name == "published":
-            rows["published recipe, scored as published"] = {**score(_network(net, "sigmoid"), test_set), **facts}
+    scores = {
+        TRUTH: {"grid": [_grid_of_truth(pairs)]},
+        "background subtraction": gather([score(_subtraction, test_set)]),
+        "mean depth map": gather([score(lambda batch: (None, mean.predict(batch)), test_set)]),
+    }
+    spoilt = {"background subtraction": gather([_flat(mask_dice(_subtraction, pairs))])}
+    facts, machines = {}, {machine()}
+    for name, row in ((name, row) for name, row in ROWS.items() if name in rows):
+        trial = Trial(row.title, {**NETWORKS, **peers.PEERS}[row.network], recipe(row.recipe))
+        readouts = ["sigmoid"] if name == PUBLISHED else []
+        results = []
+        for seed in seeds:
+            print(f"{row.title}, seed {seed}", flush=True)
+            results.append(run(trial, train_set, test_set, _folder(name, seed), seed, readouts, progress))
+        scores[row.title] = gather(result["scores"][trial.recipe.depth_readout] for result in results)
+        for readout in readouts:
+            scores[AS_PUBLISHED] = gather(result["scores"][readout] for result in results)
+        facts[row.title] = gather(result["facts"] for result in results)
+        spoilt[row.title] = gather(_flat(result["spoilt"]) for result in results)
+        machines |= {result["machine"] for result in results}
     return {
         "data": "rooms" if data == "rooms" else f"photographs in {Path(data).resolve().name}/",
-        "profile": profile_name, "seed": seed, "size": test_set.size, "train_quartets": len(train_set),
+        "profile": profile_name, "seeds": list(seeds), "size": test_set.size, "train_quartets": len(train_set),
         "test_quartets": len(test_set), "stages": [vars(stage) for stage in recipe("course").stages],
-        "machine": f"{torch.get_num_threads()} CPU threads ({platform.machine()})" if not torch.cuda.is_available()
-        else torch.cuda.get_device_name(), "torch": torch.__version__, "date": date.today().isoformat(), "rows": rows,
-        "spoilt": spoilt,
+        "machine": "; ".join(sorted(machines)), "date": date.today().isoformat(),
+        "scores": scores, "facts": facts, "spoilt": spoilt,
     }  # fmt: skip
+
+
+def _folder(name: str, seed: int) -> Path:
+    return runs_dir() / "bench" / f"{run_dir(name).name}-{seed}"
+
+
+def _grid_of_truth(batches: Sequence[Quartet]) -> float:
+    import torch
+
+    return grid_index(torch.cat([batch["depth"][:, 0] for batch in batches]))
+
+
+def _flat(levels: dict[str, list[float]]) -> dict[str, float]:
+    return {f"{kind} {i}": value for kind, values in levels.items() for i, value in enumerate(values)}
 
 
 def rendering(size: int, rooms: int = 24, each: int = 32) -> dict[str, float]:
@@ -125,21 +161,81 @@ def _seconds(dataset: RoomsDataset, batches: list[list[int]], workers: int) -> f
     return time.monotonic() - started
 
 
+# -- words ----------------------------------------------------------------------------------------------------------
+
+
 def markdown(result: dict) -> str:
-    """The table of one result, with a caption that says how it was made."""
+    """The table of one result, what it says, and a caption that says how it was made."""
+    scores, facts = result["scores"], result["facts"]
     lines = [f"**{result['data'][0].upper()}{result['data'][1:]}**", ""]
-    lines += ["| | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name, row in result["rows"].items():
-        cells = [form.format(row[key]) if row.get(key) == row.get(key) and key in row else "" for key, (_, form) in COLUMNS.items()]
+    columns = {**COLUMNS, **FACTS}
+    lines += ["| | " + " | ".join(c.title for c in columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in scores.items():
+        known = {**row, **_scaled(facts.get(PUBLISHED_TITLE if name == AS_PUBLISHED else name, {}))}
+        cells = [with_spread(known[key], c.form) if _counted(known.get(key)) else "" for key, c in columns.items()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    stages = ", ".join(f"{s['size']} px x {s['epochs']}" for s in result["stages"])
-    lines.append(
-        f"\n{result['train_quartets']} training and {result['test_quartets']} test quartets at "
-        f"{result['size']} px, no room and no cat in both; epochs by stage {stages}; seed {result['seed']}; "
-        f"{result['machine']}, torch {result['torch']}, {result['date']}."
-    )
+    lines += ["", *verdict(result), "", _caption(result)]
     summary = "<details><summary>Mask Dice on pairs that are spoilt in one way at a time</summary>"
     return "\n".join([*lines, "", summary, "", _spoilt_markdown(result["spoilt"]), "", "</details>"])
+
+
+PUBLISHED_TITLE, OUR_TITLE = ROWS[PUBLISHED].title, ROWS[OURS].title
+
+
+def _scaled(facts: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Parameters in millions; one value for what no seed changes."""
+    return {
+        key: values[:1] if key == "gflop" else [values[0] / 1e6] if key == "parameters" else values for key, values in facts.items()
+    }
+
+
+def _counted(values: Sequence[float] | None) -> bool:
+    return bool(values) and all(value == value for value in values)
+
+
+def verdict(result: dict) -> list[str]:
+    """What the table says of the course: against the published recipe as ratios, and who is better in a column."""
+    scores, facts = result["scores"], result["facts"]
+    if OUR_TITLE not in scores:
+        return []
+    ours, lines = scores[OUR_TITLE], []
+    if PUBLISHED_TITLE in scores:
+        theirs = scores[PUBLISHED_TITLE]
+
+        def ratio(key: str, of=lambda value: value) -> float:
+            return of(statistics.fmean(ours[key])) / of(statistics.fmean(theirs[key]))
+
+        grid, truth = statistics.fmean(ours["grid"]), statistics.fmean(scores[TRUTH]["grid"])
+        time_ratio = statistics.fmean(facts[OUR_TITLE]["seconds"]) / statistics.fmean(facts[PUBLISHED_TITLE]["seconds"])
+        lines.append(
+            f"The course against the published recipe: {ratio('depth_rmse'):.2f} times its depth RMSE, "
+            f"{ratio('mask_dice', lambda dice: 1 - dice):.2f} times its mask error (1 - Dice), {time_ratio:.2f} times its "
+            f"training time. Grid index {grid:.3f}; the ground truth's own is {truth:.3f}."
+        )
+    ahead = {
+        COLUMNS[key].title: [
+            name for name, row in scores.items()
+            if name not in (TRUTH, OUR_TITLE) and _counted(row.get(key)) and difference(ours[key], row[key]) * COLUMNS[key].better <= 0
+        ]
+        for key in COLUMNS if _counted(ours.get(key))
+    }  # fmt: skip
+    first = [title for title, names in ahead.items() if not names]
+    if first:
+        lines.append(f"\nThe course is ahead of every other row, by more than the spread over seeds, in: {', '.join(first)}.")
+    for title, names in ahead.items():
+        if names:
+            lines.append(f"\nNot so in {title}: {', '.join(names)}.")
+    return lines
+
+
+def _caption(result: dict) -> str:
+    stages = ", ".join(f"{s['size']} px x {s['epochs']} in batches of {s['batch']}" for s in result["stages"])
+    count = len(result["seeds"])
+    over = f"mean ± standard deviation over {count} seeds" if count > 1 else f"seed {result['seeds'][0]}"
+    return (
+        f"{result['train_quartets']} training and {result['test_quartets']} test quartets at {result['size']} px, no room "
+        f"and no cat in both; the course's epochs by stage {stages}; {over}; {result['machine']}; {result['date']}."
+    )
 
 
 def _spoilt_markdown(rows: dict[str, dict[str, list[float]]]) -> str:
@@ -148,13 +244,14 @@ def _spoilt_markdown(rows: dict[str, dict[str, list[float]]]) -> str:
     for kind, levels in {"clean": (None,), **LEVELS}.items():
         for i, level in enumerate(levels):
             name = kind if level is None else f"{UNITS[kind]}: {level:g}"
-            lines.append(f"| {name} | " + " | ".join(f"{row[kind][i]:.3f}" for row in rows.values()) + " |")
+            lines.append(f"| {name} | " + " | ".join(with_spread(row[f"{kind} {i}"], "{:.3f}") for row in rows.values()) + " |")
     return "\n".join(lines)
 
 
 def readme() -> None:
     """Replace what stands between the README's results markers by the stored tables."""
-    results = sorted((runs_dir() / "bench").glob("*.json"), key=lambda path: (not path.name.startswith("rooms"), path.name))
+    found = (runs_dir() / "bench").glob("*-table.json")
+    results = sorted(found, key=lambda path: (not path.name.startswith("rooms"), path.name))
     if not results:
         raise CourseError("No results are stored in runs/bench/: run `make bench` first.")
     text = (ROOT / "README.md").read_text()
@@ -172,9 +269,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.bench", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("table", help="train and score every row on one data source")
-    one.add_argument("--data", default=os.environ.get("COURSE_DATA") or "rooms", help="'rooms' or a folder of photographs")
+    one.add_argument("--data", default=data_source(), help="'rooms' or a folder of photographs")
     one.add_argument("--profile", default=profile().name, choices=PROFILES)
-    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+    one.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     commands.add_parser("render", help="images a second of the renderer")
     commands.add_parser("readme", help="write the stored tables into README.md")
     arguments = parser.parse_args()
@@ -185,11 +283,10 @@ def main() -> None:
             for size in (64, 192):
                 print(", ".join(f"{name} {value:.1f}" for name, value in rendering(size).items()))
             return None
-        started = time.monotonic()
-        result = table(arguments.data, arguments.profile, arguments.seed)
-        name = f"{run_dir('table', arguments.seed).name}.json"
+        result = table(arguments.data, arguments.profile, range(arguments.seeds), arguments.rows)
+        name = f"{run_dir('table').name}.json"
         write_json(runs_dir() / "bench" / name, result)
-        print(f"\n{markdown(result)}\n\nTook {(time.monotonic() - started) / 60:.1f} minutes; stored as runs/bench/{name}.")
+        print(f"\n{markdown(result)}\n\nStored as runs/bench/{name}.")
     except CourseError as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from None
 

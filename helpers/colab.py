@@ -63,7 +63,7 @@ def setup(number: int) -> None:
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}"
     print(f"Notebook {number:02d} · {versions}")
     print(f"Device   {_device()}")
-    print(f"Profile  {chosen.name} (notebook 05, the longest: {chosen.minutes})")
+    print(f"Profile  {chosen.name}, {chosen.purpose}")
     print(f"Data     {source}")
     others = " or ".join(name for name in PROFILES if name not in (chosen.name, "tiny"))
     print(f"Change   put %env COURSE_PROFILE=... ({others}) or %env COURSE_DATA=... in a cell above, then run all")

@@ -34,7 +34,7 @@ class Profile:
     ``rooms``, ``cats``, ``placements`` size the rendered data; ``train_samples`` and ``test_samples`` are the
     quartets drawn from the two sides of the split; ``size`` is the side, in pixels, at which notebooks show
     and test; ``stored`` says that training quartets are made once and kept on disk, else they are drawn when
-    needed; ``minutes`` is what notebook 05, the longest, takes.
+    needed; ``purpose`` says whom it is for.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Profile:
     test_samples: int
     size: int
     stored: bool
-    minutes: str
+    purpose: str
 
 
 PROFILES = {
-    "tiny": Profile("tiny", 12, 8, 2, 96, 32, 48, True, "seconds; for tests, too little to learn from"),
-    "quick": Profile("quick", 300, 100, 2, 6_000, 400, 64, True, "about 6 minutes on 2 CPU cores"),
-    "standard": Profile("standard", 400, 100, 4, 16_000, 1_000, 192, True, "meant for a T4, not timed on one yet"),
-    "full": Profile("full", 1000, 100, 20, 280_000, 4_000, 192, False, "the published schedule, for a GPU; not timed yet"),
+    "tiny": Profile("tiny", 12, 8, 2, 96, 32, 48, True, "for tests: too little to learn from"),
+    "quick": Profile("quick", 300, 100, 2, 6_000, 400, 64, True, "for a machine without a GPU"),
+    "standard": Profile("standard", 400, 100, 4, 16_000, 1_000, 192, True, "for a GPU like Colab's T4; not timed on one yet"),
+    "full": Profile("full", 1000, 100, 20, 280_000, 4_000, 192, False, "the published schedule, for a large GPU; not timed yet"),
 }
 
 

@@ -73,7 +73,7 @@ def finished_run() -> Path:
     """The folder of notebook 05's run, which is trained first if nobody has."""
     folder = run_dir()
     if not is_finished(folder, recipe("course")):
-        print(f"No finished training is in {folder.parent.name}/{folder.name}: training now, {profile().minutes}.")
+        print(f"No finished training is in {folder.parent.name}/{folder.name}: training one now.")
         train_network()
     return folder
 

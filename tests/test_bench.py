@@ -1,15 +1,17 @@
-"""The bench scores what it is given, and its tables say how they were made."""
+"""The bench gives each row the same samples, and its words say no more than its numbers do."""
 
 import json
 
 import pytest
-import torch
 from toy import ToyQuartets
 
 from helpers import bench
 from helpers.config import CourseError
 from helpers.quartets import sample, split
 from helpers.robustness import LEVELS
+
+OURS, PUBLISHED = bench.OUR_TITLE, bench.PUBLISHED_TITLE
+SPOILT = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **LEVELS}.items() for i in range(len(levels))}
 
 
 @pytest.fixture
@@ -21,58 +23,83 @@ def small(monkeypatch, tmp_path):
     return sets
 
 
-def test_score_of_the_truth_is_perfect_and_of_a_missing_map_is_absent(small):
-    result = bench.score(lambda batch: ((batch["mask"] > 0.5).float(), None), small[1])
-    assert result["mask_dice"] == result["disturbed_mask_dice"] == 1
-    assert not any("depth" in name or "delta" in name for name in result)
+def result(ours, theirs, **other):
+    """A stored result with made-up scores, one list of values for each of the two rows and for ``other`` ones."""
+    scores = {bench.TRUTH: {"grid": [0.02]}, PUBLISHED: theirs, **other, OURS: ours}
+    facts = {name: {"parameters": [2_000_000] * 2, "gflop": [1.0] * 2, "seconds": seconds}
+             for name, seconds in ((PUBLISHED, [100.0, 120.0]), (OURS, [30.0, 36.0]))}  # fmt: skip
+    return {
+        "data": "rooms", "profile": "tiny", "seeds": [0, 1], "size": 48, "train_quartets": 1, "test_quartets": 1,
+        "stages": [], "machine": "a machine", "date": "2000-01-01", "scores": scores, "facts": facts,
+        "spoilt": {PUBLISHED: SPOILT, OURS: SPOILT},
+    }  # fmt: skip
 
 
-def test_disturbed_scores_see_disturbed_pairs(small):
-    seen = []
-    bench.score(lambda batch: (seen.append(batch["bg"].clone()) or batch["mask"], None), small[1])
-    clean, disturbed = seen
-    assert not torch.equal(clean, disturbed)
+def row(dice, rmse, grid=0.02):
+    return {"mask_dice": dice, "depth_rmse": rmse, "grid": [grid] * len(dice)}
 
 
-def test_table_trains_both_recipes_on_the_same_samples(small, tmp_path):
-    result = bench.table("rooms", "tiny", seed=0, progress=False)
-    rows = result["rows"]
-    assert list(rows) == [
-        "background subtraction", "mean depth map", "published recipe",
-        "published recipe, scored as published", "course recipe",
+def test_table_trains_every_row_on_the_same_samples(small, tmp_path):
+    made = bench.table("rooms", "tiny", seeds=[0, 1], rows=["published", "course"], progress=False)
+    scores, facts = made["scores"], made["facts"]
+    assert list(scores) == [
+        bench.TRUTH, "background subtraction", "mean depth map", PUBLISHED, bench.AS_PUBLISHED, OURS
     ]  # fmt: skip
-    assert rows["published recipe"]["samples"] == rows["course recipe"]["samples"]
-    assert rows["published recipe"]["mask_dice"] == rows["published recipe, scored as published"]["mask_dice"]
-    assert rows["published recipe"]["depth_rmse"] != rows["published recipe, scored as published"]["depth_rmse"]
-    text = bench.markdown(result)
-    assert "seed 0" in text and "training and 8 test quartets" in text
-    header, _, *lines = text.splitlines()[2 : len(rows) + 4]
-    assert text.startswith("**Rooms**")
-    assert all(line.count("|") == header.count("|") for line in lines)
-    subtraction = lines[0].split("|")
-    assert list(result["spoilt"]) == ["background subtraction", "published recipe", "course recipe"]
-    for name, levels in result["spoilt"].items():
-        assert levels["clean"] == pytest.approx([rows[name]["mask_dice"]])
-    assert subtraction[2].strip() and not subtraction[6].strip()  # it has a mask and no depth
+    assert facts[PUBLISHED]["samples"] == facts[OURS]["samples"] == [96, 96]
+    assert facts[OURS]["parameters"][0] < facts[PUBLISHED]["parameters"][0]
+    assert scores[PUBLISHED]["mask_dice"] == scores[bench.AS_PUBLISHED]["mask_dice"]
+    assert scores[PUBLISHED]["depth_rmse"] != scores[bench.AS_PUBLISHED]["depth_rmse"]
+    assert len(scores[OURS]["mask_dice"]) == 2, "one value a seed"
+    assert len(scores["mean depth map"]["depth_rmse"]) == 1, "which no seed changes"
+    for name, levels in made["spoilt"].items():
+        assert levels["clean 0"] == pytest.approx(scores[name]["mask_dice"])
+    text = bench.markdown(json.loads(json.dumps(made)))
+    table = [line for line in text.split("<details>")[0].splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(scores) and len({line.count("|") for line in table}) == 1
+    subtraction = next(line for line in table if "subtraction" in line).split("|")
+    assert subtraction[2].strip() and not subtraction[5].strip(), "it has a mask and no depth"
+    assert "2 seeds" in text and "training and 8 test quartets" in text
+
+
+def test_what_is_done_is_not_done_again(small, monkeypatch):
+    first = bench.table("rooms", "tiny", seeds=[0], rows=["course"], progress=False)
+    monkeypatch.setattr("helpers.trials.train", lambda *_: pytest.fail("trained again"))
+    assert bench.table("rooms", "tiny", seeds=[0], rows=["course"], progress=False) == first
+
+
+def test_an_unknown_row_is_named(small):
+    with pytest.raises(CourseError, match="no row resnet: choose from published"):
+        bench.table("rooms", "tiny", rows=["resnet"])
+
+
+def test_verdict_tells_ratios_and_who_is_ahead():
+    made = result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), other=row([0.9, 0.9], [0.04, 0.05]))
+    text = "\n".join(bench.verdict(made))
+    assert "0.50 times its depth RMSE, 0.33 times its mask error (1 - Dice), 0.30 times its training time" in text
+    assert "ahead of every other row, by more than the spread over seeds, in: mask Dice." in text
+    assert "Not so in depth RMSE: other." in text
+    assert f"Not so in grid index: {PUBLISHED}, other." in text
+
+
+def test_verdict_needs_a_difference_larger_than_the_spread():
+    made = result(row([0.95, 0.85], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]))
+    assert f"Not so in mask Dice: {PUBLISHED}." in "\n".join(bench.verdict(made))
 
 
 def test_readme_gets_the_stored_tables(small, monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter\n")
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "loop.json").write_text("{}")
     with pytest.raises(CourseError, match="make bench"):
         bench.readme()
-    (tmp_path / "bench").mkdir()
-    result = {
-        "data": "rooms", "profile": "tiny", "seed": 3, "size": 48, "train_quartets": 1, "test_quartets": 1, "stages": [],
-        "machine": "a machine", "torch": "2", "date": "2000-01-01", "rows": {"a row": {"mask_dice": 0.5}},
-        "spoilt": {"a row": {"clean": [0.5], **{kind: [0.25] * len(levels) for kind, levels in LEVELS.items()}}},
-    }  # fmt: skip
-    (tmp_path / "bench" / "one.json").write_text(json.dumps(result))
+    made = result(row([0.9, 0.92], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]))
+    (tmp_path / "bench" / "rooms-tiny-table.json").write_text(json.dumps(made))
     bench.readme()
     text = page.read_text()
-    assert "| camera shift, px of 64: 8 | 0.250 |" in text
-    assert "| a row | 0.500 |" in text and "old" not in text
+    assert "| camera shift, px of 64: 8 | 0.250 | 0.250 |" in text
+    assert "| 0.910 ± 0.014 |" in text and "old" not in text
     assert text.startswith("before\n") and text.endswith("after\n")
 
 

@@ -1,0 +1,162 @@
+"""Trials: a network and a recipe, trained and scored under several seeds, each kept so that nothing is done twice.
+
+:mod:`helpers.bench` compares the course with others this way, on test scenes; :mod:`helpers.ablation` compares the
+course's own choices, on a validation part of the training scenes. A trial that was interrupted goes on where it
+stopped; one that is finished is read from ``score.json`` in its folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from helpers.checkpoints import LAST, PREVIOUS
+from helpers.files import write_json
+from helpers.metrics import Meter, grid_index
+from helpers.model import count_parameters, forward_gflop, probabilities
+from helpers.quartets import Quartet, Stored
+from helpers.recipes import Recipe
+from helpers.robustness import mask_dice
+from helpers.train import test_batches, train
+
+Answer = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it says nothing
+
+SCORE = "score.json"
+FLOP_SIZE = 192  # pixels, at which operations are counted: the largest size of the published schedule
+ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is trained: ``network`` makes it (torch's random state decides its weights), ``recipe`` trains it."""
+
+    name: str
+    network: Callable[[], nn.Module]
+    recipe: Recipe
+
+
+def score(answer: Answer, test_set: Stored, seed: int = 0) -> dict[str, float]:
+    """Every metric of ``answer(batch) -> mask_prob or None, depth or None``, clean and on disturbed pairs.
+
+    Returns:
+        the keys of :class:`helpers.metrics.Meter` that the answer has something to say about, each a second time with
+        ``disturbed_`` before it, and ``grid``, the checkerboard index of the depth maps.
+    """
+    result = {}
+    for prefix, disturbed in (("", False), ("disturbed_", True)):
+        meter, has_mask, maps = Meter(), True, []
+        for batch in test_batches(test_set, disturbed=disturbed, seed=seed):
+            mask, depth = answer(batch)
+            nothing = torch.zeros_like(batch["mask"])
+            meter.update(nothing if mask is None else mask, nothing if depth is None else depth, batch)
+            has_mask = mask is not None
+            maps += [] if depth is None else [depth[:, 0].cpu()]
+        for name, value in meter.result().items():
+            if name == "images" or (has_mask if name.startswith(ABOUT_MASK) else maps):
+                result[prefix + name] = value
+        if maps:
+            result[f"{prefix}grid"] = grid_index(torch.cat(maps))
+    return result
+
+
+def network_answer(net: nn.Module, depth_readout: str) -> Answer:
+    """What ``net`` says, as probabilities; see :func:`helpers.model.probabilities`."""
+    net.eval()
+
+    @torch.no_grad()
+    def answer(batch: Quartet) -> tuple[Tensor, Tensor]:
+        return probabilities(*net(batch["bg"], batch["bg_fg"]), depth_readout)
+
+    return answer
+
+
+def run(
+    trial: Trial, train_set, test_set: Stored, folder: Path, seed: int = 0, readouts: Sequence[str] = (), progress: bool = True,
+) -> dict:  # fmt: skip
+    """Train and score, or go on with that, or read what an earlier call found.
+
+    Args:
+        readouts: other ways to read the depth, each scored beside the recipe's own.
+
+    Returns:
+        JSON-ready: ``what`` was trained, on which ``machine`` and ``date``, its ``facts`` (parameters, operations,
+        samples, seconds), ``scores`` by read-out, and ``spoilt``: mask Dice on pairs spoilt in one way at a time.
+
+    Raises:
+        CourseError: ``folder`` holds an unfinished run of something else; see :func:`helpers.train.train`.
+    """
+    recipe = dataclasses.replace(trial.recipe, seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = trial.network()
+    what = {
+        "network": type(net).__name__, "parameters": count_parameters(net), "recipe": dataclasses.asdict(recipe),
+        "data": train_set.key(), "test": test_set.key(),
+    }  # fmt: skip
+    what = json.loads(json.dumps(what))  # as it is read again: a tuple is a list there
+    wanted = [recipe.depth_readout, *readouts]
+    known = _read(folder / SCORE)
+    if known and known["what"] == what and set(wanted) <= set(known["scores"]):
+        return known
+    gflop = forward_gflop(net, FLOP_SIZE)
+    history = train(net, train_set, test_set, recipe, folder, progress)
+    answer = network_answer(net, recipe.depth_readout)
+    result = {
+        "what": what, "machine": machine(), "date": date.today().isoformat(),
+        "facts": {"parameters": what["parameters"], "gflop": gflop,
+                  **{key: history[-1][key] for key in ("samples", "seconds", "cpu_seconds")}},
+        "scores": {readout: score(network_answer(net, readout), test_set) for readout in wanted},
+        "spoilt": mask_dice(answer, list(test_batches(test_set))),
+    }  # fmt: skip
+    write_json(folder / SCORE, result)
+    for name in (LAST, PREVIOUS):  # a hundred megabytes, of which nobody has any more use
+        (folder / name).unlink(missing_ok=True)
+    return result
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def machine() -> str:
+    """What the times were measured on, in words."""
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads ({platform.machine()})"
+    return f"{where}, torch {torch.__version__}"
+
+
+# -- several seeds --------------------------------------------------------------------------------------------------
+
+
+def gather(results: Iterable[dict[str, float]]) -> dict[str, list[float]]:
+    """One list for each key that every result has: one value a seed."""
+    results = list(results)
+    return {key: [result[key] for result in results] for key in results[0] if all(key in result for result in results)}
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation over seeds; 0 for a single one."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def with_spread(values: Sequence[float], form: str) -> str:
+    """``mean ± spread`` in the given form, such as "{:.3f}"; the mean alone of a single value."""
+    mean = form.format(statistics.fmean(values))
+    return mean if len(values) < 2 else f"{mean} ± {form.format(spread(values))}"
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Mean of ``ours`` minus mean of ``theirs``; 0 where it is no larger than the larger of the two spreads."""
+    gap = statistics.fmean(ours) - statistics.fmean(theirs)
+    return gap if abs(gap) > max(spread(ours), spread(theirs)) else 0.0
