@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from helpers import model
 from helpers.config import CourseError
-from helpers.model import BG_FG_MEAN, BG_FG_STD, BG_MEAN, BG_STD, NETWORKS, _check_pair, _conv_bn_relu, _normalise, _upsample
+from helpers.model import (
+    BG_FG_MEAN, BG_FG_STD, BG_MEAN, BG_STD, NETWORKS, _check_pair, _conv_bn_relu, _normalise, _upsample
+)  # fmt: skip
 
 MASK_BIAS, DEPTH_BIAS = -2.0, 0.0  # as in helpers.model.DuoNet: a pixel is rarely cat; depth starts in the middle
 
@@ -98,8 +100,9 @@ class LibraryUNet(EarlyFusion):
         except ImportError as error:
             raise CourseError("LibraryUNet needs a package more: pip install segmentation-models-pytorch.") from error
         body = segmentation_models_pytorch.Unet(
-            "resnet18", encoder_depth=4, encoder_weights=None, decoder_channels=(256, 128, 64, 32), in_channels=6, classes=2
-        )
+            "resnet18", encoder_depth=4, encoder_weights=None, decoder_channels=(256, 128, 64, 32), in_channels=6,
+            classes=2,
+        )  # fmt: skip
         del body.encoder.layer4  # at depth 4 it is built but never called: 8.4 of 13.4 million parameters
         _start_output(body.segmentation_head[0], (MASK_BIAS, DEPTH_BIAS))
         super().__init__(body)
@@ -127,10 +130,10 @@ class SiameseDecoder(nn.Module):
 class FCSiamDiff(nn.Module):
     """FC-Siam-diff (Daudt et al., 2018) with a second decoder: one encoder sees both images, one at a time.
 
-    Widths, depths and upsampling are the paper's. There, the decoder starts from the second image's deepest features and
-    gets the absolute difference of both images' features as skips: that is the mask's decoder here. A difference is zero
-    where nothing changed and says nothing about the room's depth. So depth has a decoder of its own, the same but for
-    its skips: the scene's own features. The paper's dropout is left out, as no other network of the bench has any.
+    Widths, depths and upsampling are the paper's. There, the decoder starts from the second image's deepest features
+    and gets the absolute difference of both images' features as skips: that is the mask's decoder here. A difference
+    is zero where nothing changed and says nothing about the room's depth. So depth has a decoder of its own, the same
+    but for its skips: the scene's own features. The paper's dropout is left out, as no other network here has any.
     """
 
     def __init__(self) -> None:
