@@ -1,4 +1,4 @@
-"""How good a prediction is: streaming sums over a whole test set, and the checkerboard index.
+"""How good a prediction is: streaming sums over a whole test set, and two measures of a checkerboard.
 
 Everything here takes *probabilities* (the sigmoid has been applied, once). Mask metrics look at every pixel,
 depth metrics at ``valid`` pixels only.
@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from helpers.depth_edges import boundary_errors, depth_edges
 from helpers.ssim import gaussian_window, ssim_map, window_mean
 
 NEAREST_METRES = 0.1  # aligned depth is clamped to this before ratios are taken
+CALIBRATION_BINS = 15
 
 
 class Meter:
@@ -24,6 +26,10 @@ class Meter:
     ...     meter.update(mask_prob, depth, batch)
     >>> meter.result()["mask_dice"]
 
+    Args:
+        edges: also look for the edges of the depth. They are found on the CPU, which a look at a batch during training
+            has no time for; without them their two keys are NaN.
+
     The keys of :meth:`result`:
 
     ======================== ==========================================================================================
@@ -31,15 +37,21 @@ class Meter:
     mask_dice_image          mean over images of each image's Dice (1 where prediction and truth are both empty)
     mask_dice_worst          the same over the worst 5 % of the images
     boundary_f1, boundary_f2 F-measure of outlines, matched within 1 and 2 pixels, over the set (Martin et al., 2004)
+    mask_ece                 expected calibration error over all pixels of the set, 0 is best (Guo et al., 2017): see
+                             :func:`calibration_error`
     depth_mae, depth_rmse    on [0, 1], over all valid pixels of the set
     depth_ssim               11 x 11 Gaussian, on [0, 1]: per image, then the mean over images
+    edge_accuracy,           pixels from predicted edges of the depth to true ones, and from true to predicted, 0 is best
+    edge_completeness        and 10 the worst: per image, then the mean over images that have a true edge (Koch et al.,
+                             2018; :func:`helpers.depth_edges.boundary_errors` says what differs)
     abs_rel, rmse_m, log10,  against metres, after least-squares scale and shift of each image; per image, then the
     delta1, delta2, delta3   mean over images (Eigen et al., 2014). NaN where the source has no metres
     images                   how many were counted
     ======================== ==========================================================================================
     """
 
-    def __init__(self) -> None:
+    def __init__(self, edges: bool = True) -> None:
+        self._edges = edges
         self._pixels: dict[str, Tensor] = {}  # running sums over pixels, on the device of the data
         self._images: dict[str, list[Tensor]] = {}  # one (B,) tensor a batch
 
@@ -64,8 +76,11 @@ class Meter:
                 )
         with torch.no_grad():
             self._update_mask(mask_prob, batch["mask"])
+            self._update_calibration(mask_prob, batch["mask"])
             self._update_depth(depth.double(), batch["depth"].double(), batch["valid"])
             self._update_metres(depth.double(), batch)
+            if self._edges:
+                self._update_edges(depth, batch["depth"], batch["valid"])
 
     def _update_mask(self, mask_prob: Tensor, mask: Tensor) -> None:
         predicted, true = mask_prob > 0.5, mask > 0.5
@@ -80,6 +95,15 @@ class Meter:
                 f"edge_true_{radius}": (edge_true & dilate(edge_predicted, radius)).sum(),
             })  # fmt: skip
         self._add_pixels(edge_predicted=edge_predicted.sum(), edge_true=edge_true.sum())
+
+    def _update_calibration(self, mask_prob: Tensor, mask: Tensor) -> None:
+        prob = mask_prob.float().flatten()
+        borders = torch.linspace(0, 1, CALIBRATION_BINS + 1).to(prob.device)
+        place = torch.bucketize(prob, borders, right=True) - 1  # 0 to 15: exactly 1 lies in a bin of its own
+        weights = {"bin_pixels": torch.ones_like(prob), "bin_prob": prob, "bin_cat": mask.flatten() > 0.5}
+        self._add_pixels(**{
+            name: torch.bincount(place, value.double(), len(borders)) for name, value in weights.items()
+        })  # fmt: skip
 
     def _update_depth(self, depth: Tensor, target: Tensor, valid: Tensor) -> None:
         error = torch.where(valid, depth - target, 0.0)
@@ -103,6 +127,14 @@ class Meter:
             **{f"delta{k}": _mean_where((ratio < 1.25**k).double(), valid) for k in (1, 2, 3)},
         )
 
+    def _update_edges(self, depth: Tensor, target: Tensor, valid: Tensor) -> None:
+        # SciPy finds edges, on the CPU: one transfer of all three maps.
+        maps = torch.cat((depth.float(), target.float(), valid.float()), 1).cpu().numpy()  # (B, 3, H, W)
+        predicted, true, known = maps.swapaxes(0, 1)
+        errors = boundary_errors(depth_edges(predicted, known > 0), depth_edges(true, known > 0))
+        accuracy, completeness = (torch.from_numpy(error) for error in errors)
+        self._add_images(edge_accuracy=accuracy, edge_completeness=completeness)
+
     def _add_pixels(self, **sums: Tensor) -> None:
         for name, value in sums.items():
             self._pixels[name] = self._pixels.get(name, 0) + value.double()
@@ -115,7 +147,7 @@ class Meter:
         """All metrics of what was counted so far; NaN where nothing could be counted."""
         if not self._pixels:
             raise ValueError("Nothing has been counted: call update first.")
-        total = {name: value.item() for name, value in self._pixels.items()}
+        total = {name: value.item() for name, value in self._pixels.items() if not value.ndim}
         image = {name: torch.cat(values) for name, values in self._images.items()}
         dice = 2 * total["overlap"] / total["sizes"] if total["sizes"] else 1.0
         per_image = image["mask_dice"].sort().values
@@ -124,6 +156,7 @@ class Meter:
             "mask_iou": dice / (2 - dice),
             "mask_dice_image": per_image.mean().item(),
             "mask_dice_worst": per_image[: -(-len(per_image) // 20)].mean().item(),
+            "mask_ece": calibration_error(*(self._pixels[name] for name in ("bin_pixels", "bin_prob", "bin_cat"))),
         }
         for radius in (1, 2):
             hit_predicted, hit_true = total[f"edge_predicted_{radius}"], total[f"edge_true_{radius}"]
@@ -134,7 +167,7 @@ class Meter:
             result[f"boundary_f{radius}"] = _ratio(2 * hit_predicted * hit_true, anything)
         result["depth_mae"] = _ratio(total["absolute"], total["valid"])
         result["depth_rmse"] = _ratio(total["squared"], total["valid"]) ** 0.5
-        for name in ("depth_ssim", "abs_rel", "rmse_m", "log10", "delta1", "delta2", "delta3"):
+        for name in ("depth_ssim", "edge_accuracy", "edge_completeness", "abs_rel", "rmse_m", "log10", "delta1", "delta2", "delta3"):
             result[name] = image[name].nanmean().item() if name in image else float("nan")
         return {**result, "images": float(len(per_image))}
 
@@ -146,6 +179,21 @@ def _mean_where(values: Tensor, where: Tensor) -> Tensor:
 
 def _ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else float("nan")
+
+
+def calibration_error(pixels: Tensor, prob: Tensor, cat: Tensor) -> float:
+    """Expected calibration error of a binary prediction, from the sums in each bin of the predicted probability.
+
+    Of the pixels that are called cat with 70 %, are 70 % cat? In each bin the mean predicted probability of cat is
+    compared with the share of pixels that are cat (more than half covered), and the distances are averaged with the
+    number of pixels as weights. This is the binary form, which looks at the probability of cat, not at that of the
+    likelier answer; it equals ``torchmetrics.functional.classification.binary_calibration_error(prob, mask, n_bins=15,
+    norm="l1")`` of the whole set: its bins have equal width and hold their lower border, and exactly 1 has its own.
+
+    Args:
+        pixels, prob, cat: (bins,) number of pixels, sum of their probabilities, number of those that are cat.
+    """
+    return ((prob - cat).abs().sum() / pixels.sum()).item()
 
 
 def align(depth: Tensor, metres: Tensor, valid: Tensor) -> Tensor:
@@ -179,7 +227,8 @@ def grid_index(maps: Tensor, seed: int = 0) -> float:
 
     Steps between neighbouring pixels, capped, are averaged over images and rows; what stands out of a 16-pixel
     moving average is folded modulo 16. A null of the same images at random offsets is subtracted, so that noise
-    scores 0. Always print the ground truth's own value beside it: labels can have a grid too.
+    scores 0. Always print the ground truth's own value beside it: labels can have a grid too. A pattern whose steps
+    are equally large everywhere (every second column raised) escapes it: see :func:`phase_bias`.
     """
     offsets = np.random.default_rng(seed).integers(0, GRID_PERIOD, (8, len(maps)))
     squares = []
@@ -190,14 +239,48 @@ def grid_index(maps: Tensor, seed: int = 0) -> float:
     return float(np.mean(squares)) ** 0.5
 
 
+def phase_bias(errors: Tensor, seed: int = 0) -> float:
+    """How strong a pattern repeats every 16 pixels in the *mean* of errors (N, H, W), in their own unit; 0 = none.
+
+    The companion of :func:`grid_index`: it sees a checkerboard that is the same in every image, whatever its steps. A
+    16-pixel moving average is taken from the mean error, the rest is folded to a 16 x 16 tile, and the tile's root
+    mean square is taken, after a null has been subtracted as there: a checkerboard of +-0.01 in 64 images scores
+    0.0099. What differs from image to image averages out, so several images are needed; a single one scores 0.
+
+    Args:
+        errors: prediction minus truth, 0 where the truth is unknown; at least 32 x 32 pixels.
+
+    Raises:
+        ValueError: maps that are too small to hold a whole tile.
+    """
+    if min(errors.shape[1:]) < 2 * GRID_PERIOD:
+        raise ValueError(f"errors have shape {tuple(errors.shape)}: H and W must be at least {2 * GRID_PERIOD}.")
+    offsets = np.random.default_rng(seed).integers(0, GRID_PERIOD, (8, len(errors), 2)).tolist()
+    errors = errors.double()
+    null = np.mean([_tile([e.roll(k, (0, 1)) for e, k in zip(errors, row)]) for row in offsets])
+    return max(0.0, _tile(list(errors)) - float(null)) ** 0.5
+
+
+def _tile(errors: list[Tensor]) -> float:
+    """Mean square of the 16 x 16 tile to which the mean of (H, W) maps is folded."""
+    mean, half = torch.stack(errors).mean(0), GRID_PERIOD // 2
+    rest = mean[half:-half, half:-half] - window_mean(mean[None, None], _box())[0, 0]
+    height, width = (side // GRID_PERIOD for side in rest.shape)
+    rest = rest[: height * GRID_PERIOD, : width * GRID_PERIOD]
+    return rest.reshape(height, GRID_PERIOD, width, GRID_PERIOD).mean((0, 2)).square().mean().item()
+
+
+def _box() -> Tensor:
+    """17 weights with half-weight ends: the exact mean over one period, centred, for periods 2, 4, 8 and 16."""
+    box = torch.full((GRID_PERIOD + 1,), 1 / GRID_PERIOD, dtype=torch.float64)
+    box[0] = box[-1] = 0.5 / GRID_PERIOD
+    return box
+
+
 def _fold(steps: list[Tensor]) -> float:
     """Mean square over the 16 phases of the mean relative step."""
-    profile = torch.stack(steps).mean(0)  # (W-1,)
-    # 17 taps with half-weight ends: the exact mean over one period, centred, for periods 2, 4, 8 and 16.
-    box = torch.full((GRID_PERIOD + 1,), 1 / GRID_PERIOD, dtype=profile.dtype)
-    box[0] = box[-1] = 0.5 / GRID_PERIOD
-    half = GRID_PERIOD // 2
-    smooth = F.conv1d(profile.view(1, 1, -1), box.to(profile.device).view(1, 1, -1)).flatten()
+    profile, half = torch.stack(steps).mean(0), GRID_PERIOD // 2  # (W-1,)
+    smooth = F.conv1d(profile.view(1, 1, -1), _box().to(profile.device).view(1, 1, -1)).flatten()
     relative = profile[half:-half] / smooth.clamp_min(1e-12) - 1
     phase = (torch.arange(len(relative), device=profile.device) + half + 1) % GRID_PERIOD
     sums = torch.zeros(GRID_PERIOD, dtype=profile.dtype, device=profile.device).index_add(0, phase, relative)

@@ -9,15 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage.feature import canny
 from skimage.metrics import structural_similarity
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
 from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
+from torchmetrics.functional.classification import binary_calibration_error
 from toy import ToyQuartets
 
-from helpers.metrics import Meter, align, dilate, grid_index, outline
+from helpers.metrics import Meter, align, dilate, grid_index, outline, phase_bias
 
 METRES = ("abs_rel", "rmse_m", "log10", "delta1", "delta2", "delta3")
 DEPTH = ("depth_mae", "depth_rmse", "depth_ssim")
+EDGES = ("edge_accuracy", "edge_completeness")
 
 
 def truth(count=10, size=24, holes=True):
@@ -103,6 +106,80 @@ def test_boundary_f_equals_scipy(radius):
     wanted = 2 * precision * recall / (precision + recall)
     assert measure(mask, depth, batch, [7])[f"boundary_f{radius}"] == pytest.approx(wanted)
     assert 0.1 < wanted < 0.999
+
+
+def torchmetrics_calibration(mask, truth):
+    return binary_calibration_error(mask.flatten(), (truth > 0.5).long().flatten(), n_bins=15, norm="l1").item()
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard", "on the borders of the bins", "confident"])
+def test_calibration_equals_torchmetrics_over_all_pixels_of_the_set(kind):
+    batch = truth()
+    batch["mask"] = torch.roll(batch["mask"], (1, 1), (2, 3)) * 0.6 + batch["mask"] * 0.4  # resized masks are soft
+    mask, depth = guess(batch)
+    mask = {
+        "soft": mask, "hard": (mask > 0.5).float(), "on the borders of the bins": (mask * 15).round() / 15,
+        "confident": (5 * (mask - 0.5)).sigmoid(),
+    }[kind]  # fmt: skip
+    wanted = torchmetrics_calibration(mask, batch["mask"])
+    assert measure(mask, depth, batch, [1, 4])["mask_ece"] == pytest.approx(wanted, abs=1e-5)
+    assert wanted > 0.005
+
+
+@pytest.mark.parametrize("said, cats, error", [(0.7, 7, 0), (0.7, 4, 0.3), (0.2, 10, 0.8), (1.0, 9, 0.1), (0.0, 0, 0)])
+def test_calibration_is_how_far_what_is_said_is_from_what_is(said, cats, error):
+    batch = truth(10, holes=False)
+    batch["mask"].zero_()[:cats] = 1
+    result = measure(torch.full_like(batch["mask"], said), batch["depth"], batch, [3])
+    assert result["mask_ece"] == pytest.approx(error, abs=1e-6)
+
+
+def test_calibration_asks_for_the_probability_of_cat_not_for_that_of_the_likelier_answer():
+    batch = truth(2, holes=False)
+    mask = torch.full_like(batch["mask"], 0.3)
+    batch["mask"].zero_()[0] = 1  # cat: half of the pixels, though 30 % are said
+    mask[1] = 0.7  # and no cat where 70 % are said; either way the likelier answer is wrong
+    assert measure(mask, batch["depth"], batch)["mask_ece"] == pytest.approx(0.7, abs=1e-6)
+
+
+def test_depth_edges_are_scikit_images_and_their_errors_the_mean_over_images():
+    batch = truth(size=32)
+    rough = 0.004 * torch.rand(batch["depth"].shape, generator=torch.Generator().manual_seed(1))  # no two equal slopes
+    batch["depth"] = torch.where(batch["valid"], 0.9 * batch["depth"] + rough, 0.0)
+    batch["depth"][4] = torch.where(batch["valid"][4], 0.5, 0.0)  # no true edge; image 3 has no valid pixel
+    mask, depth = guess({**batch, "depth": torch.roll(batch["depth"], 2, 3)}, noise=0.02)
+    rows = []
+    for d, t, v in zip(*(value[:, 0].double().numpy() for value in (depth, batch["depth"], batch["valid"]))):
+        found, true = (np.argwhere(canny(np.where(v, x, 0), 2**0.5, 0.1, 0.2, mask=v > 0)) for x in (d, t))
+        distance = np.sqrt(((found[:, None] - true[None]) ** 2).sum(2))
+        if len(true):
+            to_true = distance.min(1)
+            rows.append((to_true[to_true < 10].mean(), np.minimum(distance.min(0), 10).mean()))
+    ours = measure(mask, depth, batch, [2, 3, 7])
+    assert [ours[name] for name in EDGES] == pytest.approx(np.mean(rows, 0).tolist(), abs=1e-9)
+    assert len(rows) == 8 and all(0.5 < ours[name] < 5 for name in EDGES)
+
+
+@pytest.mark.parametrize("pixels", [1, 3])
+def test_depth_edges_that_are_moved_are_wrong_by_as_many_pixels(pixels):
+    batch = truth(4, size=32, holes=False)
+    columns = torch.arange(32).expand_as(batch["depth"])
+    batch["depth"] = 0.3 + 0.4 * (columns >= 12)
+    result = measure(batch["mask"], 0.3 + 0.4 * (columns >= 12 + pixels), batch)
+    assert [result[name] for name in EDGES] == [pixels, pixels]
+    result = measure(batch["mask"], torch.full_like(batch["depth"], 0.5), batch)
+    assert [result[name] for name in EDGES] == [10, 10], "the truncation, where nothing is predicted"
+
+
+def test_without_the_edges_everything_else_is_the_same():
+    batch = truth()
+    mask, depth = guess(batch)
+    quick = Meter(edges=False)
+    quick.update(mask, depth, batch)
+    result, whole = quick.result(), measure(mask, depth, batch)
+    assert {name for name, value in result.items() if math.isnan(value)} == set(EDGES)
+    assert result == pytest.approx({**whole, **dict.fromkeys(EDGES, math.nan)}, abs=1e-12, nan_ok=True)
+    assert all(math.isfinite(value) for value in whole.values())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -244,9 +321,9 @@ def test_a_perfect_prediction_scores_perfectly():
     batch = truth()
     result = measure(batch["mask"], batch["depth"], batch)
     assert result.pop("images") == 10
-    errors = {"depth_mae", "depth_rmse", "abs_rel", "rmse_m", "log10"}
+    errors = {"mask_ece", "depth_mae", "depth_rmse", "abs_rel", "rmse_m", "log10", *EDGES}
     assert result == pytest.approx({name: float(name not in errors) for name in result}, abs=1e-6)
-    assert errors < result.keys() and len(result) == 15
+    assert errors < result.keys() and len(result) == 18
 
 
 def test_a_prediction_without_any_cat_scores_0():
@@ -308,7 +385,7 @@ def test_without_any_valid_pixel_only_the_mask_is_measured():
     batch = truth(4, holes=False)
     batch["valid"].fill_(False)
     result = measure(*guess(batch), batch)
-    assert {name for name, value in result.items() if math.isnan(value)} == {*METRES, *DEPTH}
+    assert {name for name, value in result.items() if math.isnan(value)} == {*METRES, *DEPTH, *EDGES}
 
 
 # -- what the user sees ---------------------------------------------------------------------------------------------
@@ -359,6 +436,16 @@ def ramps(count=24, size=96, seed=0):
     return torch.from_numpy(np.stack(maps)).float()
 
 
+def alternating(size=96, height=0.01):
+    """(size, size) a checkerboard of one-pixel squares, ``height`` above and below 0."""
+    x = torch.arange(size)
+    return height * (1 - 2 * ((x[:, None] + x) % 2)).float()
+
+
+def blurred(maps, window=5):
+    return torch.nn.functional.avg_pool2d(maps[:, None], window, 1)[:, 0]
+
+
 def noise(count=64, size=96, seed=0):
     return torch.rand(count, size, size, generator=torch.Generator().manual_seed(seed))
 
@@ -370,6 +457,7 @@ def nearest(maps, factor):
 def test_a_smooth_ramp_and_white_noise_have_no_grid():
     assert grid_index(ramps()) < 0.02
     assert grid_index(noise()) < 0.02
+    assert grid_index(blurred(noise())) < 0.03
 
 
 @pytest.mark.parametrize("period", [2, 4, 8, 16])
@@ -388,6 +476,19 @@ def test_added_stripes_are_found(period, across):
 @pytest.mark.parametrize("factor, expected", [(4, 1.7), (16, 3.9)])
 def test_nearest_neighbour_upsampling_scores_what_arithmetic_says(factor, expected):
     assert grid_index(nearest(ramps(), factor)) == pytest.approx(expected, rel=0.1)
+
+
+def test_bilinear_upsampling_leaves_little():
+    small = ramps()[:, None, ::4, ::4] + 0.02 * noise(24, 24)[:, None]
+    soft = torch.nn.functional.interpolate(small, scale_factor=4, mode="bilinear", align_corners=False)[:, 0]
+    hard = torch.nn.functional.interpolate(small, scale_factor=4, mode="nearest")[:, 0]
+    assert grid_index(soft) < 0.1 < 1 < grid_index(hard)
+
+
+def test_steps_that_are_equally_large_everywhere_escape_the_grid_index_but_not_the_phase_bias():
+    every_second = ramps() + alternating()
+    assert grid_index(every_second) < 0.05
+    assert phase_bias(every_second - ramps()) == pytest.approx(0.0098, rel=0.02)  # 0.01 x sqrt(1 - 1/24)
 
 
 def test_a_stronger_grid_scores_more():
@@ -414,3 +515,58 @@ def test_rows_and_columns_are_judged_alike():
     maps = nearest(ramps(), 4) * 0.5 + ramps() * 0.5
     maps[:, :, ::8] += 0.01
     assert grid_index(maps) == pytest.approx(grid_index(maps.transpose(1, 2)), rel=1e-6)
+
+
+# -- the phase bias -------------------------------------------------------------------------------------------------
+
+
+def test_a_fixed_checkerboard_of_a_hundredth_has_a_phase_bias_of_almost_a_hundredth():
+    errors = alternating().expand(64, -1, -1)
+    assert phase_bias(errors) == pytest.approx(0.0099, abs=0.0001)
+    assert phase_bias(errors + 0.1 * (noise() - 0.5)) == pytest.approx(0.0099, rel=0.05)
+    assert phase_bias(10 * errors) == pytest.approx(10 * phase_bias(errors))
+
+
+@pytest.mark.parametrize("period", [2, 4, 8, 16])
+@pytest.mark.parametrize("across", [True, False])
+def test_fixed_stripes_of_every_period_have_their_own_root_mean_square(period, across):
+    stripes = 0.02 * ((torch.arange(96) % period == 0).double() - 1 / period)
+    errors = (stripes[None] if across else stripes[:, None]).expand(64, 96, 96)
+    assert phase_bias(errors) == pytest.approx(stripes.square().mean().sqrt().item(), rel=0.02)
+
+
+def test_what_is_no_grid_has_no_phase_bias():
+    assert phase_bias(noise()) < 0.003  # its own standard deviation is 0.29
+    assert phase_bias(torch.full((8, 64, 64), 0.2)) < 1e-9
+    assert phase_bias(ramps()) < 0.0002
+    slope = torch.linspace(-0.2, 0.2, 64).expand(8, 64, 64)
+    assert phase_bias(slope) < 1e-9 and phase_bias(slope.transpose(1, 2)) < 1e-9
+
+
+def test_a_checkerboard_that_differs_from_image_to_image_is_no_phase_bias():
+    signs = torch.ones(64)
+    signs[::2] = -1
+    assert phase_bias(signs[:, None, None] * alternating()) < 0.001
+    assert phase_bias(alternating()[None]) < 1e-6  # one image cannot say what is the same in all
+
+
+def test_a_real_edge_on_the_grid_is_no_phase_bias():
+    errors = 0.01 * (ramps(64) - 0.5)
+    errors[:4, :, 48:] -= 0.4
+    assert phase_bias(errors) < 0.002
+
+
+def test_the_phase_bias_is_decided_by_its_seed_and_does_not_touch_the_global_generator():
+    torch.manual_seed(0)
+    state, errors = torch.get_rng_state(), noise(8) + alternating(height=0.1)
+    assert phase_bias(errors, seed=3) == phase_bias(errors, seed=3) > 0
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_size_that_is_no_multiple_of_the_tile_is_cut():
+    assert phase_bias(alternating(101).expand(64, -1, -1)) == pytest.approx(0.0099, rel=0.02)
+
+
+def test_maps_without_room_for_a_tile_are_told():
+    with pytest.raises(ValueError, match=r"shape \(4, 31, 40\): H and W must be at least 32"):
+        phase_bias(torch.zeros(4, 31, 40))
