@@ -27,8 +27,9 @@ class Recipe:
     """Everything that decides a training run, except the network and the data.
 
     ``schedule`` is "step" (times 0.01 after each epoch, anew in each stage, as published) or "one-cycle" (one cosine up
-    and down over all stages; Smith, 2018). ``precision`` is "fp32", "bf16", "fp16" or "auto": the fastest that the
-    device has in hardware. ``augment`` holds the arguments of :class:`helpers.augment.Augment`, or None.
+    and down over all stages; Smith, 2018). ``optimizer`` is "sgd", "adamw" or "muon" (:mod:`helpers.muon`).
+    ``precision`` is "fp32", "bf16", "fp16" or "auto": the fastest that the device has in hardware. ``augment`` holds the
+    arguments of :class:`helpers.augment.Augment`, or None.
     """
 
     name: str
@@ -52,8 +53,8 @@ class Recipe:
 
 LOSSES: dict[str, Callable[[], nn.Module]] = {"course": CourseLoss, "published": PublishedLoss}
 CHOICES = {
-    "loss": tuple(LOSSES),
-    "optimizer": ("sgd", "adamw"),
+    "loss": LOSSES,
+    "optimizer": ("sgd", "adamw", "muon"),
     "schedule": ("step", "one-cycle"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "depth_readout": ("sigmoid", "clamp"),
@@ -84,7 +85,7 @@ def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
         )  # fmt: skip
     elif name == "course":
         base = Recipe(
-            name, stages, loss="course", optimizer="adamw", learning_rate=6e-3, weight_decay=0.02, schedule="one-cycle",
+            name, stages, loss="course", optimizer="muon", learning_rate=6e-3, weight_decay=0.02, schedule="one-cycle",
             precision="auto", channels_last=True, augment={"disturbed": 0.75, "crop": 0.2, "colour": 0.25},
             depth_readout="sigmoid",
         )  # fmt: skip

@@ -45,6 +45,7 @@ from helpers.frames import Camera
 from helpers.memory import kept_memory
 from helpers.metrics import Meter
 from helpers.model import probabilities
+from helpers.muon import Muon
 from helpers.progress import bar
 from helpers.quartets import Quartet, fetch, loader
 from helpers.recipes import LOSSES, Recipe, Stage, learning_rate, recipe
@@ -63,6 +64,8 @@ EVALUATION_BATCH = 64
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(net.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "muon":
+        return Muon(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     # Fused: all weights in one go; the default walks through them one tensor and one operation at a time.
     return torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 

@@ -116,7 +116,7 @@ def test_a_field_can_be_changed_for_an_experiment():
         ("corse", {}, "no recipe 'corse': choose 'published' or 'course'"),
         ("course", {"lr": 1, "warmup": 2}, "no field lr, warmup"),
         ("course", {"loss": "l2"}, "loss='l2': choose 'course' or 'published'"),
-        ("course", {"optimizer": "adam"}, "optimizer='adam': choose 'sgd' or 'adamw'"),
+        ("course", {"optimizer": "adam"}, "optimizer='adam': choose 'sgd' or 'adamw' or 'muon'"),
         ("course", {"schedule": "cosine"}, "schedule='cosine': choose 'step' or 'one-cycle'"),
         ("course", {"precision": "fp8"}, "precision='fp8': choose 'auto' or 'fp32'"),
         ("course", {"depth_readout": "raw"}, "depth_readout='raw': choose 'sigmoid' or 'clamp'"),

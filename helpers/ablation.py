@@ -1,0 +1,155 @@
+"""What each choice of the course is worth: one thing changed at a time, each under several seeds.
+
+``python -m helpers.ablation [--seeds 3] [--choices NAME ...]`` trains the course's network and recipe, and each variant
+of them, on one part of the training rooms and cats, and scores all on another part of them: choices are made here, so
+no test scene may take part. Results go to ``runs/ablation/``; what is finished is not done again. A difference that is
+no larger than the spread over seeds is called none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import NamedTuple
+
+from torch import nn
+
+from helpers import variants
+from helpers.config import CourseError, data_source, profile, runs_dir
+from helpers.files import write_json
+from helpers.model import DuoNet
+from helpers.quartets import Stored, sample, split, store
+from helpers.recipes import LOSSES, Recipe, Stage, recipe
+from helpers.session import run_dir, source
+from helpers.trials import Trial, difference, gather, run, with_spread
+
+VALIDATION = 0.2  # share of the training rooms, and of the training cats, that is held out here
+SPLIT_SEED = 1
+BASE = "course"
+STAGES = (Stage(32, 32, 1), Stage(48, 32, 2))  # shorter and smaller than a course's run: there are many of them
+COLUMNS = {"mask_dice": ("mask Dice", "{:.3f}", 1), "disturbed_mask_dice": ("Dice, disturbed", "{:.3f}", 1),
+           "depth_rmse": ("depth RMSE", "{:.4f}", -1), "grid": ("grid index", "{:.3f}", -1)}  # fmt: skip
+
+LOSSES.update({
+    "depth L1 alone": lambda: variants.Weighted(depth_ssim=0, depth_gradient=0),
+    "mask BCE alone": lambda: variants.Weighted(mask_dice=0),
+    "uncertainty": variants.Uncertain,
+})  # fmt: skip
+
+
+def _in_batches(size: int) -> tuple[Stage, ...]:
+    return tuple(dataclasses.replace(stage, batch=size) for stage in STAGES)
+
+
+def _largest_only() -> tuple[Stage, ...]:
+    """The same number of samples, all of them at the size of the last stage."""
+    return (dataclasses.replace(STAGES[-1], epochs=sum(stage.epochs for stage in STAGES)),)
+
+
+class Choice(NamedTuple):
+    """One change: what it is about, what is done instead, and the network or the fields of the recipe that do it."""
+
+    about: str
+    instead: str
+    network: Callable[[], nn.Module] = DuoNet
+    changes: dict = {}
+
+
+CHOICES = {
+    BASE: Choice("", "nothing: the course as it is"),
+    "no-skips": Choice("skips", "none", variants.NoSkips),
+    "room": Choice("difference", "the room itself", variants.Stacked),
+    "signed": Choice("difference", "with its sign", variants.Signed),
+    "no-context": Choice("context", "none", variants.NoContext),
+    "attention": Choice("context", "self-attention over the smallest map", variants.Attentive),
+    "group-norm": Choice("normalisation", "groups of 8 channels of an image", variants.GroupNormed),
+    "nearest": Choice("upsampling", "nearest neighbour", variants.Nearest),
+    "narrow-heads": Choice("heads", "8 channels instead of 16", variants.NarrowHeads),
+    "two-decoders": Choice("heads", "a decoder for each", variants.TwoDecoders),
+    "depth-l1": Choice("losses", "depth: L1 alone", changes={"loss": "depth L1 alone"}),
+    "mask-bce": Choice("losses", "mask: BCE alone", changes={"loss": "mask BCE alone"}),
+    "uncertainty": Choice("weights of the tasks", "by uncertainty", changes={"loss": "uncertainty"}),
+    "perfect-pairs": Choice("augmentation", "no pair is disturbed", changes={"augment": {"disturbed": 0.0, "crop": 0.2, "colour": 0.25}}),
+    "no-crop": Choice("augmentation", "no crop", changes={"augment": {"disturbed": 0.75, "crop": 0.0, "colour": 0.25}}),
+    "plain": Choice("augmentation", "none", changes={"augment": None}),
+    "batch-16": Choice("batches", "of 16, learning rate 4e-3", changes={"stages": _in_batches(16), "learning_rate": 4e-3}),
+    "one-size": Choice("stages", "the largest size only", changes={"stages": _largest_only()}),
+}  # fmt: skip
+
+
+def validation_sets() -> tuple[Stored, Stored]:
+    """``fit, validation``: two parts of the training scenes, with no room and no cat in both."""
+    p = profile()
+    train_part, _ = split(source())
+    fit, validation = split(train_part, VALIDATION, SPLIT_SEED)
+    return store(sample(fit, p.train_samples)), store(sample(validation, p.test_samples))
+
+
+def table(seeds: Sequence[int] = (0, 1, 2), choices: Sequence[str] = tuple(CHOICES), progress: bool = True) -> dict:
+    """Train and score the course as it is, and each of ``choices``: JSON-ready, one value a seed."""
+    if unknown := set(choices) - set(CHOICES):
+        raise CourseError(f"There is no choice {', '.join(sorted(unknown))}: choose from {', '.join(CHOICES)}.")
+    sets, rows = validation_sets(), {}
+    for name in (name for name in CHOICES if name == BASE or name in choices):
+        choice, results = CHOICES[name], []
+        trial = Trial(name, choice.network, recipe("course", **{"stages": STAGES, **choice.changes}))
+        for seed in seeds:
+            print(f"{name}, seed {seed}", flush=True)
+            folder = runs_dir() / "ablation" / f"{run_dir(name).name}-{seed}"
+            results.append(run(trial, *sets, folder, seed, progress=progress))
+        rows[name] = {
+            "scores": gather(result["scores"]["sigmoid"] for result in results),
+            "facts": gather(result["facts"] for result in results),
+        }
+    machines = sorted({result["machine"] for result in results})
+    return {
+        "data": data_source(), "seeds": list(seeds), "size": STAGES[-1].size, "train_quartets": len(sets[0]),
+        "validation_quartets": len(sets[1]), "machine": "; ".join(machines), "date": date.today().isoformat(), "rows": rows,
+    }  # fmt: skip
+
+
+def markdown(result: dict) -> str:
+    """A line for each choice: what it scores, and by how much it differs from the course, if by more than the spread."""
+    base, count = result["rows"][BASE]["scores"], len(result["seeds"])
+    titles = [title for title, _, _ in COLUMNS.values()]
+    lines = ["| changed | instead | " + " | ".join(titles) + " | parameters (M) | GFLOP | training (s) |", "|---" * (5 + len(titles)) + "|"]
+    for name, row in result["rows"].items():
+        cells = [_cell(row["scores"][key], None if name == BASE else base[key], form) for key, (_, form, _) in COLUMNS.items()]
+        facts = {key: statistics.fmean(values) for key, values in row["facts"].items()}
+        size = f"{facts['parameters'] / 1e6:.2f} | {facts['gflop']:.1f} | {facts['seconds']:.0f}"
+        lines.append(f"| {CHOICES[name].about} | {CHOICES[name].instead} | " + " | ".join(cells) + f" | {size} |")
+    return "\n".join([
+        *lines, "",
+        f"In brackets what changes, and = where that is no more than the spread over {count} seeds. "
+        f"{result['train_quartets']} quartets to learn from and {result['validation_quartets']} to choose by, all from the "
+        f"training side, at {result['size']} px; {result['machine']}; {result['date']}.",
+    ])  # fmt: skip
+
+
+def _cell(values: Sequence[float], base: Sequence[float] | None, form: str) -> str:
+    text = with_spread(values, form)
+    if base is None:
+        return text
+    gap = difference(values, base)
+    return f"{text} ({form.replace(':', ':+').format(gap) if gap else '='})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m helpers.ablation", description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+    parser.add_argument("--choices", nargs="+", default=list(CHOICES), choices=CHOICES)
+    arguments = parser.parse_args()
+    try:
+        result = table(range(arguments.seeds), arguments.choices)
+        name = f"{run_dir('table').name}.json"
+        write_json(runs_dir() / "ablation" / name, result)
+        print(f"\n{markdown(result)}\n\nStored as runs/ablation/{name}.")
+    except CourseError as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Muon: steps of equal strength in every direction, for the weights that are matrices.
+
+A gradient is a matrix whose few strong directions drown many weak ones, and an ordinary step follows the strong ones.
+Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) replaces the averaged gradient by the nearest matrix with
+all singular values 1, so that rare things are learnt as fast as common ones. A convolution's weights count as a matrix
+with a row for each output channel. Biases, normalisations, and the first and the last convolution have no such
+directions to speak of: AdamW (Loshchilov & Hutter, 2019) moves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+# Five steps of this quintic bring every singular value between about 0.001 and 1 to between 0.68 and 1.14; exactly 1
+# would take more steps and is not learnt with any better (Jordan et al.).
+STEPS, A, B, C = 5, 3.4445, -4.7750, 2.0315
+NARROW = 8  # a matrix with no more rows, or columns before the kernel is counted, is left to AdamW
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for matrices, AdamW for everything else, with one learning rate and one weight decay for both.
+
+    The orthogonal step is scaled so that its entries are as large as AdamW's usually are (Liu et al., 2025), hence the
+    common rate. Equal to ``torch.optim.Muon(..., adjust_lr_fn="match_rms_adamw")``, which takes plain matrices only, and
+    to ``torch.optim.AdamW``.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0, momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+    ):  # fmt: skip
+        parameters = list(parameters)
+        matrices = [p for p in parameters if is_matrix(p)]
+        rest = [p for p in parameters if not is_matrix(p)]
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "betas": betas, "eps": eps}
+        groups = ({"params": matrices, "orthogonal": True}, {"params": rest, "orthogonal": False})
+        super().__init__([group for group in groups if group["params"]], defaults)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    update = self._orthogonal if group["orthogonal"] else self._adam
+                    parameter.add_(update(parameter, group), alpha=-group["lr"])
+        return loss
+
+    def _orthogonal(self, parameter: nn.Parameter, group: dict) -> Tensor:
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        average = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+        ahead = parameter.grad.lerp(average, group["momentum"])  # Nesterov's look ahead
+        matrix = ahead.flatten(1)  # (out, in * kernel)
+        return (0.2 * max(matrix.shape) ** 0.5 * orthogonal(matrix)).view_as(parameter)
+
+    def _adam(self, parameter: nn.Parameter, group: dict) -> Tensor:
+        state, (beta1, beta2) = self.state[parameter], group["betas"]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        state["step"] += 1
+        count = state["step"].item()
+        mean = state["mean"].lerp_(parameter.grad, 1 - beta1) / (1 - beta1**count)
+        square = state["square"].lerp_(parameter.grad**2, 1 - beta2) / (1 - beta2**count)
+        return mean / (square.sqrt() + group["eps"])
+
+
+def is_matrix(parameter: Tensor) -> bool:
+    return parameter.ndim >= 2 and min(parameter.shape[:2]) > NARROW
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Nearly the orthogonal matrix that is nearest to ``matrix`` (R, C): U V' of its singular value decomposition.
+
+    The Newton-Schulz iteration ``X <- (A + B XX' + C (XX')^2) X`` acts on singular values alone, so it is done on the
+    small square XX' instead of on the wide X, and X is multiplied once, at the end.
+    """
+    x = matrix.float()
+    x = x / (x.norm() + 1e-7)
+    x = x if len(x) <= x.shape[1] else x.T
+    gram = x @ x.T
+    product = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    for _ in range(STEPS):
+        factor = torch.addmm(gram, gram, gram, beta=B, alpha=C)
+        factor.diagonal().add_(A)
+        product = factor @ product
+        gram = factor @ gram @ factor
+    x = product @ x
+    return (x if len(matrix) <= matrix.shape[1] else x.T).to(matrix.dtype)

@@ -1,0 +1,180 @@
+"""DuoNet and its loss with one thing changed, for :mod:`helpers.ablation`.
+
+Each variant keeps everything else: where a change takes something away, zeros stand in its place, so that layers, their
+sizes and their first weights stay the same wherever that is possible.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from helpers.losses import CourseLoss
+from helpers.model import DuoNet, Head, _check_pair, _normalise
+
+# -- networks -------------------------------------------------------------------------------------------------------
+
+
+class _Silenced(nn.Module):
+    """A layer that sees zeros in place of its last ``count`` channels: those of a skip connection."""
+
+    def __init__(self, layer: nn.Module, count: int):
+        super().__init__()
+        self.layer, self.count = layer, count
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, silenced = x.tensor_split((x.shape[1] - self.count,), 1)
+        return self.layer(torch.cat((kept, torch.zeros_like(silenced)), 1))
+
+
+class NoSkips(DuoNet):
+    """Nothing goes around the bottleneck: an hourglass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = [stage[0][0].out_channels for stage in self.encoder[-2::-1]]
+        self.decoder = nn.ModuleList(_Silenced(stage, width) for stage, width in zip(self.decoder, widths))
+        for head in (self.mask_head, self.depth_head):
+            head.refine[0] = _Silenced(head.refine[0], self.stem[-1][0].out_channels)
+
+
+class Stacked(DuoNet):
+    """Sees the room itself beside the scene, and has to find out what differs."""
+
+    @staticmethod
+    def compare(room: Tensor, scene: Tensor) -> Tensor:
+        return room
+
+
+class Signed(DuoNet):
+    """Sees which of the two is brighter, too."""
+
+    @staticmethod
+    def compare(room: Tensor, scene: Tensor) -> Tensor:
+        return scene - room
+
+
+class _Nothing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class NoContext(DuoNet):
+    """No mean of the whole image is added at the bottom."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context = _Nothing()
+
+
+class _Attention(nn.Module):
+    """What to add to (B, C, H, W) after every place has looked at every other one (Vaswani et al., 2017)."""
+
+    def __init__(self, width: int, heads: int = 4):
+        super().__init__()
+        self.place = nn.Conv2d(width, width, 3, padding=1, groups=width)  # tells places apart, at any size
+        self.norm, self.look, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.heads = heads
+        nn.init.zeros_(self.out.weight)  # begins as if it were not there
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.norm((x + self.place(x)).flatten(2).transpose(1, 2))  # (B, HW, C)
+        query, key, value = self.look(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, HW, C/heads)
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (B, HW, C)
+        return self.out(seen).transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class Attentive(DuoNet):
+    """Self-attention over the smallest map where the mean of the image was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context = _Attention(self.encoder[-1][0][0].out_channels)
+
+
+class GroupNormed(DuoNet):
+    """Statistics of 8 channels of one image instead of one channel of the batch (Wu & He, 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for module in list(self.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(module, name, nn.GroupNorm(child.num_features // 8, child.num_features))
+
+
+class Nearest(DuoNet):
+    """Each value becomes a block of two by two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for part in (self, self.mask_head, self.depth_head):
+            part.upsample = partial(F.interpolate, scale_factor=2.0, mode="nearest")
+
+
+class NarrowHeads(DuoNet):
+    """Half the channels where the pictures are largest, which is where the operations are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs, skip = self.decoder[-1][0].out_channels, self.stem[-1][0].out_channels
+        self.mask_head, self.depth_head = Head(inputs, skip, bias=-2.0, width=8), Head(inputs, skip, bias=0.0, width=8)
+
+
+class TwoDecoders(DuoNet):
+    """A decoder of its own for the depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depth_decoder = copy.deepcopy(self.decoder)
+
+    def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
+        _check_pair(bg, bg_fg)
+        pair = torch.cat([_normalise(image, self.mean, self.std) for image in (bg, bg_fg)])
+        room, scene = self.stem(pair).unflatten(0, (2, -1))
+        difference = self.compare(room, scene)
+        x, skips = torch.cat((scene, difference), 1), []
+        for stage in self.encoder:
+            x = stage(x)
+            skips.append(x)
+        bottom = x + self.context(skips.pop())
+        maps = []
+        for decoder in (self.decoder, self.depth_decoder):
+            x = bottom
+            for stage, skip in zip(decoder, reversed(skips)):
+                x = stage(torch.cat((self.upsample(x), skip), 1))
+            maps.append(x)
+        return self.mask_head(maps[0], difference), self.depth_head(maps[1], scene)
+
+
+# -- losses ---------------------------------------------------------------------------------------------------------
+
+
+class Weighted(CourseLoss):
+    """The course's loss with other weights of its parts, by name; 1 where nothing is said."""
+
+    def __init__(self, **weights: float):
+        super().__init__()
+        self.weights = weights
+
+    def forward(self, mask_logits: Tensor, depth_logits: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        parts = super().forward(mask_logits, depth_logits, batch)
+        total = sum(self.weights.get(name, 1) * part for name, part in parts.items() if name != "loss")
+        return {**parts, "loss": total}
+
+
+class Uncertain(CourseLoss):
+    """Each task weighted by what it cannot explain (Kendall et al., 2018).
+
+    Their learnt weights have, for any losses, one optimum, and put in there the sum is one of logarithms.
+    """
+
+    def forward(self, mask_logits: Tensor, depth_logits: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        parts = super().forward(mask_logits, depth_logits, batch)
+        tasks = [sum(part for name, part in parts.items() if name.startswith(task)) for task in ("mask", "depth")]
+        return {**parts, "loss": sum(task.clamp_min(1e-6).log() for task in tasks)}
