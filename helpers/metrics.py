@@ -41,9 +41,9 @@ class Meter:
                              :func:`calibration_error`
     depth_mae, depth_rmse    on [0, 1], over all valid pixels of the set
     depth_ssim               11 x 11 Gaussian, on [0, 1]: per image, then the mean over images
-    edge_accuracy,           pixels from predicted edges of the depth to true ones, and from true to predicted, 0 is best
-    edge_completeness        and 10 the worst: per image, then the mean over images that have a true edge (Koch et al.,
-                             2018; :func:`helpers.depth_edges.boundary_errors` says what differs)
+    edge_accuracy,           pixels from predicted edges of the depth to true ones, and from true ones to predicted
+    edge_completeness        ones, 0 is best, 10 the worst: per image, then the mean over images that have a true edge
+                             (Koch et al., 2018; :func:`helpers.depth_edges.boundary_errors` says what differs)
     abs_rel, rmse_m, log10,  against metres, after least-squares scale and shift of each image; per image, then the
     delta1, delta2, delta3   mean over images (Eigen et al., 2014). NaN where the source has no metres
     images                   how many were counted
@@ -167,7 +167,8 @@ class Meter:
             result[f"boundary_f{radius}"] = _ratio(2 * hit_predicted * hit_true, anything)
         result["depth_mae"] = _ratio(total["absolute"], total["valid"])
         result["depth_rmse"] = _ratio(total["squared"], total["valid"]) ** 0.5
-        for name in ("depth_ssim", "edge_accuracy", "edge_completeness", "abs_rel", "rmse_m", "log10", "delta1", "delta2", "delta3"):
+        for name in ("depth_ssim", "edge_accuracy", "edge_completeness", "abs_rel", "rmse_m", "log10",
+                     "delta1", "delta2", "delta3"):  # fmt: skip
             result[name] = image[name].nanmean().item() if name in image else float("nan")
         return {**result, "images": float(len(per_image))}
 
