@@ -75,6 +75,8 @@ CHOICES = {
     "perfect-pairs": Choice("augmentation", "no pair is disturbed", changes={"augment": {"disturbed": 0.0, "crop": 0.2, "colour": 0.25}}),
     "no-crop": Choice("augmentation", "no crop", changes={"augment": {"disturbed": 0.75, "crop": 0.0, "colour": 0.25}}),
     "plain": Choice("augmentation", "none", changes={"augment": None}),
+    "sgd": Choice("optimizer", "SGD, momentum 0.9, learning rate 0.1", changes={"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 1e-4}),
+    "adamw": Choice("optimizer", "AdamW, learning rate 6e-3", changes={"optimizer": "adamw", "learning_rate": 6e-3}),
     "batch-16": Choice("batches", "of 16, learning rate 4e-3", changes={"stages": _in_batches(16), "learning_rate": 4e-3}),
     "one-size": Choice("stages", "the largest size only", changes={"stages": _largest_only()}),
 }  # fmt: skip

@@ -8,6 +8,7 @@ rewrites the repository's name everywhere. Addresses that the course uses go on 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ from helpers import config
 from helpers.config import PROFILES, REPOSITORY, ROOT, CourseError, data_folder, data_source, profile, runs_dir
 
 BRANCH = "main"
+MINUTES = Path(__file__).with_name("minutes.json")  # what each notebook takes; helpers.front_page writes it
 
 FIRST_CELL = f'''\
 # Set-up: finds the course's helpers. On Colab it clones them first; it installs nothing.
@@ -64,6 +66,7 @@ def setup(number: int) -> None:
     print(f"Notebook {number:02d} · {versions}")
     print(f"Device   {_device()}")
     print(f"Profile  {chosen.name}, {chosen.purpose}")
+    print(f"Time     {_time(number, chosen.name)}")
     print(f"Data     {source}")
     others = " or ".join(name for name in PROFILES if name not in (chosen.name, "tiny"))
     print(f"Change   put %env COURSE_PROFILE=... ({others}) or %env COURSE_DATA=... in a cell above, then run all")
@@ -73,6 +76,12 @@ def setup(number: int) -> None:
         on_drive = config.DRIVE in runs_dir().parents
         print("Runs     " + ("kept on your Drive, in " + runs_dir().name if on_drive else
               "lost when Colab takes this machine back: mount Drive first (folder icon, left) to keep them"))  # fmt: skip
+
+
+def _time(number: int, profile_name: str) -> str:
+    """What :mod:`helpers.front_page` wrote of this notebook's minutes in this profile."""
+    times = {name[:2]: by_profile for name, by_profile in json.loads(MINUTES.read_text("utf-8")).items()}
+    return times.get(f"{number:02d}", {}).get(profile_name, f"not measured with profile {profile_name} yet")
 
 
 def _device() -> str:

@@ -1,4 +1,5 @@
-"""Writes what was measured into the course: minutes and memory, in the README's table and above each notebook.
+"""Writes what was measured into the course: minutes and memory, in the README's table and above each notebook, and
+minutes into ``minutes.json``, from which a notebook's first code cell reads how long it will take.
 
 ``python -m helpers.front_page`` reads ``runs/course/measured.json`` (see :mod:`helpers.measured`). It wants a run of
 every notebook on rendered rooms without a GPU, as ``make notebooks`` leaves it, and takes those with a GPU where there
@@ -15,9 +16,10 @@ from pathlib import Path
 import nbformat
 
 from helpers import measured
+from helpers.colab import MINUTES
 from helpers.config import ROOT, CourseError
 from helpers.course import find
-from helpers.files import whole_file
+from helpers.files import whole_file, write_json
 
 BEGIN, END = "<!-- notebooks:begin -->", "<!-- notebooks:end -->"
 CPU, GPU = "CPU cores", "T4"  # how the name of a device ends
@@ -54,6 +56,12 @@ def rows(log: Mapping[str, list[dict]], notebook: str) -> dict[str, str]:
         "Time": f"{duration(cpu['minutes'])} on {cpu['device']} ({_when(cpu)}); {other}",
         "Memory": f"at most {cpu['gigabytes']:.1f} GB (the same run)",
     }
+
+
+def times(log: Mapping[str, list[dict]], notebook: str) -> dict[str, str]:
+    """How long a notebook takes, in words, for each profile that was measured."""
+    runs = filter(None, (entry(log, notebook, device) for device in (CPU, GPU)))
+    return {run["profile"]: f"{duration(run['minutes'])} on {run['device']}, measured {run['date']}" for run in runs}
 
 
 def with_rows(source: str, new: Mapping[str, str]) -> str:
@@ -117,6 +125,7 @@ def main(root: Path = ROOT) -> None:
     for path, notebook in contents.items():
         with whole_file(path) as temporary:
             nbformat.write(notebook, temporary)
+    write_json(root / "helpers" / MINUTES.name, {path.stem: times(log, path.stem) for path in notebooks})
     with whole_file(root / "README.md") as temporary:
         temporary.write_text(readme, encoding="utf-8")
     print(f"wrote the times of {len(notebooks)} notebooks into README.md and notebooks/")

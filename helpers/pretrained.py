@@ -54,6 +54,7 @@ def plan() -> Recipe:
     """The course's recipe as it was before Muon, longer, with stronger changes of colour and crop: photographs vary more."""
     return recipe(
         "course", "quick", stages=(Stage(48, 32, 3), Stage(64, 32, 3), Stage(96, 32, 1)), optimizer="adamw",
+        learning_rate=6e-3,
         augment={"disturbed": 0.75, "crop": 0.35, "colour": 0.4},
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The set-up cell, the badges, and the links of a fork."""
 
+import json
 import os
 import re
 import shutil
@@ -106,6 +107,16 @@ def test_setup_prints_a_few_short_lines_without_a_path(capsys, monkeypatch, tmp_
     for expected in ("Notebook 03", torch.__version__, "standard", "quick or full", "my rooms/", "COURSE_DATA"):
         assert expected in output
     assert str(tmp_path) not in output
+
+
+def test_setup_says_how_long_it_takes_where_that_was_measured(capsys, monkeypatch, tmp_path):
+    times = tmp_path / "minutes.json"
+    times.write_text(json.dumps({"05_training": {"quick": "3.0 min on 2 CPU cores"}}))
+    monkeypatch.setattr(colab, "MINUTES", times)
+    for profile_name, words in (("quick", "Time     3.0 min on 2 CPU cores\n"), ("tiny", "not measured with profile tiny yet\n")):
+        monkeypatch.setenv("COURSE_PROFILE", profile_name)
+        colab.setup(5)
+        assert words in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("source, words", [("rooms", "no download"), ("archive", "published archive")])

@@ -32,6 +32,7 @@ def run(**changed) -> dict:
 @pytest.fixture
 def course(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
+    (tmp_path / "helpers").mkdir()
     for name in ("01_a", "02_b"):
         cells = [nbformat.v4.new_markdown_cell(FIRST.format(name)), nbformat.v4.new_code_cell("1")]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / f"{name}.ipynb")
@@ -58,6 +59,8 @@ def test_times_go_into_the_table_and_above_each_notebook(course, capsys):
     front_page.main(course)
     text = (course / "README.md").read_text()
     assert "| 1 | [01_a](notebooks/01_a.ipynb) | first things | 2.3 min, 1.3 GB | [![Open in Colab](x)](y) |" in text
+    kept = json.loads((course / "helpers" / "minutes.json").read_text())
+    assert kept["01_a"] == {"quick": "2.3 min on 2 CPU cores, measured 2026-11-23"}
     assert "| second things | 31 s, 0.7 GB |" in text and "99 min" not in text
     assert "on 2 CPU cores, profile `quick`, measured 2026-11-23." in text and "Nobody has timed it on Colab's T4" in text
     assert text.startswith("# Title") and text.endswith("The end.\n")
