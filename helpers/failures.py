@@ -13,6 +13,7 @@ import argparse
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from PIL import Image
 from scipy import ndimage
 from torch.utils.data import Dataset
 
-from helpers.config import CourseError, runs_dir
+from helpers.config import CourseError, data_folder, data_source, profile, runs_dir
 from helpers.files import whole_file, write_json
 from helpers.plots import (
     DEPTH_COLOURS, ERROR_COLOURS, FALSE_ALARM, MASK_COLOUR, MISSED, TRUE, array, depth_picture, mask_errors, picture,
@@ -245,7 +246,8 @@ def flat(case: Case, facts: Facts) -> Finding:
 
 
 def unusual_room(case: Case, facts: Facts) -> Finding:
-    """What the error has in common with that of the set's mean map, if a tenth of the rooms, at most, is farther from it."""
+    """What the error has in common with that of the set's mean map, if at most a tenth of the rooms is
+    farther from it."""
     far = _distance(case.depth, case.valid, facts.mean_depth)
     return _share_along(case, facts.mean_depth) * (far >= facts.unusual), {"far": far, "limit": facts.unusual}
 
@@ -357,10 +359,11 @@ def _worst_region(case: Case) -> np.ndarray:
     best, found = 0.0, np.zeros_like(case.valid)
     for side in (case.error > case.rmse, case.error < -case.rmse):
         labels, count = ndimage.label(side)
-        for number, total in enumerate(np.atleast_1d(ndimage.sum_labels(np.abs(case.error), labels, range(1, count + 1))), 1):
-            size = (labels == number).sum()
-            if total**2 / size > best:
-                best, found = total**2 / size, labels == number
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+        totals = np.bincount(labels.ravel(), np.abs(case.error).ravel(), count + 1)[1:]
+        for number, value in enumerate(totals**2 / sizes, 1):
+            if value > best:
+                best, found = value, labels == number
     return found
 
 
@@ -399,7 +402,7 @@ MASK_CAUSES = {rule.__name__: Cause(rule, title, words) for rule, title, words i
     (hidden, "The cat is partly hidden",
      "{share:.0%} of the wrong pixels lie within {beside} px of a thing that stands before the cat"),
     (overlooked, "The whole cat is overlooked",
-     "{found:.0%} of it is found; it takes {area:.1%} of the picture and differs from the room behind it by about "
+     "{found:.0%} of it is found; it is {area:.1%} of the picture and differs from what is behind it by about "
      "{contrast:.0f} of 255"),
     (thin_part, "A thin part is lost: tail, legs or ears",
      "{share:.0%} of the wrong pixels are missed parts of the cat at most {thin} px wide, {part} of it"),
@@ -474,11 +477,11 @@ def explain_mask(case: Case, facts: Facts) -> None:
         share=case.share, area=case.truth.mean(), contrast=case.contrast, faint=_median(case.difference[pixels]),
         around=_median(case.difference[case.mask == 0]), darker=_median((case.bg.astype(int) - case.bg_fg).mean(0)[pixels]),
         found=1 - case.missed.sum() / max(1, case.truth.sum()), line=case.width, thin=2 * case.width,
-        beside=2 * case.width, frame=4 * case.width, part=_place(missed, cat[0]) if missed.any() else "", where=_place(pixels),
+        beside=2 * case.width, frame=4 * case.width, part=_place(missed, cat[0]) if missed.any() else "",
+        where=_place(pixels),
     )  # fmt: skip
-    case.sentence = (
-        f"Dice {case.dice:.2f}, {case.missed.sum()} px of {case.truth.sum()} missed and {case.extra.sum()} too many: {words}."
-    )
+    errors = f"{case.missed.sum()} px of {case.truth.sum()} missed and {case.extra.sum()} too many"
+    case.sentence = f"Dice {case.dice:.2f}, {errors}: {words}."
 
 
 def explain_depth(case: Case, facts: Facts) -> None:
@@ -626,6 +629,10 @@ COLUMNS = {
     "mask": ("scene", "the cat", "true mask", "predicted", "errors"),
     "depth": ("scene", "true depth", "predicted", "error"),
 }
+SCALES = (
+    (DEPTH_COLOURS, 1, "relative depth", {0: "near", 1: "far"}),
+    (ERROR_COLOURS, ERROR_LIMIT, "depth error", {0: "0", ERROR_LIMIT: f"{ERROR_LIMIT} and more"}),
+)
 PANEL, GAP = 0.95, 0.05  # inches
 LINE, CHARACTERS = 0.135, 16.8  # inches of a line of a sentence, and how many of its letters fit into an inch
 ABOVE, BELOW = 0.05, 0.13  # inches around a sentence
@@ -639,7 +646,8 @@ READING = {
 
 @styled
 def figure(cases: Sequence[Case]) -> Figure:
-    """All cases in two columns, masks and depth maps, grouped by cause, with their sentences.
+    """All cases in two columns, masks and depth maps (one where there are none of the others), grouped by cause, with
+    their sentences.
 
     A mask is drawn closer, within the frame that the photograph shows.
 
@@ -648,14 +656,15 @@ def figure(cases: Sequence[Case]) -> Figure:
     """
     if not cases:
         raise ValueError("there are no cases to draw")
-    widths = {task: len(names) * (PANEL + GAP) - GAP for task, names in COLUMNS.items()}
+    columns = {task: names for task, names in COLUMNS.items() if any(case.task == task for case in cases)}
+    widths = {task: len(names) * (PANEL + GAP) - GAP for task, names in columns.items()}
     lines = {id(case): _wrapped(case, widths[case.task]) for case in cases}
     heights = {
         task: sum(0.3 + sum(PANEL + ABOVE + LINE * len(lines[id(case)]) + BELOW for case in group) + 0.08
                   for group in groups(cases, task).values())
-        for task in COLUMNS
+        for task in columns
     }  # fmt: skip
-    width, height = sum(widths.values()) + 4 * MARGIN, max(heights.values()) + TOP + BOTTOM
+    width, height = sum(widths.values()) + 2 * MARGIN * len(columns), max(heights.values()) + TOP + BOTTOM
     drawn = plt.figure(figsize=(width, height))
 
     def axes(left: float, top: float, across: float, down: float) -> Axes:
@@ -666,11 +675,11 @@ def figure(cases: Sequence[Case]) -> Figure:
         drawn.text(left / width, 1 - top / height, words, va="top", **style)
 
     left = MARGIN
-    for task, names in COLUMNS.items():
+    for task, names in columns.items():
         shown = [case for case in cases if case.task == task]
         text(left, 0.12, f"The {len(shown)} {HEADINGS[task].lower()}", fontsize=14, weight="bold")
         text(left, 0.42, READING[task], fontsize=9, color="0.35")
-        for i, name in enumerate(names if shown else ()):
+        for i, name in enumerate(names):
             text(left + i * (PANEL + GAP) + PANEL / 2, TOP - 0.26, name, fontsize=9, ha="center")
         top = TOP
         for cause, group in groups(cases, task).items():
@@ -693,20 +702,18 @@ def figure(cases: Sequence[Case]) -> Figure:
                 top += LINE * len(lines[id(case)]) + BELOW
             top += 0.08
         left += widths[task] + 2 * MARGIN
-    named = ((TRUE, "cat, found"), (MISSED, "cat, missed"), (FALSE_ALARM, "no cat, but taken for one"))
-    handles = [Patch(facecolor=colour, edgecolor="grey", label=name) for colour, name in named]
-    drawn.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 0.12 / height), ncols=3)
-    left = width - MARGIN - widths["depth"]
-    scales = (
-        (DEPTH_COLOURS, 1, "relative depth", {0: "near", 1: "far"}),
-        (ERROR_COLOURS, ERROR_LIMIT, "depth error", {0: "0", ERROR_LIMIT: f"{ERROR_LIMIT} and more"}),
-    )
-    for i, (colours, high, label, ticks) in enumerate(scales):
-        axis = axes(left + 0.1 + i * widths["depth"] / 2, height - 0.4, widths["depth"] / 2 - 0.5, 0.12)
-        bar = drawn.colorbar(ScalarMappable(Normalize(0, high), colours), cax=axis, orientation="horizontal")
-        bar.set_ticks(list(ticks), labels=list(ticks.values()))
-        axis.set_title(label, fontsize=9, pad=3)
-        bar.outline.set_visible(False)
+    if "mask" in columns:
+        named = ((TRUE, "cat, found"), (MISSED, "cat, missed"), (FALSE_ALARM, "no cat, but taken for one"))
+        handles = [Patch(facecolor=colour, edgecolor="grey", label=name) for colour, name in named]
+        drawn.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 0.12 / height), ncols=3)
+    if "depth" in columns:
+        half = widths["depth"] / 2
+        for i, (colours, high, label, ticks) in enumerate(SCALES):
+            axis = axes(width - MARGIN - (2 - i) * half + 0.1, height - 0.4, half - 0.5, 0.12)
+            bar = drawn.colorbar(ScalarMappable(Normalize(0, high), colours), cax=axis, orientation="horizontal")
+            bar.set_ticks(list(ticks), labels=list(ticks.values()))
+            axis.set_title(label, fontsize=9, pad=3)
+            bar.outline.set_visible(False)
     return drawn
 
 
@@ -789,18 +796,24 @@ def write(cases: Sequence[Case], folder: str | Path, about: Mapping[str, object]
 def main(arguments: Sequence[str] | None = None) -> None:
     from helpers.predict import load
     from helpers.session import run_dir, sets, trained_network
+    from helpers.train import is_finished, recipe
 
     parser = argparse.ArgumentParser(prog="python -m helpers.failures", description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, help="folder of a finished run (default: that of notebook 05)")
     parser.add_argument("--out", type=Path, help="folder of the figure and its numbers (default: runs/bench)")
     chosen = parser.parse_args(arguments)
     try:
+        own = chosen.run or (run_dir() if is_finished(run_dir(), recipe("course")) else None)
         net = load(chosen.run) if chosen.run else trained_network()
         test_set = sets()[1]
         cases = worst(test_set, network_answer(net))
         if not cases:
             raise CourseError("Not one test quartet has an error, so there is nothing to show: use a larger test set.")
-        about = {"data": run_dir().name, "test_quartets": len(test_set), "size": test_set.size}
+        about = {
+            "data": data_source() if data_source() in ("rooms", "archive") else f"photographs in {data_folder().name}/",
+            "profile": profile().name, "network": own.name if own else "the weights that come with the course",
+            "test_quartets": len(test_set), "size": test_set.size, "date": date.today().isoformat(),
+        }  # fmt: skip
         paths = write(cases, chosen.out or runs_dir() / "bench", about)
     except CourseError as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from None

@@ -299,7 +299,7 @@ def test_few_rooms_are_shown_more_than_once_and_few_quartets_all():
     assert rmse == sorted(rmse, reverse=True) and len({case.index for case in depth}) == 10
     few = failures.worst(Part(ToyQuartets(), [0, 9, 20]), answer)
     assert 0 < len(of(few, "mask")) <= 3 and len(of(few, "depth")) == 3
-    assert failures.figure(few) and failures.figure(of(few, "depth"))
+    assert not failures.figure(of(few, "depth")).legends and failures.figure(few).legends
 
 
 def test_equal_scores_keep_the_order_of_the_set():
@@ -324,6 +324,8 @@ class Blind(Part):
 def test_without_depth_there_are_masks_alone(tmp_path):
     cases = failures.worst(Blind(ToyQuartets(), range(64)), answer)
     assert {case.task for case in cases} == {"mask"}
+    drawn = failures.figure(cases)
+    assert not any("depth" in text.get_text() for text in drawn.texts) and drawn.get_size_inches()[0] < 6
     _, numbers = failures.write(cases, tmp_path, {})
     assert all(case["rmse"] is None for case in json.loads(numbers.read_text())["cases"])
 
@@ -399,6 +401,7 @@ def command(monkeypatch, tmp_path):
     test_set = ToyQuartets(rooms=4, cats=2, placements=1)
     monkeypatch.setattr(session, "sets", lambda: (None, test_set))
     monkeypatch.setattr(session, "trained_network", lambda: model.build("DuoNet"))
+    monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
     return test_set
 
@@ -410,6 +413,7 @@ def test_the_command_writes_both_files_and_prints_the_sentences(command, tmp_pat
     printed = capsys.readouterr().out
     assert stored["cases"] and all(case["sentence"] in printed for case in stored["cases"])
     assert stored["test_quartets"] == len(command) and stored["size"] == command.size
+    assert stored["data"] == "rooms" and "come with the course" in stored["network"]
 
 
 def test_the_command_takes_another_run(command, tmp_path, monkeypatch):
@@ -417,6 +421,7 @@ def test_the_command_takes_another_run(command, tmp_path, monkeypatch):
     monkeypatch.setattr(predict, "load", lambda path: asked.append(path) or model.build("DuoNet"))
     failures.main(["--run", str(tmp_path / "mine"), "--out", str(tmp_path / "out")])
     assert asked == [tmp_path / "mine"] and (tmp_path / "out" / "failures.png").exists()
+    assert json.loads((tmp_path / "out" / "failures.json").read_text())["network"] == "mine"
     monkeypatch.undo()
     with pytest.raises(SystemExit, match="CourseError: There are no weights"):
         failures.main(["--run", str(tmp_path / "mine")])
