@@ -70,9 +70,12 @@ COLUMNS = {
     "mask_dice": Column("mask Dice", "{:.3f}", 1),
     "disturbed_mask_dice": Column("Dice, disturbed", "{:.3f}", 1),
     "boundary_f1": Column("outline F, 1 px", "{:.3f}", 1),
+    "mask_ece": Column("calibration error", "{:.4f}", -1),
     "depth_rmse": Column("depth RMSE", "{:.3f}", -1),
     "depth_mae": Column("depth MAE", "{:.3f}", -1),
     "delta1": Column("δ < 1.25", "{:.3f}", 1),
+    "edge_accuracy": Column("edge accuracy (px)", "{:.2f}", -1),
+    "edge_completeness": Column("edge completeness (px)", "{:.2f}", -1),
     "grid": Column("grid index", "{:.3f}", -1),
 }
 FACTS = {

@@ -480,7 +480,7 @@ class _Run:
             batch = {key: batch[key] for key in ("mask", "depth", "near_far")} | {"valid": batch["valid"].byte()}
             outputs, batch = self.accelerator.gather(outputs), self.accelerator.gather(batch)
             batch["valid"] = batch["valid"].bool()
-        meter = Meter()
+        meter = Meter(edges=False)
         meter.update(*probabilities(*outputs, self.recipe.depth_readout), batch)
         result = meter.result()
         point = {"samples": self.seen, "size": stage.size, "learning_rate": rate, **losses,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from helpers.checkpoints import LAST, PREVIOUS
 from helpers.files import write_json
-from helpers.metrics import Meter, grid_index
+from helpers.metrics import Meter, grid_index, phase_bias
 from helpers.model import count_parameters, forward_gflop, probabilities
 from helpers.quartets import Quartet, Stored
 from helpers.recipes import Recipe
@@ -49,22 +49,26 @@ def score(answer: Answer, test_set: Stored, seed: int = 0) -> dict[str, float]:
 
     Returns:
         the keys of :class:`helpers.metrics.Meter` that the answer has something to say about, each a second time with
-        ``disturbed_`` before it, and ``grid``, the checkerboard index of the depth maps.
+        ``disturbed_`` before it, and ``grid`` and ``phase_bias``, what is left of a checkerboard in the depth maps and in
+        their mean error.
     """
     result = {}
     for prefix, disturbed in (("", False), ("disturbed_", True)):
-        meter, has_mask, maps = Meter(), True, []
+        meter, has_mask, maps, errors = Meter(), True, [], []
         for batch in test_batches(test_set, disturbed=disturbed, seed=seed):
             mask, depth = answer(batch)
             nothing = torch.zeros_like(batch["mask"])
             meter.update(nothing if mask is None else mask, nothing if depth is None else depth, batch)
             has_mask = mask is not None
-            maps += [] if depth is None else [depth[:, 0].cpu()]
+            if depth is not None:
+                maps.append(depth[:, 0].cpu())
+                errors.append(torch.where(batch["valid"], depth - batch["depth"], 0.0)[:, 0].cpu())
         for name, value in meter.result().items():
             if name == "images" or (has_mask if name.startswith(ABOUT_MASK) else maps):
                 result[prefix + name] = value
         if maps:
             result[f"{prefix}grid"] = grid_index(torch.cat(maps))
+            result[f"{prefix}phase_bias"] = phase_bias(torch.cat(errors))
     return result
 
 
