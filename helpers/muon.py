@@ -59,8 +59,9 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         average = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
         ahead = parameter.grad.lerp(average, group["momentum"])  # Nesterov's look ahead
-        matrix = ahead.flatten(1)  # (out, in * kernel)
-        return (0.2 * max(matrix.shape) ** 0.5 * orthogonal(matrix)).view_as(parameter)
+        ahead = ahead.movedim(1, -1)  # as a channels-last network has it in memory: then nothing is copied
+        matrix = ahead.flatten(1)  # (out, kernel * in)
+        return (0.2 * max(matrix.shape) ** 0.5 * orthogonal(matrix)).view(ahead.shape).movedim(-1, 1)
 
     def _adam(self, parameter: nn.Parameter, group: dict) -> Tensor:
         state, (beta1, beta2) = self.state[parameter], group["betas"]
@@ -88,11 +89,12 @@ def orthogonal(matrix: Tensor) -> Tensor:
     x = x / (x.norm() + 1e-7)
     x = x if len(x) <= x.shape[1] else x.T
     gram = x @ x.T
-    product = torch.eye(len(x), dtype=x.dtype, device=x.device)
-    for _ in range(STEPS):
+    product = None
+    for step in range(STEPS):
         factor = torch.addmm(gram, gram, gram, beta=B, alpha=C)
         factor.diagonal().add_(A)
-        product = factor @ product
-        gram = factor @ gram @ factor
+        product = factor @ product if step else factor
+        if step + 1 < STEPS:
+            gram = factor @ gram @ factor
     x = product @ x
     return (x if len(matrix) <= matrix.shape[1] else x.T).to(matrix.dtype)

@@ -40,9 +40,16 @@ def test_everything_else_moves_as_with_torchs_adamw(shape):
 
 
 def test_a_convolution_moves_as_the_matrix_that_it_is():
-    convolution = steps(lambda p: Muon(p, lr=0.02), (16, 12, 3, 3), count=1)
-    matrix = steps(lambda p: Muon(p, lr=0.02), (16, 108), count=1)
-    torch.testing.assert_close(convolution, matrix.view(16, 12, 3, 3))
+    weights, gradient = torch.randn(2, 16, 12, 3, 3, generator=torch.Generator().manual_seed(0))
+    moved = []
+    for tensors in ((weights, gradient), (weights.flatten(1), gradient.flatten(1)),
+                    [x.to(memory_format=torch.channels_last) for x in (weights, gradient)]):  # fmt: skip
+        parameter = nn.Parameter(tensors[0].clone())
+        parameter.grad = tensors[1]
+        Muon([parameter], lr=0.02).step()
+        moved.append(parameter.detach().reshape(16, -1))
+    torch.testing.assert_close(moved[0], moved[1])
+    torch.testing.assert_close(moved[0], moved[2])
 
 
 @pytest.mark.parametrize("shape", [(32, 50), (50, 32)])
