@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab notebooks images bench relink clean
+.PHONY: help course test lab notebooks images bench failures relink clean
 
 help: ## show this list
 	@echo "make ... (the first one that needs it installs everything into .venv)"
@@ -34,6 +34,9 @@ images: $(INSTALLED) ## draw the pictures of the README again
 
 bench: $(INSTALLED) ## measure what the README's table of results says
 	@$(RUN) -m helpers.bench table $(ARGS)
+
+failures: $(INSTALLED) ## draw where the network fails: the worst test quartets, by cause
+	@$(RUN) -m helpers.failures $(ARGS)
 
 relink: ## point badges and clone lines at your fork: make relink REPO=owner/name
 	@$(PYTHON) -m helpers.colab relink $(REPO)
