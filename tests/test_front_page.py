@@ -22,6 +22,8 @@ The end.
 """
 FIRST = "# {}\n\n| | |\n|---|---|\n| You will be able to | read |\n| Time | forever |\n| Memory | all |\n| Download | none |"
 
+OUTPUTS = [nbformat.v4.new_output("stream", text="Profile  quick\nTime     9 min on a snail\nData     rooms\n")]
+
 
 def run(**changed) -> dict:
     plain = {"device": "2 CPU cores", "profile": "quick", "data": "rooms", "minutes": 2.34, "gigabytes": 1.26,
@@ -34,7 +36,7 @@ def course(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "helpers").mkdir()
     for name in ("01_a", "02_b"):
-        cells = [nbformat.v4.new_markdown_cell(FIRST.format(name)), nbformat.v4.new_code_cell("1")]
+        cells = [nbformat.v4.new_markdown_cell(FIRST.format(name)), nbformat.v4.new_code_cell("colab.setup(1)", outputs=OUTPUTS)]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks" / f"{name}.ipynb")
     (tmp_path / "README.md").write_text(README)
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
@@ -59,6 +61,8 @@ def test_times_go_into_the_table_and_above_each_notebook(course, capsys):
     front_page.main(course)
     text = (course / "README.md").read_text()
     assert "| 1 | [01_a](notebooks/01_a.ipynb) | first things | 2.3 min, 1.3 GB | [![Open in Colab](x)](y) |" in text
+    stored = nbformat.read(course / "notebooks" / "01_a.ipynb", as_version=4).cells[1].outputs[0].text
+    assert stored == "Profile  quick\nTime     2.3 min on 2 CPU cores, measured 2026-11-23\nData     rooms\n"
     kept = json.loads((course / "helpers" / "minutes.json").read_text())
     assert kept["01_a"] == {"quick": "2.3 min on 2 CPU cores, measured 2026-11-23"}
     assert "| second things | 31 s, 0.7 GB |" in text and "99 min" not in text
