@@ -28,9 +28,10 @@ def chromium():
         yield launched
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with browser.served(tmp_path_factory.mktemp("lab")) as address:
+@pytest.fixture
+def address(tmp_path):
+    """A server for each notebook, which finds no run of another one: what a few steps have learnt shows hardly anything."""
+    with browser.served(tmp_path) as address:
         yield address
 
 
