@@ -18,20 +18,22 @@ from typing import NamedTuple
 from torch import nn
 
 from helpers import variants
-from helpers.config import CourseError, data_source, profile, runs_dir
+from helpers.config import CourseError, data_words, plain_errors, profile, runs_dir
 from helpers.files import write_json
 from helpers.model import DuoNet
 from helpers.quartets import Stored, sample, split, store
-from helpers.recipes import LOSSES, Recipe, Stage, recipe
+from helpers.recipes import LOSSES, Stage, recipe
 from helpers.session import run_dir, source
-from helpers.trials import Trial, difference, gather, run, with_spread
+from helpers.trials import Trial, difference, gather, run_seeds, with_spread
 
 VALIDATION = 0.2  # share of the training rooms, and of the training cats, that is held out here
 SPLIT_SEED = 1
 BASE = "course"
 STAGES = (Stage(32, 32, 1), Stage(48, 32, 2))  # shorter and smaller than a course's run: there are many of them
-COLUMNS = {"mask_dice": ("mask Dice", "{:.3f}", 1), "disturbed_mask_dice": ("Dice, disturbed", "{:.3f}", 1),
-           "depth_rmse": ("depth RMSE", "{:.4f}", -1), "grid": ("grid index", "{:.3f}", -1)}  # fmt: skip
+COLUMNS = {
+    "mask_dice": ("mask Dice", "{:.3f}"), "disturbed_mask_dice": ("Dice, disturbed", "{:.3f}"),
+    "depth_rmse": ("depth RMSE", "{:.4f}"), "grid": ("grid index", "{:.3f}"),
+}  # fmt: skip
 
 LOSSES.update({
     "depth L1 alone": lambda: variants.Weighted(depth_ssim=0, depth_gradient=0),
@@ -94,32 +96,29 @@ def table(seeds: Sequence[int] = (0, 1, 2), choices: Sequence[str] = tuple(CHOIC
     """Train and score the course as it is, and each of ``choices``: JSON-ready, one value a seed."""
     if unknown := set(choices) - set(CHOICES):
         raise CourseError(f"There is no choice {', '.join(sorted(unknown))}: choose from {', '.join(CHOICES)}.")
-    sets, rows = validation_sets(), {}
+    sets, rows, machines = validation_sets(), {}, set()
     for name in (name for name in CHOICES if name == BASE or name in choices):
-        choice, results = CHOICES[name], []
+        choice = CHOICES[name]
         trial = Trial(name, choice.network, recipe("course", **{"stages": STAGES, **choice.changes}))
-        for seed in seeds:
-            print(f"{name}, seed {seed}", flush=True)
-            folder = runs_dir() / "ablation" / f"{run_dir(name).name}-{seed}"
-            results.append(run(trial, *sets, folder, seed, progress=progress))
+        results = run_seeds(trial, *sets, runs_dir() / "ablation" / run_dir(name).name, seeds, progress=progress)
+        machines |= {result["machine"] for result in results}
         rows[name] = {
             "scores": gather(result["scores"]["sigmoid"] for result in results),
             "facts": gather(result["facts"] for result in results),
         }
-    machines = sorted({result["machine"] for result in results})
     return {
-        "data": data_source(), "seeds": list(seeds), "size": STAGES[-1].size, "train_quartets": len(sets[0]),
-        "validation_quartets": len(sets[1]), "machine": "; ".join(machines), "date": date.today().isoformat(), "rows": rows,
+        "data": data_words(), "seeds": list(seeds), "size": STAGES[-1].size, "train_quartets": len(sets[0]),
+        "validation_quartets": len(sets[1]), "machine": "; ".join(sorted(machines)), "date": date.today().isoformat(), "rows": rows,
     }  # fmt: skip
 
 
 def markdown(result: dict) -> str:
     """A line for each choice: what it scores, and by how much it differs from the course, if by more than the spread."""
     base, count = result["rows"][BASE]["scores"], len(result["seeds"])
-    titles = [title for title, _, _ in COLUMNS.values()]
+    titles = [title for title, _ in COLUMNS.values()]
     lines = ["| changed | instead | " + " | ".join(titles) + " | parameters (M) | GFLOP | training (s) |", "|---" * (5 + len(titles)) + "|"]
     for name, row in result["rows"].items():
-        cells = [_cell(row["scores"][key], None if name == BASE else base[key], form) for key, (_, form, _) in COLUMNS.items()]
+        cells = [_cell(row["scores"][key], None if name == BASE else base[key], form) for key, (_, form) in COLUMNS.items()]
         facts = {key: statistics.fmean(values) for key, values in row["facts"].items()}
         size = f"{facts['parameters'] / 1e6:.2f} | {facts['gflop']:.1f} | {facts['seconds']:.0f}"
         lines.append(f"| {CHOICES[name].about} | {CHOICES[name].instead} | " + " | ".join(cells) + f" | {size} |")
@@ -144,13 +143,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
     parser.add_argument("--choices", nargs="+", default=list(CHOICES), choices=CHOICES)
     arguments = parser.parse_args()
-    try:
+    with plain_errors():
         result = table(range(arguments.seeds), arguments.choices)
         name = f"{run_dir('table').name}.json"
         write_json(runs_dir() / "ablation" / name, result)
         print(f"\n{markdown(result)}\n\nStored as runs/ablation/{name}.")
-    except CourseError as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -20,14 +20,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+import torch
+
 from helpers import peers
 from helpers.baselines import MeanDepth, subtract_background
-from helpers.config import PROFILES, ROOT, CourseError, data_source, profile, runs_dir
+from helpers.config import PROFILES, ROOT, CourseError, data_source, data_words, plain_errors, profile, runs_dir
 from helpers.files import whole_file, write_json
+from helpers.measured import machine
 from helpers.metrics import grid_index
 from helpers.model import NETWORKS
 from helpers.quartets import Quartet, loader
@@ -36,7 +38,7 @@ from helpers.robustness import LEVELS, UNITS, mask_dice
 from helpers.rooms import RoomsDataset
 from helpers.session import run_dir, sets
 from helpers.train import test_batches
-from helpers.trials import FLOP_SIZE, Trial, difference, gather, machine, run, score, with_spread
+from helpers.trials import FLOP_SIZE, Trial, difference, gather, run_seeds, score, with_spread
 
 OURS, PUBLISHED = "course", "published"
 
@@ -56,6 +58,7 @@ ROWS = {
     "siam": Row("FC-Siam-diff, course recipe", "FCSiamDiff", "course"),
     OURS: Row("course: DuoNet, course recipe", "DuoNet", "course"),
 }
+OUR_TITLE, PUBLISHED_TITLE = ROWS[OURS].title, ROWS[PUBLISHED].title
 AS_PUBLISHED = "published recipe, scored as published"
 TRUTH = "ground truth"
 
@@ -79,9 +82,9 @@ COLUMNS = {
     "grid": Column("grid index", "{:.3f}", -1),
 }
 FACTS = {
-    "parameters": Column("parameters (M)", "{:.2f}", -1),
-    "gflop": Column(f"GFLOP, {FLOP_SIZE} px", "{:.1f}", -1),
-    "seconds": Column("training (s)", "{:.0f}", -1),
+    "parameters": ("parameters (M)", "{:.2f}"),
+    "gflop": (f"GFLOP, {FLOP_SIZE} px", "{:.1f}"),
+    "seconds": ("training (s)", "{:.0f}"),
 }
 
 
@@ -113,10 +116,8 @@ def table(data: str, profile_name: str, seeds: Sequence[int] = (0, 1, 2), rows: 
     for name, row in ((name, row) for name, row in ROWS.items() if name in rows):
         trial = Trial(row.title, {**NETWORKS, **peers.PEERS}[row.network], recipe(row.recipe))
         readouts = ["sigmoid"] if name == PUBLISHED else []
-        results = []
-        for seed in seeds:
-            print(f"{row.title}, seed {seed}", flush=True)
-            results.append(run(trial, train_set, test_set, _folder(name, seed), seed, readouts, progress))
+        folder = runs_dir() / "bench" / run_dir(name).name
+        results = run_seeds(trial, train_set, test_set, folder, seeds, readouts, progress)
         scores[row.title] = gather(result["scores"][trial.recipe.depth_readout] for result in results)
         for readout in readouts:
             scores[AS_PUBLISHED] = gather(result["scores"][readout] for result in results)
@@ -124,7 +125,7 @@ def table(data: str, profile_name: str, seeds: Sequence[int] = (0, 1, 2), rows: 
         spoilt[row.title] = gather(_flat(result["spoilt"]) for result in results)
         machines |= {result["machine"] for result in results}
     return {
-        "data": "rooms" if data == "rooms" else f"photographs in {Path(data).resolve().name}/",
+        "data": data_words(),
         "profile": profile_name, "seeds": list(seeds), "size": test_set.size, "train_quartets": len(train_set),
         "test_quartets": len(test_set), "stages": [vars(stage) for stage in recipe("course").stages],
         "machine": "; ".join(sorted(machines)), "date": date.today().isoformat(),
@@ -132,13 +133,7 @@ def table(data: str, profile_name: str, seeds: Sequence[int] = (0, 1, 2), rows: 
     }  # fmt: skip
 
 
-def _folder(name: str, seed: int) -> Path:
-    return runs_dir() / "bench" / f"{run_dir(name).name}-{seed}"
-
-
 def _grid_of_truth(batches: Sequence[Quartet]) -> float:
-    import torch
-
     return grid_index(torch.cat([batch["depth"][:, 0] for batch in batches]))
 
 
@@ -171,18 +166,15 @@ def markdown(result: dict) -> str:
     """The table of one result, what it says, and a caption that says how it was made."""
     scores, facts = result["scores"], result["facts"]
     lines = [f"**{result['data'][0].upper()}{result['data'][1:]}**", ""]
-    columns = {**COLUMNS, **FACTS}
-    lines += ["| | " + " | ".join(c.title for c in columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
+    forms = {key: (column.title, column.form) for key, column in COLUMNS.items()} | FACTS
+    lines += ["| | " + " | ".join(title for title, _ in forms.values()) + " |", "|---" * (len(forms) + 1) + "|"]
     for name, row in scores.items():
         known = {**row, **_scaled(facts.get(PUBLISHED_TITLE if name == AS_PUBLISHED else name, {}))}
-        cells = [with_spread(known[key], c.form) if _counted(known.get(key)) else "" for key, c in columns.items()]
+        cells = [with_spread(known[key], form) if _counted(known.get(key)) else "" for key, (_, form) in forms.items()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", *verdict(result), "", _caption(result)]
     summary = "<details><summary>Mask Dice on pairs that are spoilt in one way at a time</summary>"
     return "\n".join([*lines, "", summary, "", _spoilt_markdown(result["spoilt"]), "", "</details>"])
-
-
-PUBLISHED_TITLE, OUR_TITLE = ROWS[PUBLISHED].title, ROWS[OURS].title
 
 
 def _scaled(facts: dict[str, list[float]]) -> dict[str, list[float]]:
@@ -279,7 +271,7 @@ def main() -> None:
     commands.add_parser("render", help="images a second of the renderer")
     commands.add_parser("readme", help="write the stored tables into README.md")
     arguments = parser.parse_args()
-    try:
+    with plain_errors():
         if arguments.command == "readme":
             return readme()
         if arguments.command == "render":
@@ -290,8 +282,6 @@ def main() -> None:
         name = f"{run_dir('table').name}.json"
         write_json(runs_dir() / "bench" / name, result)
         print(f"\n{markdown(result)}\n\nStored as runs/bench/{name}.")
-    except CourseError as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
 
 
 if __name__ == "__main__":

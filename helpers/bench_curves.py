@@ -22,10 +22,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from helpers import plots
-from helpers.config import CourseError, runs_dir
+from helpers.config import plain_errors, runs_dir
 from helpers.files import whole_file, write_json
 from helpers.frames import Camera
 from helpers.lessons import table
+from helpers.measured import device
 from helpers.model import build
 from helpers.quartets import sample, split, store
 from helpers.recipes import Recipe, Stage, recipe
@@ -96,21 +97,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=112, help="image side at which it is tested, a multiple of 16")
     parser.add_argument("--samples", type=int, default=8_000, help="training samples that each run sees")
     arguments = parser.parse_args()
-    try:
+    with plain_errors():
         train_part, test_part = split(RoomsDataset(arguments.size, rooms=400, placements=2))
         train_set = store(sample(train_part, arguments.samples // 2))
         test_set = store(sample(test_part, TEST_SAMPLES))
         curves = {name: watch(*what, train_set, test_set) for name, what in runs(arguments.size, arguments.samples).items()}
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
         facts = {"size": arguments.size, "samples": arguments.samples, "train_quartets": len(train_set), "seed": 0,
-                 "test_quartets": len(test_set), "machine": device, "torch": torch.__version__, "date": date.today().isoformat()}  # fmt: skip
+                 "test_quartets": len(test_set), "machine": device(), "torch": torch.__version__, "date": date.today().isoformat()}  # fmt: skip
         folder = runs_dir() / "bench" / "curves"
         write_json(folder / f"{arguments.size}px.json", facts | {"curves": curves})
         for unit in ("samples", "seconds"):
             with whole_file(folder / f"{arguments.size}px-{unit}.png") as path:
                 plots.training_curves(curves, x=unit).savefig(path, dpi=110)
-    except CourseError as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
     print("\n" + ", ".join(f"{key} {value}" for key, value in facts.items()))
     print(f"\nFirst reached\n{table(reached(curves), digits=0)}")
     last = {name: {key: rows[-1][f"test_{key}"] for key in TARGETS} | {"seconds": rows[-1]["seconds"]} for name, rows in curves.items()}

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from helpers.archive import ZIPS, ArchiveDataset
-from helpers.config import ROOT, CourseError
+from helpers.config import ROOT, CourseError, plain_errors
 from helpers.files import whole_file
 from helpers.quartets import Part, Quartets, loader, sample, store
 from helpers.zips import member_name
@@ -355,7 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     one.add_argument("--photos", type=Path, help="a folder of your own photographs, to be timed too")
     wanted = parser.parse_args(arguments)
     started = time.monotonic()
-    try:
+    with plain_errors():
         if wanted.command == "make":
             make(wanted.folder, wanted.entries, wanted.side)
             print(f"{wanted.entries:,} quartets in {wanted.folder}, written in {time.monotonic() - started:.0f} s.")
@@ -371,8 +371,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"Quartets a second; this package with {WORKERS} workers:\n\n{_table(rates, '{:.0f}')}\n")
             print(f"Times the published pipeline's better row:\n\n{_table(ratios, '{:.1f}')}\n")
         print(machine())
-    except CourseError as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
 
 
 if __name__ == "__main__":

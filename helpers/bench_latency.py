@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.config import CourseError, runs_dir
+from helpers.config import CourseError, plain_errors, runs_dir
 from helpers.export import TOLERANCE, Answer, OnnxAnswer, exported, write_onnx
 from helpers.files import write_json
 from helpers.model import NETWORKS, build
@@ -222,12 +222,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="torch.compile too (needs a C++ compiler)")
     arguments = parser.parse_args()
-    try:
+    with plain_errors():
         result = measure(arguments.sizes, arguments.repeats, arguments.threads, arguments.compile)
         write_json(runs_dir() / "bench" / "latency.json", result)
         print(f"\n{markdown(result)}")
-    except CourseError as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from helpers.config import CourseError, profile, runs_dir
+from helpers import measured
+from helpers.config import plain_errors, profile, runs_dir
 from helpers.files import write_json
 from helpers.lessons import table
 from helpers.model import NETWORKS, build, forward_gflop
@@ -166,7 +167,7 @@ def measure(sizes: Sequence[int], batch: int, steps: int, compile_too: bool = Fa
     return {
         "rows": rows, "compile_seconds": compiling, "gflop_forward": gflop, "gflop_per_second": rate,
         "batch": batch, "steps": steps, "torch": torch.__version__, "date": date.today().isoformat(),
-        "machine": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads",
+        "machine": measured.device(),
     }  # fmt: skip
 
 
@@ -242,7 +243,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="a row with torch.compile too (needs a C++ compiler)")
     parser.add_argument("--tensorboard", action="store_true", help="measure TensorBoard's share instead")
     arguments = parser.parse_args()
-    try:
+    with plain_errors():
         if arguments.tensorboard:
             for size in arguments.sizes:
                 shown = tensorboard_share(size, arguments.batch, arguments.steps)
@@ -251,8 +252,6 @@ def main() -> None:
         result = measure(arguments.sizes, arguments.batch, arguments.steps, arguments.compile)
         write_json(runs_dir() / "bench" / "loop" / "loop.json", result)
         print(f"\n{summary(result)}")
-    except CourseError as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
 
 
 if __name__ == "__main__":

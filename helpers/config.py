@@ -6,6 +6,8 @@ This module knows no other module of the package and imports neither torch nor n
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,15 @@ class CourseError(ValueError):
     def _render_traceback_(self) -> list[str]:
         """Called by IPython instead of drawing a traceback."""
         return [f"\x1b[31m{type(self).__name__}\x1b[0m: {self}"]
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """In a program: what the reader can mend ends it with its message, without the stack of calls that led to it."""
+    try:
+        yield
+    except CourseError as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,12 @@ def data_folder() -> Path:
         f"COURSE_DATA={source} is not a folder (seen from {Path.cwd()}): "
         "set it to rooms, to archive, or to a folder of photographs."
     )
+
+
+def data_words() -> str:
+    """The data source in words without a path: "rooms", "archive", or "photographs in NAME/"."""
+    source = data_source()
+    return source if source in ("rooms", "archive") else f"photographs in {data_folder().name}/"
 
 
 def cache_dir() -> Path:

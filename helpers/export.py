@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from helpers.config import CourseError, runs_dir
+from helpers.config import CourseError, plain_errors, runs_dir
 from helpers.files import whole_file
 from helpers.model import STRIDE, probabilities
 from helpers.predict import load
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="side in pixels; default any")
     parser.add_argument("--to", type=Path, default=runs_dir() / "export", help="folder for the two files")
     arguments = parser.parse_args()
-    try:
+    with plain_errors():
         net = load(arguments.run) if arguments.run else pretrained()
         program = exported(net, arguments.size)
         name = f"{type(net).__name__}-{arguments.size or 'any'}"
@@ -139,8 +139,6 @@ def main() -> None:
             print(f"{path.parent.name}/{path.name}: {path.stat().st_size / 1e6:.1f} MB, differs by at most {worst:.1e}")
             if worst > TOLERANCE:
                 raise CourseError(f"{path.name} does not answer as the network does: do not use it.")
-    except CourseError as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
 
 
 if __name__ == "__main__":

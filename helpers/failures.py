@@ -8,7 +8,7 @@ test quartet, takes the ten worst masks and the ten worst depth maps, and writes
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -17,16 +17,18 @@ import torch
 from torch.utils.data import Dataset
 
 from helpers.baselines import MeanDepth
-from helpers.config import CourseError, data_folder, data_source, profile, runs_dir
+from helpers.config import CourseError, data_words, plain_errors, profile, runs_dir
 from helpers.failure_cases import HEADINGS, Case, Facts, groups
 from helpers.failure_depths import explain_depth
 from helpers.failure_figure import figure, save
 from helpers.failure_masks import explain_mask
 from helpers.files import write_json
 from helpers.plots import array, plane, quartets_of
-from helpers.quartets import Quartet, fetch, scenes
-
-Answer = Callable[[Quartet], tuple]
+from helpers.predict import load
+from helpers.quartets import fetch, scenes
+from helpers.session import run_dir, sets, trained_network
+from helpers.train import is_finished, recipe, to_device
+from helpers.trials import Answer, network_answer
 
 COUNT = 20  # half of them masks, half of them depth maps
 BATCH = 50
@@ -142,17 +144,12 @@ def write(cases: Sequence[Case], folder: str | Path, about: Mapping[str, object]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    from helpers.predict import load
-    from helpers.session import run_dir, sets, trained_network
-    from helpers.train import is_finished, recipe, to_device
-    from helpers.trials import network_answer
-
     parser = argparse.ArgumentParser(prog="python -m helpers.failures", description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, help="folder of a finished run (default: that of notebook 05)")
     parser.add_argument("--out", type=Path, help="folder of the figure and its numbers (default: runs/bench)")
     chosen = parser.parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
+    with plain_errors():
         own = chosen.run or (run_dir() if is_finished(run_dir(), recipe("course")) else None)
         net = (load(chosen.run) if chosen.run else trained_network()).to(device)
         test_set, answer = sets()[1], network_answer(net, net.depth_readout)
@@ -160,13 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not cases:
             raise CourseError("Not one test quartet has an error, so there is nothing to show: use a larger test set.")
         about = {
-            "data": data_source() if data_source() in ("rooms", "archive") else f"photographs in {data_folder().name}/",
-            "profile": profile().name, "network": own.name if own else "the weights that come with the course",
+            "data": data_words(), "profile": profile().name, "network": own.name if own else "the weights that come with the course",
             "test_quartets": len(test_set), "size": test_set.size, "date": date.today().isoformat(),
         }  # fmt: skip
         paths = write(cases, chosen.out or runs_dir() / "bench", about)
-    except CourseError as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
     print(f"{markdown(cases)}\nWritten: {', '.join(map(str, paths))}.")
 
 

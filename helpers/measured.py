@@ -7,6 +7,7 @@ newer run replaces its entry. ``make course`` and ``make notebooks`` write it.
 from __future__ import annotations
 
 import json
+import platform
 import threading
 import time
 from collections.abc import Iterator
@@ -67,9 +68,20 @@ def record(notebook: str, measured: Measured, cells: int, from_nothing: bool) ->
 
 
 def device() -> str:
+    """The GPU's name, or how many cores PyTorch computes on."""
     import torch  # imported late: who only reads the log needs none
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU cores"
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    cores = torch.get_num_threads()
+    return f"{cores} CPU core{'s' * (cores > 1)}"
+
+
+def machine() -> str:
+    """What a figure was measured on, in words: the device, the architecture, and PyTorch's version."""
+    import torch
+
+    return f"{device()} ({platform.machine()}), torch {torch.__version__}"
 
 
 class PeakMemory:

@@ -7,6 +7,8 @@ metrics say whether they want logits or probabilities. Normalisation is inside, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ BG_FG_MEAN, BG_FG_STD = (0.68084, 0.64135, 0.59833), (0.19432, 0.21262, 0.23641)
 STRIDE = 16  # four halvings: height and width must be multiples of this
 
 
-def _check_pair(bg: Tensor, bg_fg: Tensor) -> None:
+def check_pair(bg: Tensor, bg_fg: Tensor) -> None:
     if bg.ndim != 4 or bg.shape[1] != 3:
         raise ValueError(f"bg must have shape (B, 3, H, W), not {tuple(bg.shape)}; add the batch dimension with bg[None].")
     if bg.shape != bg_fg.shape:
@@ -31,7 +33,16 @@ def _check_pair(bg: Tensor, bg_fg: Tensor) -> None:
             )
 
 
-def _normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def remember(net: nn.Module, **pixels: tuple[float, ...]) -> None:
+    """Give ``net`` RGB values of shape (1, 3, 1, 1) that go where it goes, but are not in its checkpoints.
+
+    Buffers, not layers: torchsummary's table then lists a network's layers and nothing else.
+    """
+    for name, value in pixels.items():
+        net.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+
+
+def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """uint8 or [0, 1] pixels to about zero mean and unit variance."""
     image = image.float() / 255 if image.dtype == torch.uint8 else image
     return (image - mean) / std
@@ -77,11 +88,7 @@ class DepthMaskNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Buffers, not layers: torchsummary's table then lists the published layers and nothing else.
-        for name, value in (
-            ("bg_mean", BG_MEAN), ("bg_std", BG_STD), ("bg_fg_mean", BG_FG_MEAN), ("bg_fg_std", BG_FG_STD)
-        ):  # fmt: skip
-            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+        remember(self, bg_mean=BG_MEAN, bg_std=BG_STD, bg_fg_mean=BG_FG_MEAN, bg_fg_std=BG_FG_STD)
         self.stem_bg = nn.Sequential(_conv(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU())
         self.stem_bg_fg = nn.Sequential(_conv(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU())
         self.merge = _conv(64, 32, 1)
@@ -97,9 +104,9 @@ class DepthMaskNet(nn.Module):
         return nn.Sequential(*(ShuffleStep(width) for width in (512, 256, 128, 64)), _conv(32, 1, 3))
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
-        _check_pair(bg, bg_fg)
-        room = self.stem_bg(_normalise(bg, self.bg_mean, self.bg_std))  # (B, 32, H, W)
-        scene = self.stem_bg_fg(_normalise(bg_fg, self.bg_fg_mean, self.bg_fg_std))  # (B, 32, H, W)
+        check_pair(bg, bg_fg)
+        room = self.stem_bg(normalise(bg, self.bg_mean, self.bg_std))  # (B, 32, H, W)
+        scene = self.stem_bg_fg(normalise(bg_fg, self.bg_fg_mean, self.bg_fg_std))  # (B, 32, H, W)
         x = self.merge(torch.cat((room, scene), 1))  # (B, 32, H, W)
         x = self.encoder(x)  # (B, 512, H/16, W/16)
         return self.mask_decoder(x), self.depth_decoder(x)
@@ -108,13 +115,13 @@ class DepthMaskNet(nn.Module):
 # -- the course's network -----------------------------------------------------------------------------------------
 
 
-def _conv_bn_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def conv_bn_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
-def _upsample(x: Tensor) -> Tensor:
+def upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
@@ -124,7 +131,7 @@ class Residual(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.body = nn.Sequential(
-            _conv_bn_relu(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+            conv_bn_relu(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,12 +141,12 @@ class Residual(nn.Module):
 class Head(nn.Module):
     """From 1/2 resolution to logits at full resolution, with full-resolution features as a skip."""
 
-    upsample = staticmethod(_upsample)
+    upsample = staticmethod(upsample)
 
     def __init__(self, inputs: int, skip: int, bias: float, width: int = 16):
         super().__init__()
         self.reduce = nn.Conv2d(inputs, width, 1)
-        self.refine = nn.Sequential(_conv_bn_relu(width + skip, width), _conv_bn_relu(width, width))
+        self.refine = nn.Sequential(conv_bn_relu(width + skip, width), conv_bn_relu(width, width))
         # A bias, because after a ReLU an output convolution without one can hardly reach both signs. The mask
         # starts at -2 (a pixel is rarely cat), the depth at 0 (the middle).
         self.logits = nn.Conv2d(width, 1, 1)
@@ -159,40 +166,51 @@ class DuoNet(nn.Module):
     bilinear upsampling leaves no checkerboard. Fewer parameters than DepthMaskNet, under half of its operations.
     """
 
-    upsample = staticmethod(_upsample)
+    upsample = staticmethod(upsample)
 
     def __init__(self, stem: int = 16, widths: tuple[int, ...] = (40, 80, 160, 256), blocks: tuple[int, ...] = (1, 1, 2, 2)):
         super().__init__()
         # One normalisation for both images, because the stem is shared: equal pixels must cancel.
-        self.register_buffer("mean", torch.tensor(BG_FG_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(BG_FG_STD).view(1, 3, 1, 1), persistent=False)
-        self.stem = nn.Sequential(_conv_bn_relu(3, stem), _conv_bn_relu(stem, stem))
+        remember(self, mean=BG_FG_MEAN, std=BG_FG_STD)
+        self.stem = nn.Sequential(conv_bn_relu(3, stem), conv_bn_relu(stem, stem))
         inputs = (2 * stem, *widths)
         self.encoder = nn.ModuleList(
-            nn.Sequential(_conv_bn_relu(i, o, stride=2), *(Residual(o) for _ in range(n)))
+            nn.Sequential(conv_bn_relu(i, o, stride=2), *(Residual(o) for _ in range(n)))
             for i, o, n in zip(inputs, widths, blocks)
         )
         self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(widths[-1], widths[-1], 1))
         outputs = (128, 80, 48)  # at 1/8, 1/4 and 1/2
         self.decoder = nn.ModuleList(
-            _conv_bn_relu(i + skip, o) for i, skip, o in zip((widths[-1], *outputs), widths[-2::-1], outputs)
+            conv_bn_relu(i + skip, o) for i, skip, o in zip((widths[-1], *outputs), widths[-2::-1], outputs)
         )
         self.mask_head = Head(outputs[-1], stem, bias=-2.0)
         self.depth_head = Head(outputs[-1], stem, bias=0.0)
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
-        _check_pair(bg, bg_fg)
-        pair = torch.cat([_normalise(image, self.mean, self.std) for image in (bg, bg_fg)])  # (2B, 3, H, W)
-        room, scene = self.stem(pair).unflatten(0, (2, -1))  # (B, 16, H, W) each
-        difference = self.compare(room, scene)  # (B, 16, H, W)
-        x, skips = torch.cat((scene, difference), 1), []  # (B, 32, H, W)
-        for stage in self.encoder:
-            x = stage(x)  # half the side each time, down to (B, 256, H/16, W/16)
-            skips.append(x)
-        x = x + self.context(skips.pop())  # what the whole image is about, added everywhere
-        for stage in self.decoder:
-            x = stage(torch.cat((self.upsample(x), skips.pop()), 1))  # up to (B, 48, H/2, W/2)
+        scene, difference = self.look(bg, bg_fg)  # (B, 16, H, W) each
+        x, skips = self.encode(torch.cat((scene, difference), 1))  # (B, 256, H/16, W/16)
+        x = self.decode(self.decoder, x, skips)  # (B, 48, H/2, W/2)
         return self.mask_head(x, difference), self.depth_head(x, scene)
+
+    def look(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
+        """The scene's features, and how they differ from the room's, at full resolution."""
+        check_pair(bg, bg_fg)
+        pair = torch.cat([normalise(image, self.mean, self.std) for image in (bg, bg_fg)])  # (2B, 3, H, W)
+        room, scene = self.stem(pair).unflatten(0, (2, -1))
+        return scene, self.compare(room, scene)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The smallest map, and those on the way to it: at 1/2, 1/4 and 1/8."""
+        skips = []
+        for stage in self.encoder:
+            x = stage(x)  # half the side each time
+            skips.append(x)
+        return x + self.context(skips.pop()), skips  # what the whole image is about, added everywhere
+
+    def decode(self, decoder: nn.ModuleList, x: Tensor, skips: list[Tensor]) -> Tensor:
+        for stage, skip in zip(decoder, reversed(skips)):
+            x = stage(torch.cat((self.upsample(x), skip), 1))  # twice the side each time
+        return x
 
     @staticmethod
     def compare(room: Tensor, scene: Tensor) -> Tensor:
@@ -203,12 +221,17 @@ NETWORKS = {"DepthMaskNet": DepthMaskNet, "DuoNet": DuoNet}
 
 
 def build(name: str, seed: int = 0) -> nn.Module:
-    """A network with weights drawn from ``seed``, leaving torch's global random state as it was."""
+    """A network of the course with weights drawn from ``seed``, see :func:`seeded`."""
     if name not in NETWORKS:
         raise ValueError(f"There is no network {name!r}: choose {' or '.join(NETWORKS)}.")
+    return seeded(NETWORKS[name], seed)
+
+
+def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """``make()`` with weights drawn from ``seed``, leaving torch's global random state as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NETWORKS[name]()
+        return make()
 
 
 def count_parameters(net: nn.Module) -> int:

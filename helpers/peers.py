@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from helpers import model
 from helpers.config import CourseError
 from helpers.model import (
-    BG_FG_MEAN, BG_FG_STD, BG_MEAN, BG_STD, NETWORKS, _check_pair, _conv_bn_relu, _normalise, _upsample
+    BG_FG_MEAN, BG_FG_STD, BG_MEAN, BG_STD, NETWORKS, check_pair, conv_bn_relu, normalise, remember, seeded, upsample
 )  # fmt: skip
 
 MASK_BIAS, DEPTH_BIAS = -2.0, 0.0  # as in helpers.model.DuoNet: a pixel is rarely cat; depth starts in the middle
@@ -24,7 +23,7 @@ MASK_BIAS, DEPTH_BIAS = -2.0, 0.0  # as in helpers.model.DuoNet: a pixel is rare
 
 def _convolutions(*widths: int) -> nn.Sequential:
     """3x3 convolutions, each with batch normalisation and ReLU, from ``widths[0]`` channels to ``widths[-1]``."""
-    return nn.Sequential(*(_conv_bn_relu(i, o) for i, o in zip(widths, widths[1:])))
+    return nn.Sequential(*(conv_bn_relu(i, o) for i, o in zip(widths, widths[1:])))
 
 
 def _start_output(output: nn.Conv2d, biases: Sequence[float]) -> nn.Conv2d:
@@ -40,16 +39,13 @@ class EarlyFusion(nn.Module):
 
     def __init__(self, body: nn.Module):
         super().__init__()
-        for name, value in (
-            ("bg_mean", BG_MEAN), ("bg_std", BG_STD), ("bg_fg_mean", BG_FG_MEAN), ("bg_fg_std", BG_FG_STD)
-        ):  # fmt: skip
-            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+        remember(self, bg_mean=BG_MEAN, bg_std=BG_STD, bg_fg_mean=BG_FG_MEAN, bg_fg_std=BG_FG_STD)
         self.body = body
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
-        _check_pair(bg, bg_fg)
-        room = _normalise(bg, self.bg_mean, self.bg_std)  # (B, 3, H, W)
-        scene = _normalise(bg_fg, self.bg_fg_mean, self.bg_fg_std)  # (B, 3, H, W)
+        check_pair(bg, bg_fg)
+        room = normalise(bg, self.bg_mean, self.bg_std)  # (B, 3, H, W)
+        scene = normalise(bg_fg, self.bg_fg_mean, self.bg_fg_std)  # (B, 3, H, W)
         mask_logits, depth_logits = self.body(torch.cat((room, scene), 1)).split(1, 1)  # (B, 1, H, W) each
         return mask_logits, depth_logits
 
@@ -74,7 +70,7 @@ class UNetBody(nn.Module):
             skips.append(x)
             x = stage(self.pool(x))  # twice the channels, half the side, down to (B, 16 base, H/16, W/16)
         for stage in self.decoder:
-            x = stage(torch.cat((_upsample(x), skips.pop()), 1))  # and back
+            x = stage(torch.cat((upsample(x), skips.pop()), 1))  # and back
         return self.logits(x)
 
 
@@ -139,8 +135,7 @@ class FCSiamDiff(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # One normalisation for both images, because the encoder is shared: equal pixels must cancel.
-        self.register_buffer("mean", torch.tensor(BG_FG_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(BG_FG_STD).view(1, 3, 1, 1), persistent=False)
+        remember(self, mean=BG_FG_MEAN, std=BG_FG_STD)
         self.encoder = nn.ModuleList(
             _convolutions(*widths) for widths in ((3, 16, 16), (16, 32, 32), (32, 64, 64, 64), (64, 128, 128, 128))
         )
@@ -149,8 +144,8 @@ class FCSiamDiff(nn.Module):
         self.depth_decoder = SiameseDecoder(DEPTH_BIAS)
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
-        _check_pair(bg, bg_fg)
-        x = torch.cat([_normalise(image, self.mean, self.std) for image in (bg, bg_fg)])  # (2B, 3, H, W)
+        check_pair(bg, bg_fg)
+        x = torch.cat([normalise(image, self.mean, self.std) for image in (bg, bg_fg)])  # (2B, 3, H, W)
         differences, scenes = [], []
         for stage in self.encoder:
             x = stage(x)  # (2B, 16, H, W), then twice the channels and half the side, to (2B, 128, H/8, W/8)
@@ -171,10 +166,7 @@ def build(name: str, seed: int = 0) -> nn.Module:
     Raises:
         CourseError: the network needs a package that is not installed.
     """
-    if name in NETWORKS:
-        return model.build(name, seed)
-    if name not in PEERS:
-        raise ValueError(f"There is no network {name!r}: choose one of {', '.join((*NETWORKS, *PEERS))}.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return PEERS[name]()
+    known = {**NETWORKS, **PEERS}
+    if name not in known:
+        raise ValueError(f"There is no network {name!r}: choose one of {', '.join(known)}.")
+    return seeded(known[name], seed)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from torch import Tensor, nn
 
 from helpers.checkpoints import LAST, PREVIOUS
 from helpers.files import write_json
+from helpers.measured import machine
 from helpers.metrics import Meter, grid_index, phase_bias
-from helpers.model import count_parameters, forward_gflop, probabilities
+from helpers.model import count_parameters, forward_gflop, probabilities, seeded
 from helpers.quartets import Quartet, Stored
 from helpers.recipes import Recipe
 from helpers.robustness import mask_dice
@@ -39,7 +39,7 @@ ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; 
 class Trial:
     """What is trained: ``network`` makes it (torch's random state decides its weights), ``recipe`` trains it."""
 
-    name: str
+    title: str
     network: Callable[[], nn.Module]
     recipe: Recipe
 
@@ -99,9 +99,7 @@ def run(
         CourseError: ``folder`` holds an unfinished run of something else; see :func:`helpers.train.train`.
     """
     recipe = dataclasses.replace(trial.recipe, seed=seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = trial.network()
+    net = seeded(trial.network, seed)
     what = {
         "network": type(net).__name__, "parameters": count_parameters(net), "recipe": dataclasses.asdict(recipe),
         "data": train_set.key(), "test": test_set.key(),
@@ -134,13 +132,19 @@ def _read(path: Path) -> dict | None:
         return None
 
 
-def machine() -> str:
-    """What the times were measured on, in words."""
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads ({platform.machine()})"
-    return f"{where}, torch {torch.__version__}"
-
-
 # -- several seeds --------------------------------------------------------------------------------------------------
+
+
+def run_seeds(
+    trial: Trial, train_set, test_set: Stored, folder: Path, seeds: Iterable[int], readouts: Sequence[str] = (),
+    progress: bool = True,
+) -> list[dict]:  # fmt: skip
+    """:func:`run` under each of ``seeds``, each in a folder of its own: ``folder``'s name with the seed behind it."""
+    results = []
+    for seed in seeds:
+        print(f"{trial.title}, seed {seed}", flush=True)
+        results.append(run(trial, train_set, test_set, folder.with_name(f"{folder.name}-{seed}"), seed, readouts, progress))
+    return results
 
 
 def gather(results: Iterable[dict[str, float]]) -> dict[str, list[float]]:

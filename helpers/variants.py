@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.losses import CourseLoss
-from helpers.model import DuoNet, Head, _check_pair, _normalise
+from helpers.model import DuoNet, Head
 
 # -- networks -------------------------------------------------------------------------------------------------------
 
@@ -134,22 +134,10 @@ class TwoDecoders(DuoNet):
         self.depth_decoder = copy.deepcopy(self.decoder)
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
-        _check_pair(bg, bg_fg)
-        pair = torch.cat([_normalise(image, self.mean, self.std) for image in (bg, bg_fg)])
-        room, scene = self.stem(pair).unflatten(0, (2, -1))
-        difference = self.compare(room, scene)
-        x, skips = torch.cat((scene, difference), 1), []
-        for stage in self.encoder:
-            x = stage(x)
-            skips.append(x)
-        bottom = x + self.context(skips.pop())
-        maps = []
-        for decoder in (self.decoder, self.depth_decoder):
-            x = bottom
-            for stage, skip in zip(decoder, reversed(skips)):
-                x = stage(torch.cat((self.upsample(x), skip), 1))
-            maps.append(x)
-        return self.mask_head(maps[0], difference), self.depth_head(maps[1], scene)
+        scene, difference = self.look(bg, bg_fg)
+        x, skips = self.encode(torch.cat((scene, difference), 1))
+        for_mask, for_depth = (self.decode(decoder, x, skips) for decoder in (self.decoder, self.depth_decoder))
+        return self.mask_head(for_mask, difference), self.depth_head(for_depth, scene)
 
 
 # -- losses ---------------------------------------------------------------------------------------------------------

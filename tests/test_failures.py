@@ -9,7 +9,7 @@ from made_cases import half_right
 from PIL import Image
 from toy import ToyQuartets
 
-from helpers import failures, model, predict, session
+from helpers import failures, model
 from helpers.config import CourseError
 from helpers.failure_cases import groups
 from helpers.failure_depths import DEPTH_CAUSES
@@ -132,8 +132,8 @@ def trained(readout="sigmoid"):
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     test_set = ToyQuartets(rooms=4, cats=2, placements=1)
-    monkeypatch.setattr(session, "sets", lambda: (None, test_set))
-    monkeypatch.setattr(session, "trained_network", trained)
+    monkeypatch.setattr(failures, "sets", lambda: (None, test_set))
+    monkeypatch.setattr(failures, "trained_network", trained)
     monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
     return test_set
@@ -151,7 +151,7 @@ def test_the_command_writes_both_files_and_prints_the_sentences(command, tmp_pat
 
 def test_the_command_takes_another_run(command, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(predict, "load", lambda path: asked.append(path) or trained("clamp"))
+    monkeypatch.setattr(failures, "load", lambda path: asked.append(path) or trained("clamp"))
     failures.main(["--run", str(tmp_path / "mine"), "--out", str(tmp_path / "out")])
     assert asked == [tmp_path / "mine"] and (tmp_path / "out" / "failures.png").exists()
     stored = json.loads((tmp_path / "out" / "failures.json").read_text())
