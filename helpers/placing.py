@@ -15,7 +15,7 @@ import torch
 
 from helpers.cats import Cat, draw_cat
 from helpers.raycast import Solids, centre_pass
-from helpers.scenes import Room
+from helpers.solids import Room
 
 PLAN_SIZE = 64
 _TRIES = 60

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.scenes import Camera, Item, Material, Pattern, Room
+from helpers.solids import Camera, Item, Material, Pattern, Room
 from helpers.textures import chance, paint
 
 FAR = 1e9  # "hits nothing"

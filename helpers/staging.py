@@ -18,7 +18,7 @@ from torch import Tensor
 from helpers.cats import Cat, Looks, Volume, fur
 from helpers.placing import Placement, to_world
 from helpers.raycast import VIEW_NAMES, View, dot, pixel_grid, screen_rectangle, unit
-from helpers.scenes import Room
+from helpers.solids import Room
 from helpers.textures import smooth
 
 STEPS = 48  # marching steps at most; nearly all rays need fewer than 20

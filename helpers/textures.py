@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.scenes import Pattern
+from helpers.solids import Pattern
 
 _SIDE = 256  # texels along a side of the noise tile
 

@@ -40,7 +40,7 @@ def batch_of(*indices):
 
 def test_points_are_where_the_renderers_camera_sees_them():
     from helpers.raycast import camera_rays
-    from helpers.scenes import Camera
+    from helpers.solids import Camera
 
     angle = 50.0
     camera = Camera((0.0, 0.0, 0.0), 0.0, 0.0, 1 / math.tan(math.radians(angle) / 2))

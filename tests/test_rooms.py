@@ -16,7 +16,8 @@ from helpers.placing import Placement
 from helpers.quartets import check_quartet, loader
 from helpers.raycast import VIEW_NAMES, Solids, box_distance, camera_rays, first_hits, view_room
 from helpers.rooms import RoomsDataset
-from helpers.scenes import Box, Camera, Item, Material, Pattern, furnish
+from helpers.scenes import furnish
+from helpers.solids import Box, Camera, Item, Material, Pattern
 from helpers.staging import Actor, add_cats
 
 GREY = Material(Pattern.PLAIN, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
