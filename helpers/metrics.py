@@ -14,7 +14,7 @@ from torch import Tensor
 from helpers.depth_edges import boundary_errors, depth_edges
 from helpers.ssim import gaussian_window, ssim_map, window_mean
 
-NEAREST_METRES = 0.1  # aligned depth is clamped to this before ratios are taken
+NEAREST_METRES = 0.1  # depth, true and aligned, is clamped to this before ratios are taken: a true 0 has none
 CALIBRATION_BINS = 15
 
 
@@ -117,7 +117,7 @@ class Meter:
     def _update_metres(self, depth: Tensor, batch: dict[str, Tensor]) -> None:
         near, far = batch["near_far"].double().view(-1, 2, 1, 1, 1).unbind(1)  # (B, 1, 1, 1) each
         valid = batch["valid"] & torch.isfinite(near)
-        metres = torch.where(valid, near + batch["depth"].double() * (far - near), 1.0)
+        metres = torch.where(valid, near + batch["depth"].double() * (far - near), 1.0).clamp_min(NEAREST_METRES)
         aligned = align(depth, metres, valid).clamp_min(NEAREST_METRES)
         error, ratio = aligned - metres, torch.maximum(aligned / metres, metres / aligned)
         self._add_images(

@@ -374,6 +374,13 @@ def test_invalid_pixels_do_not_count():
     assert all(math.isfinite(value) for value in result.values())
 
 
+def test_a_truth_that_touches_the_camera_has_ratios_too():
+    batch = truth()
+    batch["near_far"][:, 0] = 0.0
+    result = measure(batch["mask"].float(), guess(batch)[1], batch)
+    assert all(np.isfinite(result[name]) for name in METRES)
+
+
 def test_without_metres_only_the_metres_are_missing():
     batch = truth(4, holes=False)
     batch["near_far"].fill_(torch.nan)
