@@ -444,7 +444,7 @@ def training_curves(runs: Sequence[Mapping] | Mapping[str, Sequence[Mapping]],
     if len(runs) == 1:
         _mark_stages(axes, next(iter(runs.values())), x)
     else:
-        axes[0, 0].legend()
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(runs))
     return figure
 
 

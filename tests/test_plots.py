@@ -209,7 +209,7 @@ def test_curves_draw_what_the_rows_have_and_where_a_stage_begins():
 def test_curves_of_several_runs_are_named():
     runs = {"course": HISTORY, "published": HISTORY[:2]}
     figure = plots.training_curves(runs, {"loss": "training loss"}, x="seconds")
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["course", "published"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["course", "published"]
     assert figure.axes[0].get_xlabel() == "seconds"
 
 
