@@ -38,7 +38,7 @@ from helpers.robustness import LEVELS, UNITS, mask_dice
 from helpers.rooms import RoomsDataset
 from helpers.session import run_dir, sets
 from helpers.train import test_batches
-from helpers.trials import FLOP_SIZE, Trial, difference, gather, run_seeds, score, with_spread
+from helpers.trials import ABOUT_MASK, FLOP_SIZE, Trial, difference, gather, run_seeds, score, with_spread
 
 OURS, PUBLISHED = "course", "published"
 
@@ -163,18 +163,25 @@ def _seconds(dataset: RoomsDataset, batches: list[list[int]], workers: int) -> f
 
 
 def markdown(result: dict) -> str:
-    """The table of one result, what it says, and a caption that says how it was made."""
-    scores, facts = result["scores"], result["facts"]
-    lines = [f"**{result['data'][0].upper()}{result['data'][1:]}**", ""]
-    forms = {key: (column.title, column.form) for key, column in COLUMNS.items()} | FACTS
-    lines += ["| | " + " | ".join(title for title, _ in forms.values()) + " |", "|---" * (len(forms) + 1) + "|"]
-    for name, row in scores.items():
-        known = {**row, **_scaled(facts.get(PUBLISHED_TITLE if name == AS_PUBLISHED else name, {}))}
-        cells = [with_spread(known[key], form) if _counted(known.get(key)) else "" for key, (_, form) in forms.items()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", *verdict(result), "", _caption(result)]
+    """The tables of one result, what they say, and a caption that says how they were made."""
+    forms = {key: (column.title, column.form) for key, column in COLUMNS.items()}
+    about = {key: "mask" if key.removeprefix("disturbed_").startswith(ABOUT_MASK) else "depth" for key in forms}
+    parts = [f"**{result['data'][0].upper()}{result['data'][1:]}**"]
+    for task in ("mask", "depth"):
+        parts.append(_table(task, {key: form for key, form in forms.items() if about[key] == task}, result["scores"]))
+    parts.append(_table("cost", FACTS, {name: _scaled(facts) for name, facts in result["facts"].items()}))
     summary = "<details><summary>Mask Dice on pairs that are spoilt in one way at a time</summary>"
-    return "\n".join([*lines, "", summary, "", _spoilt_markdown(result["spoilt"]), "", "</details>"])
+    return "\n\n".join([*parts, *verdict(result), _caption(result), summary, _spoilt_markdown(result["spoilt"]), "</details>"])
+
+
+def _table(title: str, forms: dict[str, tuple[str, str]], rows: dict[str, dict[str, list[float]]]) -> str:
+    """A line for each row that has something to say about one of the columns at least."""
+    lines = [f"| {title} | " + " | ".join(column for column, _ in forms.values()) + " |", "|---" * (len(forms) + 1) + "|"]
+    for name, row in rows.items():
+        cells = [with_spread(row[key], form) if _counted(row.get(key)) else "" for key, (_, form) in forms.items()]
+        if any(cells):
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def _scaled(facts: dict[str, list[float]]) -> dict[str, list[float]]:
@@ -216,10 +223,10 @@ def verdict(result: dict) -> list[str]:
     }  # fmt: skip
     first = [title for title, names in ahead.items() if not names]
     if first:
-        lines.append(f"\nThe course is ahead of every other row, by more than the spread over seeds, in: {', '.join(first)}.")
+        lines.append(f"The course is ahead of every other row, by more than the spread over seeds, in: {', '.join(first)}.")
     for title, names in ahead.items():
         if names:
-            lines.append(f"\nNot so in {title}: {', '.join(names)}.")
+            lines.append(f"Not so in {title}: {', '.join(names)}.")
     return lines
 
 

@@ -54,11 +54,14 @@ def test_table_trains_every_row_on_the_same_samples(small, tmp_path):
     for name, levels in made["spoilt"].items():
         assert levels["clean 0"] == pytest.approx(scores[name]["mask_dice"])
     text = bench.markdown(json.loads(json.dumps(made)))
-    table = [line for line in text.split("<details>")[0].splitlines() if line.startswith("|")]
-    assert len(table) == 2 + len(scores) and len({line.count("|") for line in table}) == 1
-    header, *lines = ([cell.strip() for cell in line.split("|")] for line in table)
-    subtraction = dict(zip(header, next(line for line in lines if "background subtraction" in line)))
-    assert subtraction["mask Dice"] and not subtraction["depth RMSE"]
+    mask, depth, cost = (part.splitlines() for part in text.split("<details>")[0].split("\n\n") if part.startswith("|"))
+    for table in (mask, depth, cost):
+        assert len({line.count("|") for line in table}) == 1
+    names = [[line.split("|")[1].strip() for line in table] for table in (mask, depth, cost)]
+    assert names[0] == ["mask", "---", "background subtraction", PUBLISHED, bench.AS_PUBLISHED, OURS]
+    assert names[1] == ["depth", "---", bench.TRUTH, "mean depth map", PUBLISHED, bench.AS_PUBLISHED, OURS]
+    assert names[2] == ["cost", "---", PUBLISHED, OURS]
+    assert "mask Dice" in mask[0] and "depth RMSE" in depth[0] and "parameters" in cost[0]
     assert "2 seeds" in text and "training and 8 test quartets" in text
 
 
