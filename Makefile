@@ -56,9 +56,9 @@ $(INSTALLED): pyproject.toml
 	  "'sudo apt install python3-venv') and run make again."; exit 1; }
 	@echo "Making a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@echo "Installing (about 6 GB, a few minutes the first time)"
+	@echo "Installing (7 GB, a few minutes the first time)"
 	@$(RUN) -m pip install -qq --disable-pip-version-check --editable ".[course,bench,test]" || { echo \
-	  "The installation failed, see above: it needs a network and about 6 GB of disk; 'make $(MAKECMDGOALS)'" \
+	  "The installation failed, see above: it needs a network and 10 GB of free disk; 'make $(MAKECMDGOALS)'" \
 	  "tries again."; exit 1; }
 	@echo "Checking that torch starts"
 	@$(RUN) -c 'import torch, torchvision; print("Ready: torch", torch.__version__)'
