@@ -90,6 +90,19 @@ def test_verdict_needs_a_difference_larger_than_the_spread():
     assert f"Not so in mask Dice: {PUBLISHED}." in "\n".join(bench.verdict(made))
 
 
+def test_verdict_of_one_seed_claims_no_spread():
+    made = result(row([0.95], [0.05]), row([0.85], [0.1])) | {"seeds": [0]}
+    text = "\n".join(bench.verdict(made))
+    assert "ahead of every other row, under the one seed that was run, in: mask Dice" in text and "spread" not in text
+
+
+def test_less_of_a_grid_than_the_truth_has_is_no_merit():
+    made = result(row([0.95] * 2, [0.05] * 2, grid=0.0), row([0.85] * 2, [0.1] * 2, grid=0.021))
+    assert f"Not so in grid index: {PUBLISHED}." in "\n".join(bench.verdict(made))
+    made = result(row([0.95] * 2, [0.05] * 2, grid=0.021), row([0.85] * 2, [0.1] * 2, grid=0.0))
+    assert "Not so in grid index" not in "\n".join(bench.verdict(made))
+
+
 def test_readme_gets_the_stored_tables(small, monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     page = tmp_path / "README.md"
