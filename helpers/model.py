@@ -21,6 +21,7 @@ STRIDE = 16  # four halvings: height and width must be multiples of this
 
 
 def check_pair(bg: Tensor, bg_fg: Tensor) -> None:
+    """Raise ValueError, with the remedy, unless both are (B, 3, H, W) with H and W divisible by :data:`STRIDE`."""
     if bg.ndim != 4 or bg.shape[1] != 3:
         raise ValueError(f"bg must have shape (B, 3, H, W), not {tuple(bg.shape)}; add the batch dimension with bg[None].")
     if bg.shape != bg_fg.shape:
@@ -33,7 +34,7 @@ def check_pair(bg: Tensor, bg_fg: Tensor) -> None:
             )
 
 
-def remember(net: nn.Module, **pixels: tuple[float, ...]) -> None:
+def register_rgb(net: nn.Module, **pixels: tuple[float, ...]) -> None:
     """Give ``net`` RGB values of shape (1, 3, 1, 1) that go where it goes, but are not in its checkpoints.
 
     Buffers, not layers: torchsummary's table then lists a network's layers and nothing else.
@@ -43,7 +44,7 @@ def remember(net: nn.Module, **pixels: tuple[float, ...]) -> None:
 
 
 def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 or [0, 1] pixels to about zero mean and unit variance."""
+    """uint8 or [0, 1] pixels (B, 3, H, W) to about zero mean and unit variance; ``mean`` and ``std`` are (1, 3, 1, 1)."""
     image = image.float() / 255 if image.dtype == torch.uint8 else image
     return (image - mean) / std
 
@@ -88,7 +89,7 @@ class DepthMaskNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        remember(self, bg_mean=BG_MEAN, bg_std=BG_STD, bg_fg_mean=BG_FG_MEAN, bg_fg_std=BG_FG_STD)
+        register_rgb(self, bg_mean=BG_MEAN, bg_std=BG_STD, bg_fg_mean=BG_FG_MEAN, bg_fg_std=BG_FG_STD)
         self.stem_bg = nn.Sequential(_conv(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU())
         self.stem_bg_fg = nn.Sequential(_conv(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU())
         self.merge = _conv(64, 32, 1)
@@ -116,12 +117,14 @@ class DepthMaskNet(nn.Module):
 
 
 def conv_bn_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3 convolution, batch normalisation and ReLU: (B, inputs, H, W) to (B, outputs, H/stride, W/stride)."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
 def upsample(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, C, 2H, 2W), bilinear."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
@@ -171,7 +174,7 @@ class DuoNet(nn.Module):
     def __init__(self, stem: int = 16, widths: tuple[int, ...] = (40, 80, 160, 256), blocks: tuple[int, ...] = (1, 1, 2, 2)):
         super().__init__()
         # One normalisation for both images, because the stem is shared: equal pixels must cancel.
-        remember(self, mean=BG_FG_MEAN, std=BG_FG_STD)
+        register_rgb(self, mean=BG_FG_MEAN, std=BG_FG_STD)
         self.stem = nn.Sequential(conv_bn_relu(3, stem), conv_bn_relu(stem, stem))
         inputs = (2 * stem, *widths)
         self.encoder = nn.ModuleList(
@@ -193,14 +196,14 @@ class DuoNet(nn.Module):
         return self.mask_head(x, difference), self.depth_head(x, scene)
 
     def look(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
-        """The scene's features, and how they differ from the room's, at full resolution."""
+        """The scene's features and how they differ from the room's, (B, 16, H, W) each."""
         check_pair(bg, bg_fg)
         pair = torch.cat([normalise(image, self.mean, self.std) for image in (bg, bg_fg)])  # (2B, 3, H, W)
         room, scene = self.stem(pair).unflatten(0, (2, -1))
         return scene, self.compare(room, scene)
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The smallest map, and those on the way to it: at 1/2, 1/4 and 1/8."""
+        """(B, 32, H, W) to the smallest map (B, 256, H/16, W/16), and those on the way to it, at 1/2, 1/4 and 1/8."""
         skips = []
         for stage in self.encoder:
             x = stage(x)  # half the side each time
@@ -208,6 +211,7 @@ class DuoNet(nn.Module):
         return x + self.context(skips.pop()), skips  # what the whole image is about, added everywhere
 
     def decode(self, decoder: nn.ModuleList, x: Tensor, skips: list[Tensor]) -> Tensor:
+        """What ``encode`` gave, back up to (B, 48, H/2, W/2)."""
         for stage, skip in zip(decoder, reversed(skips)):
             x = stage(torch.cat((self.upsample(x), skip), 1))  # twice the side each time
         return x

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from helpers.config import CourseError
 from helpers.model import (
-    BG_FG_MEAN, BG_FG_STD, BG_MEAN, BG_STD, NETWORKS, check_pair, conv_bn_relu, normalise, remember, seeded, upsample
+    BG_FG_MEAN, BG_FG_STD, BG_MEAN, BG_STD, NETWORKS, check_pair, conv_bn_relu, normalise, register_rgb, seeded,
+    upsample,
 )  # fmt: skip
 
 MASK_BIAS, DEPTH_BIAS = -2.0, 0.0  # as in helpers.model.DuoNet: a pixel is rarely cat; depth starts in the middle
@@ -39,7 +40,7 @@ class EarlyFusion(nn.Module):
 
     def __init__(self, body: nn.Module):
         super().__init__()
-        remember(self, bg_mean=BG_MEAN, bg_std=BG_STD, bg_fg_mean=BG_FG_MEAN, bg_fg_std=BG_FG_STD)
+        register_rgb(self, bg_mean=BG_MEAN, bg_std=BG_STD, bg_fg_mean=BG_FG_MEAN, bg_fg_std=BG_FG_STD)
         self.body = body
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +136,7 @@ class FCSiamDiff(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # One normalisation for both images, because the encoder is shared: equal pixels must cancel.
-        remember(self, mean=BG_FG_MEAN, std=BG_FG_STD)
+        register_rgb(self, mean=BG_FG_MEAN, std=BG_FG_STD)
         self.encoder = nn.ModuleList(
             _convolutions(*widths) for widths in ((3, 16, 16), (16, 32, 32), (32, 64, 64, 64), (64, 128, 128, 128))
         )
