@@ -251,12 +251,12 @@ def _caption(result: dict) -> str:
 
 def _spoilt_markdown(rows: dict[str, dict[str, list[float]]]) -> str:
     """Mask Dice by what was done to the pairs: a line for each kind and level, a column for each method."""
-    lines = ["| mask Dice | " + " | ".join(rows) + " |", "|---" * (len(rows) + 1) + "|"]
+    lines = {}
     for kind, levels in {"clean": (None,), **LEVELS}.items():
         for i, level in enumerate(levels):
             name = kind if level is None else f"{UNITS[kind]}: {level:g}"
-            lines.append(f"| {name} | " + " | ".join(with_spread(row[f"{kind} {i}"], "{:.3f}") for row in rows.values()) + " |")
-    return "\n".join(lines)
+            lines[name] = {method: row[f"{kind} {i}"] for method, row in rows.items()}
+    return _table("mask Dice", {method: (method, "{:.3f}") for method in rows}, lines)
 
 
 def readme() -> None:
