@@ -20,6 +20,7 @@ from torch import nn
 from helpers import variants
 from helpers.config import CourseError, data_words, plain_errors, profile, runs_dir
 from helpers.files import write_json
+from helpers.losses import CourseLoss
 from helpers.model import DuoNet
 from helpers.quartets import Stored, sample, split, store
 from helpers.recipes import LOSSES, Stage, recipe
@@ -38,12 +39,18 @@ COLUMNS = {
 LOSSES.update({
     "depth L1 alone": lambda: variants.Weighted(depth_ssim=0, depth_gradient=0),
     "mask BCE alone": lambda: variants.Weighted(mask_dice=0),
+    "equal weights": lambda: CourseLoss(depth_weight=1),
     "uncertainty": variants.Uncertain,
 })  # fmt: skip
 
 
 def _in_batches(size: int) -> tuple[Stage, ...]:
     return tuple(dataclasses.replace(stage, batch=size) for stage in STAGES)
+
+
+def _augmented(**changes: float) -> dict:
+    """What a recipe changes to have the course's augmentation but for these arguments."""
+    return {"augment": {**recipe("course").augment, **changes}}
 
 
 def _largest_only() -> tuple[Stage, ...]:
@@ -73,9 +80,12 @@ CHOICES = {
     "two-decoders": Choice("heads", "a decoder for each", variants.TwoDecoders),
     "depth-l1": Choice("losses", "depth: L1 alone", changes={"loss": "depth L1 alone"}),
     "mask-bce": Choice("losses", "mask: BCE alone", changes={"loss": "mask BCE alone"}),
+    "equal": Choice("weights of the tasks", "the same for both", changes={"loss": "equal weights"}),
     "uncertainty": Choice("weights of the tasks", "by uncertainty", changes={"loss": "uncertainty"}),
-    "perfect-pairs": Choice("augmentation", "no pair is disturbed", changes={"augment": {"disturbed": 0.0, "crop": 0.2, "colour": 0.25}}),
-    "no-crop": Choice("augmentation", "no crop", changes={"augment": {"disturbed": 0.75, "crop": 0.0, "colour": 0.25}}),
+    "perfect-pairs": Choice("augmentation", "no pair is disturbed", changes=_augmented(disturbed=0.0)),
+    "disturbed": Choice("augmentation", "three pairs of four are disturbed", changes=_augmented(disturbed=0.75)),
+    "no-crop": Choice("augmentation", "no crop", changes=_augmented(crop=0.0)),
+    "crop-all": Choice("augmentation", "every quartet is cropped", changes=_augmented(cropped=1.0)),
     "plain": Choice("augmentation", "none", changes={"augment": None}),
     "sgd": Choice("optimizer", "SGD, momentum 0.9, learning rate 0.1", changes={"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 1e-4}),
     "adamw": Choice("optimizer", "AdamW, learning rate 6e-3", changes={"optimizer": "adamw", "learning_rate": 6e-3}),

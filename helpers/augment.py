@@ -87,14 +87,15 @@ class Augment:
     farthest pixel. Colour and brightness change both photographs alike and leave the targets alone.
     """
 
-    def __init__(self, disturbed: float = 0.5, crop: float = 0.3, colour: float = 0.25):
+    def __init__(self, disturbed: float = 0.5, crop: float = 0.3, colour: float = 0.25, cropped: float = 1.0):
         """
         Args:
             disturbed: share of the pairs that :func:`disturb` changes.
             crop: the smallest crop has 1 - crop of the side.
+            cropped: share of the quartets that are cropped; the others keep their size, at which they are tested.
             colour: greatest relative change of brightness, contrast and of each colour channel.
         """
-        self.disturbed, self.crop, self.colour = disturbed, crop, colour
+        self.disturbed, self.crop, self.cropped, self.colour = disturbed, crop, cropped, colour
 
     def __call__(self, batch: Quartet, generator: torch.Generator, part: tuple[int, int] = (0, 1)) -> Quartet:
         """``generator`` is a CPU generator; ``part`` says which part of a larger batch this is, see :class:`Draws`."""
@@ -104,7 +105,8 @@ class Augment:
 
     def _move(self, batch: Quartet, draws: Draws) -> Quartet:
         count, device = len(batch["bg"]), batch["bg"].device
-        scale = 1 - self.crop * draws.uniform(0, 1)  # side of the crop
+        drawn = draws.uniform(0, 1)
+        scale = 1 - self.crop * torch.where(drawn < self.cropped, drawn / max(self.cropped, 1e-9), 0.0)  # side of the crop
         mirror = torch.where(draws.uniform(0, 1) < 0.5, -1.0, 1.0)
         slack = 1 - scale
         theta = torch.zeros(count, 2, 3)

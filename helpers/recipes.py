@@ -86,7 +86,7 @@ def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
     elif name == "course":
         base = Recipe(
             name, stages, loss="course", optimizer="muon", learning_rate=1.2e-2, weight_decay=0.02, schedule="one-cycle",
-            precision="auto", channels_last=True, augment={"disturbed": 0.75, "crop": 0.2, "colour": 0.25},
+            precision="auto", channels_last=True, augment={"disturbed": 0.5, "crop": 0.2, "cropped": 0.5, "colour": 0.25},
             depth_readout="sigmoid",
         )  # fmt: skip
     else:

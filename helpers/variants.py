@@ -150,10 +150,8 @@ class Weighted(CourseLoss):
         super().__init__()
         self.weights = weights
 
-    def forward(self, mask_logits: Tensor, depth_logits: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        parts = super().forward(mask_logits, depth_logits, batch)
-        total = sum(self.weights.get(name, 1) * part for name, part in parts.items() if name != "loss")
-        return {**parts, "loss": total}
+    def total(self, parts: dict[str, Tensor]) -> Tensor:
+        return super().total({name: self.weights.get(name, 1) * part for name, part in parts.items()})
 
 
 class Uncertain(CourseLoss):
@@ -162,7 +160,6 @@ class Uncertain(CourseLoss):
     Their learnt weights have, for any losses, one optimum, and put in there the sum is one of logarithms.
     """
 
-    def forward(self, mask_logits: Tensor, depth_logits: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        parts = super().forward(mask_logits, depth_logits, batch)
+    def total(self, parts: dict[str, Tensor]) -> Tensor:
         tasks = [sum(part for name, part in parts.items() if name.startswith(task)) for task in ("mask", "depth")]
-        return {**parts, "loss": sum(task.clamp_min(1e-6).log() for task in tasks)}
+        return sum(task.clamp_min(1e-6).log() for task in tasks)

@@ -85,6 +85,17 @@ def test_mirrors_and_crops_are_as_wide_as_declared():
                for after, before in zip(uncropped["bg"], coordinates(8)["bg"]))  # fmt: skip
 
 
+@pytest.mark.parametrize("share, expected", [(0.0, (0, 0)), (0.5, (70, 122)), (1.0, (188, 192))])
+def test_the_share_of_cropped_quartets(share, expected):
+    before = coordinates(192)
+    moved = Augment(disturbed=0, colour=0, crop=0.4, cropped=share)(before, generator())
+    whole = [torch.equal(after, image) or torch.equal(after, image.flip(-1)) for after, image in zip(moved["bg"], before["bg"])]
+    assert expected[0] <= 192 - sum(whole) <= expected[1]
+    red = moved["bg_fg"][:, 0].float() / 4
+    widths = ((red[:, 32, -1] - red[:, 32, 0]) * SIDE / (SIDE - 1)).abs()
+    assert not share or widths.min() < 0.65 * SIDE  # the cropped ones as small as ever
+
+
 @pytest.mark.parametrize("size", [32, 48, 64, 96, 128])
 def test_resizing_moves_nothing(size):
     resized = resize(coordinates(2), size)

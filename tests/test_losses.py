@@ -120,7 +120,15 @@ def test_the_parts_sum_to_the_loss(loss):
     parts = loss(*random_logits(), random_batch())
     total = parts.pop("loss")
     assert parts.keys() == PARTS[type(loss)] and all(part > 0 for part in parts.values())
-    torch.testing.assert_close(total, sum(parts.values()))
+    twice = 2 if isinstance(loss, CourseLoss) else 1
+    torch.testing.assert_close(total, sum(part * (twice if key.startswith("depth") else 1) for key, part in parts.items()))
+
+
+def test_the_weight_of_the_depth():
+    logits, batch = random_logits(), random_batch()
+    equal, none = (CourseLoss(depth_weight=weight)(*logits, batch) for weight in (1.0, 0.0))
+    torch.testing.assert_close(equal["loss"], sum(part for key, part in equal.items() if key != "loss"))
+    torch.testing.assert_close(none["loss"], none["mask_bce"] + none["mask_dice"])
 
 
 def test_the_weight_of_the_gradient_part():
