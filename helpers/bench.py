@@ -55,6 +55,7 @@ ROWS = {
     PUBLISHED: Row("published recipe", "DepthMaskNet", "published"),
     "published-net": Row("published network, course recipe", "DepthMaskNet", "course"),
     "unet": Row("plain U-Net, course recipe", "UNet", "course"),
+    "library-unet": Row("U-Net of segmentation-models-pytorch, course recipe", "LibraryUNet", "course"),
     "siam": Row("FC-Siam-diff, course recipe", "FCSiamDiff", "course"),
     OURS: Row("course: DuoNet, course recipe", "DuoNet", "course"),
 }

@@ -1,7 +1,7 @@
 """Draws the README's pictures into ``Images/``: ``make images``, or ``python -m helpers.images NAME ...`` for some.
 
-Two are drawn from the networks' modules, two need no training, and the others show the run of notebook 05, which is
-trained now if it is not there. The same run gives the same files.
+Two are drawn from the networks' modules and two need no training. The others show the run of notebook 05, its failures
+too; it is trained now if it is not there. The same run gives the same files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers import film, lessons, plots
+from helpers import failure_figure, failures, film, lessons, plots
 from helpers.architecture import show_depth_mask_net, show_duo_net
 from helpers.augment import resize
 from helpers.config import ROOT, CourseError, profile
@@ -29,6 +29,7 @@ from helpers.recipes import recipe
 from helpers.rooms import RoomsDataset
 from helpers.session import run_dir, sets, source, train_network
 from helpers.train import is_finished
+from helpers.trials import network_answer
 
 # 110 dots an inch make a figure of four columns as wide as GitHub's page. Without matplotlib's version in the file, the
 # same picture is the same file. The white around each figure is part of it: GitHub's page may be dark.
@@ -138,6 +139,12 @@ def time_travel() -> list[Image.Image]:
     return film.draw(kept, large["bg"], large["bg_fg"])
 
 
+def worst() -> Figure:
+    """The test scenes on which the run does worst, by the cause of the error: :mod:`helpers.failures`."""
+    net = load(finished_run())
+    return failure_figure.figure(failures.worst(sets()[1], network_answer(net, net.depth_readout)))
+
+
 def _test_part(size: int):
     """The quartets of the test set at another size."""
     return sample(split(source(size))[1], profile().test_samples)
@@ -163,21 +170,25 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "quartets": quartets, "depthmasknet": depthmasknet, "duonet": duonet, "checkerboard": checkerboard,
     "results": results, "stages": stages, "training": training,
 }  # fmt: skip
+SHEETS: dict[str, Callable[[], Figure]] = {"failures": worst}  # large: kept in 256 colours
 FILMS: dict[str, Callable[[], list[Image.Image]]] = {"time_travel": time_travel}
 
 
 def main(names: list[str], folder: Path = ROOT / "Images") -> None:
     """Draw the pictures called ``names``, or all. Each file is replaced only once its picture is complete."""
-    unknown = [name for name in names if name not in {**FIGURES, **FILMS}]
+    known = {**FIGURES, **SHEETS, **FILMS}
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise CourseError(f"There is no picture {unknown[0]!r}: choose from {', '.join({**FIGURES, **FILMS})}.")
-    for name in names or [*FIGURES, *FILMS]:
-        file = f"{name}.png" if name in FIGURES else f"{name}.gif"
+        raise CourseError(f"There is no picture {unknown[0]!r}: choose from {', '.join(known)}.")
+    for name in names or known:
+        file = f"{name}.gif" if name in FILMS else f"{name}.png"
         with whole_file(folder / file) as temporary:
-            if name in FIGURES:
-                FIGURES[name]().savefig(temporary, **SAVING)
-            else:
+            if name in FILMS:
                 film.save(FILMS[name](), temporary)
+            elif name in SHEETS:
+                failure_figure.save(SHEETS[name](), temporary)
+            else:
+                FIGURES[name]().savefig(temporary, **SAVING)
         print(f"drew {folder.name}/{file}")
 
 

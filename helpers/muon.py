@@ -46,25 +46,28 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            move = self._orthogonal if group["orthogonal"] else self._adam
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    update = self._orthogonal if group["orthogonal"] else self._adam
-                    parameter.add_(update(parameter, group), alpha=-group["lr"])
+                    move(parameter, **{key: value for key, value in group.items() if key not in ("params", "orthogonal")})
         return loss
 
-    def _orthogonal(self, parameter: nn.Parameter, group: dict) -> Tensor:
+    def _orthogonal(self, parameter: nn.Parameter, lr: float, weight_decay: float, momentum: float, **_) -> None:
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        average = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-        ahead = parameter.grad.lerp(average, group["momentum"])  # Nesterov's look ahead
-        ahead = ahead.movedim(1, -1)  # as a channels-last network has it in memory: then nothing is copied
-        matrix = ahead.flatten(1)  # (out, kernel * in)
-        return (0.2 * max(matrix.shape) ** 0.5 * orthogonal(matrix)).view(ahead.shape).movedim(-1, 1)
+        average = state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        ahead = parameter.grad.lerp(average, momentum)  # Nesterov's look ahead
+        # (out, in * kernel), or (out, kernel * in) as a channels-last network has it in memory: nothing is copied, and
+        # the order of the columns does not matter.
+        order = (0, *range(1, parameter.ndim)) if parameter.is_contiguous() else (0, *range(2, parameter.ndim), 1)
+        weights, ahead = parameter.permute(order).view(len(parameter), -1), ahead.permute(order).flatten(1)
+        # The step, its size and the decay in one product: each pass over the weights takes time.
+        size = 0.2 * max(weights.shape) ** 0.5 * lr
+        weights.addmm_(*_orthogonal_product(ahead), beta=1 - lr * weight_decay, alpha=-size)
 
-    def _adam(self, parameter: nn.Parameter, group: dict) -> Tensor:
-        state, (beta1, beta2) = self.state[parameter], group["betas"]
+    def _adam(self, parameter: nn.Parameter, lr: float, weight_decay: float, betas: tuple[float, float], eps: float, **_) -> None:
+        state, (beta1, beta2) = self.state[parameter], betas
         if not state:
             state["step"] = torch.zeros(())
             state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
@@ -72,7 +75,7 @@ class Muon(torch.optim.Optimizer):
         count = state["step"].item()
         mean = state["mean"].lerp_(parameter.grad, 1 - beta1) / (1 - beta1**count)
         square = state["square"].lerp_(parameter.grad**2, 1 - beta2) / (1 - beta2**count)
-        return mean / (square.sqrt() + group["eps"])
+        parameter.mul_(1 - lr * weight_decay).addcdiv_(mean, square.sqrt() + eps, value=-lr)
 
 
 def is_matrix(parameter: Tensor) -> bool:
@@ -80,21 +83,27 @@ def is_matrix(parameter: Tensor) -> bool:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Nearly the orthogonal matrix that is nearest to ``matrix`` (R, C): U V' of its singular value decomposition.
+    """Nearly the orthogonal matrix that is nearest to ``matrix`` (R, C): U V' of its singular value decomposition."""
+    left, right = _orthogonal_product(matrix)
+    return left @ right
+
+
+def _orthogonal_product(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Two matrices whose product is :func:`orthogonal`: one is ``matrix`` and the other small and square.
 
     The Newton-Schulz iteration ``X <- (A + B XX' + C (XX')^2) X`` acts on singular values alone, so it is done on the
     small square XX' instead of on the wide X, and X is multiplied once, at the end.
     """
     x = matrix.float()
-    x = x / (x.norm() + 1e-7)
-    x = x if len(x) <= x.shape[1] else x.T
-    gram = x @ x.T
+    wide = len(x) <= x.shape[1]
+    gram = x @ x.T if wide else x.T @ x
+    norm = gram.trace().sqrt() + 1e-7  # that of all entries of X: the iteration begins with X / norm
+    gram = gram / norm**2
     product = None
     for step in range(STEPS):
         factor = torch.addmm(gram, gram, gram, beta=B, alpha=C)
         factor.diagonal().add_(A)
-        product = factor @ product if step else factor
+        product = factor @ product if step else factor / norm
         if step + 1 < STEPS:
             gram = factor @ gram @ factor
-    x = product @ x
-    return (x if len(matrix) <= matrix.shape[1] else x.T).to(matrix.dtype)
+    return tuple(part.to(matrix.dtype) for part in ((product, x) if wide else (x, product)))

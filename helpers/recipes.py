@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,8 +25,8 @@ class Stage:
 class Recipe:
     """Everything that decides a training run, except the network and the data.
 
-    ``schedule`` is "step" (times 0.01 after each epoch, anew in each stage, as published) or "one-cycle" (one cosine up
-    and down over all stages; Smith, 2018). ``optimizer`` is "sgd", "adamw" or "muon" (:mod:`helpers.muon`).
+    ``schedule`` is "step" (times 0.01 after each epoch, anew in each stage, as published) or "one-cycle" (one line up
+    and one down over all stages; Smith, 2018). ``optimizer`` is "sgd", "adamw" or "muon" (:mod:`helpers.muon`).
     ``precision`` is "fp32", "bf16", "fp16" or "auto": the fastest that the device has in hardware. ``augment`` holds the
     arguments of :class:`helpers.augment.Augment`, or None.
     """
@@ -86,7 +85,7 @@ def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
     elif name == "course":
         base = Recipe(
             name, stages, loss="course", optimizer="muon", learning_rate=1.2e-2, weight_decay=0.02, schedule="one-cycle",
-            precision="auto", channels_last=True, augment={"disturbed": 0.5, "crop": 0.2, "cropped": 0.5, "colour": 0.25},
+            precision="auto", channels_last=True, augment={"disturbed": 0.35, "crop": 0.2, "cropped": 0.25, "colour": 0.1},
             depth_readout="sigmoid",
         )  # fmt: skip
     else:
@@ -101,8 +100,7 @@ def learning_rate(recipe: Recipe, done: float, epoch: int) -> float:
     """The rate when a share ``done`` of all training samples has been seen, in the stage's epoch ``epoch``."""
     if recipe.schedule == "step":
         return recipe.learning_rate * 0.01**epoch
-    warm_up, lowest = 0.15, 0.01
+    warm_up, lowest = 0.05, 0.01
     if done < warm_up:
-        return recipe.learning_rate * (lowest + (1 - lowest) * (1 - math.cos(math.pi * done / warm_up)) / 2)
-    fall = (done - warm_up) / (1 - warm_up)
-    return recipe.learning_rate * (1 + math.cos(math.pi * fall)) / 2
+        return recipe.learning_rate * (lowest + (1 - lowest) * done / warm_up)
+    return recipe.learning_rate * (1 - done) / (1 - warm_up)

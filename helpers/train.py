@@ -384,7 +384,7 @@ class _Run:
                 counter.close()
                 raise Interrupted(
                     f"Stopped after {self.seen} of {total} samples; all of it is saved in {self.folder.name}/. "
-                    "Run the cell again to go on."
+                    "Run the cell, or the command, again to go on."
                 )
         counter.close()
         self._check_weights()

@@ -28,6 +28,7 @@ def pictures(figure):
 
 def test_all_or_some_are_drawn_and_twice_the_same(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(images, "FIGURES", {"one": small, "two": small})
+    monkeypatch.setattr(images, "SHEETS", {})
     monkeypatch.setattr(images, "FILMS", {"three": lambda: moving(4)})
     images.main(["two"], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["two.png"]
@@ -59,7 +60,7 @@ def test_an_unknown_name_is_refused_before_anything_is_drawn(tmp_path):
 
 def test_the_pictures_of_the_readme_are_drawn_here():
     shown = re.findall(r"Images/(\w+\.\w+)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    drawn = {f"{name}.png" for name in images.FIGURES} | {f"{name}.gif" for name in images.FILMS}
+    drawn = {f"{name}.png" for name in (*images.FIGURES, *images.SHEETS)} | {f"{name}.gif" for name in images.FILMS}
     assert shown and set(shown) <= drawn
     assert drawn <= {path.name for path in (ROOT / "Images").iterdir()}, "run 'make images'"
 
@@ -121,6 +122,11 @@ def test_curves_and_results_come_from_the_run(run):
     words = {text.get_text().strip() for axis in images.training().axes for text in axis.texts}
     assert all(re.fullmatch(r"\d+ px", word) for word in words)
     assert len(pictures(images.results(count=2))) == 16
+
+
+def test_failures_are_those_of_the_run(run, tmp_path):
+    words = " ".join(text.get_text() for text in images.worst().texts)
+    assert re.search(r"The \d+ worst masks", words) and re.search(r"The \d+ worst depth maps", words)
 
 
 def test_the_film_shows_the_quartets_of_the_run_at_another_size(run, monkeypatch):

@@ -85,7 +85,7 @@ def test_the_two_recipes_are_what_they_are_called():
     assert (published.loss, published.schedule, published.depth_readout) == ("published", "step", "clamp")
     assert published.augment is None
     assert (course.loss, course.schedule, course.depth_readout) == ("course", "one-cycle", "sigmoid")
-    assert course.augment["disturbed"] >= 0.5  # what keeps the network from merely subtracting
+    assert course.augment["disturbed"] >= 0.3  # what keeps the network from merely subtracting
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -136,14 +136,14 @@ def test_the_published_rate_falls_a_hundredfold_each_epoch_whatever_was_done_bef
         assert [learning_rate(published, done, epoch) for epoch in range(3)] == pytest.approx([1e-2, 1e-4, 1e-6])
 
 
-def test_one_cycle_climbs_for_15_percent_and_falls_to_0():
+def test_one_cycle_climbs_for_5_percent_and_falls_to_0():
     course = recipe("course")
     done = np.linspace(0, 1, 401)
     rates = np.array([learning_rate(course, share, epoch=7) for share in done])
-    assert done[rates.argmax()] == pytest.approx(0.15) and rates.max() == pytest.approx(course.learning_rate)
-    assert (np.diff(rates[:61]) > 0).all() and (np.diff(rates[60:]) < 0).all()
+    assert done[rates.argmax()] == pytest.approx(0.05) and rates.max() == pytest.approx(course.learning_rate)
+    assert (np.diff(rates[:21]) > 0).all() and (np.diff(rates[20:]) < 0).all()
     assert rates[0] == pytest.approx(0.01 * course.learning_rate) and rates[-1] == pytest.approx(0, abs=1e-12)
-    assert np.abs(np.diff(rates)).max() < 0.03 * course.learning_rate  # no jump
+    assert np.abs(np.diff(rates)).max() < 0.06 * course.learning_rate  # no jump
 
 
 @settings(deadline=None)
@@ -607,7 +607,7 @@ def press_stop():
 def test_the_stop_button_saves_and_the_same_call_goes_on_bit_for_bit(finished, monkeypatch, tmp_path, when):
     monkeypatch.setattr(module, "LOG_EVERY", 2)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(module.Interrupted, match="Run the cell again to go on") as caught:
+    with pytest.raises(module.Interrupted, match="Run the cell, or the command, again to go on") as caught:
         run(tmp_path / "run", tiny(), Acting(EIGHTEEN, when, press_stop))
     assert signal.getsignal(signal.SIGINT) is before
     seen = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["seen"]
