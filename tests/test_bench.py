@@ -85,6 +85,12 @@ def test_verdict_tells_ratios_and_who_is_ahead():
     assert f"Not so in grid index: {PUBLISHED}, other." in text
 
 
+def test_verdict_names_the_published_read_out_where_it_was_scored():
+    published = {bench.AS_PUBLISHED: row([0.85, 0.85], [0.2, 0.2])}
+    made = result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), **published)
+    assert "0.50 times its depth RMSE (0.25 times in the published read-out), 0.33 times" in bench.verdict(made)[0]
+
+
 def test_verdict_needs_a_difference_larger_than_the_spread():
     made = result(row([0.95, 0.85], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]))
     assert f"Not so in mask Dice: {PUBLISHED}." in "\n".join(bench.verdict(made))
