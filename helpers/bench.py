@@ -233,7 +233,7 @@ def verdict(result: dict) -> list[str]:
     first = [title for title, names in ahead.items() if not names]
     if first:
         by = "by more than the spread over seeds" if len(result["seeds"]) > 1 else "under the one seed that was run"
-        lines.append(f"The course is ahead of every other row, {by}, in: {', '.join(first)}.")
+        lines.append(f"The course is ahead of every other row, {by}, in: {'; '.join(first)}.")
     for title, names in ahead.items():
         if names:
             lines.append(f"Not so in {title}: {', '.join(names)}.")
