@@ -212,10 +212,11 @@ def verdict(result: dict) -> list[str]:
     if PUBLISHED_TITLE in scores:
         other = f" ({ratio(AS_PUBLISHED, 'depth_rmse'):.2f} times in the published read-out)" if AS_PUBLISHED in scores else ""
         time_ratio = statistics.fmean(facts[OUR_TITLE]["seconds"]) / statistics.fmean(facts[PUBLISHED_TITLE]["seconds"])
+        error = ratio(PUBLISHED_TITLE, "mask_dice", lambda dice: 1 - dice)
         lines.append(
             f"The course against the published recipe: {ratio(PUBLISHED_TITLE, 'depth_rmse'):.2f} times its depth RMSE{other}, "
-            f"{ratio(PUBLISHED_TITLE, 'mask_dice', lambda dice: 1 - dice):.2f} times its mask error (1 - Dice), {time_ratio:.2f} times its "
-            f"training time. Grid index {statistics.fmean(ours['grid']):.3f}; the ground truth's own is {truth:.3f}."
+            f"{error:.2f} times its mask error (1 - Dice), {time_ratio:.2f} times its training time. "
+            f"Grid index {statistics.fmean(ours['grid']):.3f}; the ground truth's own is {truth:.3f}."
         )
 
     def is_behind(row: dict[str, list[float]], key: str) -> bool:

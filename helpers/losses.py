@@ -61,8 +61,8 @@ def gradient_loss(prediction: Tensor, target: Tensor, valid: Tensor, scales: int
 class CourseLoss(nn.Module):
     """Mask: BCE + soft Dice per image. Depth, which counts twice: L1 + (1 - SSIM)/2 + half the multi-scale gradient loss.
 
-    The depth parts see ``sigmoid(depth_logits)``: what is trained is what is scored. Twice, because depth is the harder
-    task: it gains by that, and the mask loses nothing (``python -m helpers.ablation --choices equal``).
+    The depth parts see ``sigmoid(depth_logits)``: what is trained is what is scored. Twice, because depth is
+    the harder task: ``python -m helpers.ablation --choices equal`` measures what that is worth.
     """
 
     def __init__(self, gradient_weight: float = 0.5, depth_weight: float = 2.0):

@@ -49,25 +49,25 @@ class Muon(torch.optim.Optimizer):
             move = self._orthogonal if group["orthogonal"] else self._adam
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    move(parameter, **{key: value for key, value in group.items() if key not in ("params", "orthogonal")})
+                    move(parameter, group)
         return loss
 
-    def _orthogonal(self, parameter: nn.Parameter, lr: float, weight_decay: float, momentum: float, **_) -> None:
-        state = self.state[parameter]
+    def _orthogonal(self, parameter: nn.Parameter, group: dict) -> None:
+        state, momentum = self.state[parameter], group["momentum"]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
         average = state["momentum"].lerp_(parameter.grad, 1 - momentum)
         ahead = parameter.grad.lerp(average, momentum)  # Nesterov's look ahead
         # (out, in * kernel), or (out, kernel * in) as a channels-last network has it in memory: nothing is copied, and
         # the order of the columns does not matter.
-        order = (0, *range(1, parameter.ndim)) if parameter.is_contiguous() else (0, *range(2, parameter.ndim), 1)
+        order = tuple(range(parameter.ndim)) if parameter.is_contiguous() else (0, *range(2, parameter.ndim), 1)
         weights, ahead = parameter.permute(order).view(len(parameter), -1), ahead.permute(order).flatten(1)
         # The step, its size and the decay in one product: each pass over the weights takes time.
-        size = 0.2 * max(weights.shape) ** 0.5 * lr
-        weights.addmm_(*_orthogonal_product(ahead), beta=1 - lr * weight_decay, alpha=-size)
+        size = 0.2 * max(weights.shape) ** 0.5 * group["lr"]
+        weights.addmm_(*_orthogonal_product(ahead), beta=1 - group["lr"] * group["weight_decay"], alpha=-size)
 
-    def _adam(self, parameter: nn.Parameter, lr: float, weight_decay: float, betas: tuple[float, float], eps: float, **_) -> None:
-        state, (beta1, beta2) = self.state[parameter], betas
+    def _adam(self, parameter: nn.Parameter, group: dict) -> None:
+        state, (beta1, beta2) = self.state[parameter], group["betas"]
         if not state:
             state["step"] = torch.zeros(())
             state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
@@ -75,7 +75,8 @@ class Muon(torch.optim.Optimizer):
         count = state["step"].item()
         mean = state["mean"].lerp_(parameter.grad, 1 - beta1) / (1 - beta1**count)
         square = state["square"].lerp_(parameter.grad**2, 1 - beta2) / (1 - beta2**count)
-        parameter.mul_(1 - lr * weight_decay).addcdiv_(mean, square.sqrt() + eps, value=-lr)
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        parameter.addcdiv_(mean, square.sqrt() + group["eps"], value=-group["lr"])
 
 
 def is_matrix(parameter: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""The networks that DuoNet is compared with: two plain U-Nets and FC-Siam-diff, each in the size of the course's own.
+"""The networks that DuoNet is compared with: two plain U-Nets and FC-Siam-diff, none larger than the published network.
 
 They are built and called like the networks of :mod:`helpers.model`: ``net(bg, bg_fg)`` with uint8 or float images in
 [0, 1] of shape (B, 3, H, W) gives ``mask_logits, depth_logits``, each (B, 1, H, W), and normalisation is inside. Output

@@ -124,7 +124,7 @@ def test_curves_and_results_come_from_the_run(run):
     assert len(pictures(images.results(count=2))) == 16
 
 
-def test_failures_are_those_of_the_run(run, tmp_path):
+def test_failures_are_those_of_the_run(run):
     words = " ".join(text.get_text() for text in images.worst().texts)
     assert re.search(r"The \d+ worst masks", words) and re.search(r"The \d+ worst depth maps", words)
 
