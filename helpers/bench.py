@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import tempfile
 import time
@@ -27,12 +26,13 @@ import torch
 
 from helpers import peers
 from helpers.baselines import MeanDepth, subtract_background
-from helpers.config import PROFILES, ROOT, CourseError, data_source, data_words, plain_errors, profile, runs_dir
-from helpers.files import whole_file, write_json
+from helpers.config import PROFILES, CourseError, data_source, data_words, plain_errors, profile, runs_dir
+from helpers.files import write_json
 from helpers.measured import machine
 from helpers.metrics import grid_index
 from helpers.model import NETWORKS
 from helpers.quartets import Quartet, loader
+from helpers.readme import fill
 from helpers.recipes import recipe
 from helpers.robustness import LEVELS, UNITS, mask_dice
 from helpers.rooms import RoomsDataset
@@ -262,20 +262,12 @@ def _spoilt_markdown(rows: dict[str, dict[str, list[float]]]) -> str:
 
 
 def readme() -> None:
-    """Replace what stands between the README's results markers by the stored tables."""
+    """Put the tables of all stored results into the README."""
     found = (runs_dir() / "bench").glob("*-table.json")
     results = sorted(found, key=lambda path: (not path.name.startswith("rooms"), path.name))
     if not results:
         raise CourseError("No results are stored in runs/bench/: run `make bench` first.")
-    text = (ROOT / "README.md").read_text()
-    tables = "\n\n".join(markdown(json.loads(path.read_text())) for path in results)
-    new, count = re.subn(
-        r"(<!-- results:begin -->).*?(<!-- results:end -->)", lambda m: f"{m[1]}\n{tables}\n{m[2]}", text, flags=re.DOTALL
-    )
-    if count != 1:
-        raise CourseError("README.md has no results markers: put <!-- results:begin --> and <!-- results:end --> back.")
-    with whole_file(ROOT / "README.md") as path:
-        path.write_text(new)
+    fill("results", "\n\n".join(markdown(json.loads(path.read_text())) for path in results))
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from helpers.colab import MINUTES
 from helpers.config import ROOT, CourseError
 from helpers.course import find
 from helpers.files import whole_file, write_json
+from helpers.readme import parts
 
-BEGIN, END = "<!-- notebooks:begin -->", "<!-- notebooks:end -->"
 CPU, GPU = "CPU cores", "T4"  # how the name of a device ends
 PROFILES = {CPU: "quick", GPU: "standard"}  # what each of the two takes when nothing is set
 ROW = re.compile(r"^(\| \d+ \| \[(\w+)\]\([^)]+\) \|[^|]*\|)[^|]*(\|.*)$", re.MULTILINE)
@@ -89,12 +89,9 @@ def with_times(readme: str, log: Mapping[str, list[dict]]) -> str:
     """The README's text with the last column but one of its table of notebooks filled, and what it means below.
 
     Raises:
-        CourseError: the markers are gone.
+        CourseError: the marks around it are gone.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    table, end, after = rest.partition(END)
-    if not begin or not end:
-        raise CourseError(f"README.md has no table of notebooks between {BEGIN} and {END}: put them back.")
+    before, table, after = parts(readme, "notebooks")
     table, _, _ = table.strip().partition("\n\n")  # without the line of the last time
 
     def filled(match: re.Match) -> str:
@@ -110,7 +107,7 @@ def with_times(readme: str, log: Mapping[str, list[dict]]) -> str:
         caption += f"On a {gpus[0]['device']}: {total} for {len(gpus)} of {len(runs)} notebooks ({_when(gpus[0])})."
     else:
         caption += f"Nobody has timed it on Colab's {GPU} yet."
-    return f"{before}{begin}\n{ROW.sub(filled, table)}\n\n*{caption}*\n{end}{after}"
+    return f"{before}\n{ROW.sub(filled, table)}\n\n*{caption}*\n{after}"
 
 
 def main(root: Path = ROOT) -> None:

@@ -99,8 +99,13 @@ class PeakMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(0.5):
+        pause = 0.5
+        while not self._done.wait(pause):
+            started = time.perf_counter()
             self.peak = max(self.peak, sum(map(_memory, psutil.Process().children(recursive=True))))
+            # Counting shared pages walks through all of them: it takes the longer, the more there is to count, from
+            # the cores that train. So it may have a fiftieth of the time of one.
+            pause = max(0.5, 50 * (time.perf_counter() - started))
 
 
 def _memory(process: psutil.Process) -> int:

@@ -1,6 +1,7 @@
 """The bench gives each row the same samples, and its words say no more than its numbers do."""
 
 import json
+from functools import partial
 
 import pytest
 from toy import ToyQuartets
@@ -8,6 +9,7 @@ from toy import ToyQuartets
 from helpers import bench
 from helpers.config import CourseError
 from helpers.quartets import sample, split
+from helpers.readme import fill
 from helpers.robustness import LEVELS
 
 OURS, PUBLISHED = bench.OUR_TITLE, bench.PUBLISHED_TITLE
@@ -110,7 +112,7 @@ def test_less_of_a_grid_than_the_truth_has_is_no_merit():
 
 
 def test_readme_gets_the_stored_tables(small, monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "fill", partial(fill, root=tmp_path))
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter\n")
     (tmp_path / "bench").mkdir()

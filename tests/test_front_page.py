@@ -9,14 +9,14 @@ import pytest
 from helpers import front_page, measured
 from helpers.config import ROOT, CourseError
 
-README = f"""# Title
+README = """# Title
 
-{front_page.BEGIN}
+<!-- notebooks:begin -->
 | | Notebook | What you learn | Time, memory | |
 |---|---|---|---|---|
 | 1 | [01_a](notebooks/01_a.ipynb) | first things | | [![Open in Colab](x)](y) |
 | 2 | [02_b](notebooks/02_b.ipynb) | second things | 99 min | [![Open in Colab](x)](y) |
-{front_page.END}
+<!-- notebooks:end -->
 
 The end.
 """
@@ -122,7 +122,7 @@ def test_a_place_that_is_gone_is_named_and_nothing_is_written(course):
         front_page.main(course)
     assert state(course) == before
     (course / "README.md").write_text("# no table")
-    with pytest.raises(CourseError, match="README.md has no table of notebooks"):
+    with pytest.raises(CourseError, match="README.md must have <!-- notebooks:begin --> once"):
         front_page.main(course)
 
 

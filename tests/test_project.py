@@ -199,8 +199,3 @@ def test_readme_speaks_of_this_repository_and_of_every_setting():
 def test_readme_leads_to_files_that_are_there():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
         assert (ROOT / target).exists(), target
-
-
-def test_readme_has_one_place_for_the_generated_results():
-    assert README.count("<!-- results:begin -->") == README.count("<!-- results:end -->") == 1
-    assert README.index("<!-- results:begin -->") < README.index("<!-- results:end -->")
