@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab notebooks images bench failures relink clean
+.PHONY: help course test lab notebooks images bench speed ablation failures relink clean
 
 help: ## show this list
 	@echo "make ... (the first one that needs it installs everything into .venv)"
@@ -34,6 +34,13 @@ images: $(INSTALLED) ## draw the pictures of the README again
 
 bench: $(INSTALLED) ## measure what the README's table of results says
 	@$(RUN) -m helpers.bench table $(ARGS)
+
+speed: $(INSTALLED) ## measure how fast single answers and the training loop are, beside the published ones
+	@$(RUN) -m helpers.bench_latency
+	@$(RUN) -m helpers.bench_loop
+
+ablation: $(INSTALLED) ## measure what each choice of the course is worth, one at a time (hours)
+	@$(RUN) -m helpers.ablation $(ARGS)
 
 failures: $(INSTALLED) ## draw where the network fails: the worst test quartets, by cause
 	@$(RUN) -m helpers.failures $(ARGS)

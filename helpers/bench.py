@@ -5,8 +5,9 @@ same quartets and equally often, the published recipe, the course's, and what st
 several seeds. All are scored beside background subtraction and the mean depth map on rooms and cats that none has seen:
 clean, on disturbed pairs (:func:`helpers.augment.disturb`), and on pairs that are spoilt in one way at a time
 (:mod:`helpers.robustness`). Results go to ``runs/bench/``; what is finished is not done again, and what was interrupted
-goes on. ``python -m helpers.bench readme`` puts the tables of all stored results into the README, and
-``python -m helpers.bench render`` times the renderer.
+goes on. ``python -m helpers.bench readme`` puts the tables of all stored results into the README, those of
+:mod:`helpers.bench_latency` and :mod:`helpers.bench_loop` among them, and ``python -m helpers.bench render`` times the
+renderer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from unittest import mock
 
 import torch
 
-from helpers import peers
+from helpers import bench_latency, bench_loop, peers
 from helpers.baselines import MeanDepth, subtract_background
 from helpers.config import PROFILES, CourseError, data_source, data_words, plain_errors, profile, runs_dir
 from helpers.files import write_json
@@ -86,6 +87,11 @@ FACTS = {
     "parameters": ("parameters (M)", "{:.2f}"),
     "gflop": (f"GFLOP, {FLOP_SIZE} px", "{:.1f}"),
     "seconds": ("training (s)", "{:.0f}"),
+}
+
+SPEED = {  # what other commands leave in runs/bench/: what its table is about, and what makes it
+    "latency.json": ("Single answers, program by program", bench_latency.markdown),
+    "loop/loop.json": ("The training loop, lever by lever", bench_loop.markdown),
 }
 
 
@@ -267,7 +273,18 @@ def readme() -> None:
     results = sorted(found, key=lambda path: (not path.name.startswith("rooms"), path.name))
     if not results:
         raise CourseError("No results are stored in runs/bench/: run `make bench` first.")
-    fill("results", "\n\n".join(markdown(json.loads(path.read_text())) for path in results))
+    fill("results", "\n\n".join([*(markdown(json.loads(path.read_text())) for path in results), *_speed()]))
+
+
+def _speed() -> list[str]:
+    """What is stored about speed: a sentence in sight, and its table under a title that opens it."""
+    parts = []
+    for name, (title, words) in SPEED.items():
+        path = runs_dir() / "bench" / name
+        if path.exists():
+            sentence, _, table = words(json.loads(path.read_text())).partition("\n\n")
+            parts += [sentence, f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"]
+    return ["**Speed**", *parts] if parts else []
 
 
 def main() -> None:

@@ -185,30 +185,30 @@ def _processor() -> str:
 
 
 def markdown(result: dict) -> str:
-    """The table of a result, what it says in a sentence for each size, and how it was made."""
+    """What a result says in a sentence for each size, its table, and how it was made."""
+    sentences = []
+    for size in dict.fromkeys(row["size"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["size"] == size]
+        ours, theirs = (_fastest(rows, network) for network in ("DuoNet", PUBLISHED))
+        sentences.append(
+            f"At {size} px DuoNet is fastest in {ours['program']}: {ours['times_published']:.1f} times as fast as "
+            f"{PUBLISHED} in {PLAIN}, {theirs['median_ms'] / ours['median_ms']:.1f} times as fast as {PUBLISHED} where that "
+            f"is fastest ({theirs['program']})."
+        )
     titles = ("side (px)", "network", "runs in", "median (ms)", "90 % within (ms)", "times as fast", "memory (MB)")
     lines = ["| " + " | ".join(titles) + " |", "|--:|---|---|--:|--:|--:|--:|"]
     for row in result["rows"]:
         memory = "-" if row["memory_mb"] is None else f"{row['memory_mb']:.0f}"
         numbers = f"{row['median_ms']:.1f} | {row['p90_ms']:.1f} | {row['times_published']:.2f}"
         lines.append(f"| {row['size']} | {row['network']} | {row['program']} | {numbers} | {memory} |")
-    lines.append("")
-    for size in dict.fromkeys(row["size"] for row in result["rows"]):
-        rows = [row for row in result["rows"] if row["size"] == size]
-        ours, theirs = (_fastest(rows, network) for network in ("DuoNet", PUBLISHED))
-        lines.append(
-            f"At {size} px DuoNet is fastest in {ours['program']}: {ours['times_published']:.1f} times as fast as "
-            f"{PUBLISHED} in {PLAIN}, {theirs['median_ms'] / ours['median_ms']:.1f} times as fast as {PUBLISHED} where that "
-            f"is fastest ({theirs['program']})."
-        )
     load = "" if result["load_before"] is None else f", load {result['load_before']:.1f} before"
-    lines.append(
-        f"\nOne pair of pictures at a time, {result['repeats']} answers each, in turns; times as fast: as {PUBLISHED} in "
+    caption = (
+        f"One pair of pictures at a time, {result['repeats']} answers each, in turns; times as fast: as {PUBLISHED} in "
         f"{PLAIN}; memory: the most that weights and workspace take on top of the imported packages. "
         f"{result['threads']} of {result['cores']} cores ({result['machine']}){load}; Python {result['python']}, "
         f"torch {result['torch']}, onnxruntime {result['onnxruntime']}, {result['date']}."
     )
-    return "\n".join(lines)
+    return "\n\n".join([" ".join(sentences), "\n".join(lines), caption])
 
 
 def _fastest(rows: list[dict], network: str) -> dict:

@@ -1,12 +1,13 @@
 """How fast the training loop is: the published loop against the course's, lever by lever, on the same ready pictures.
 
 ``python -m helpers.bench_loop [--sizes 64 112 192] [--batch 32] [--steps 8] [--compile]`` prints images a second of
-both networks. The published loop is rebuilt as it was written (32 bits, SGD, its losses, and metrics fetched from the
-device after every batch), with its JPEG loader replaced by ready tensors, so that only the loop differs. The course's
-rows are :func:`helpers.train.train` itself, with one lever after the other. Each row is run twice and the faster one
-counts: the rest is the machine being busy. ``DuoNet`` stands beside the published network at every lever, and the last
-row says what the arithmetic alone would take, at the speed of one large matrix product. With ``--tensorboard`` it
-prints instead which share of the training TensorBoard takes: the time inside its calls.
+both networks, at the sizes of the profile in force if none are given. The published loop is rebuilt as it was written
+(32 bits, SGD, its losses, and metrics fetched from the device after every batch), with its JPEG loader replaced by ready
+tensors, so that only the loop differs. The course's rows are :func:`helpers.train.train` itself, with one lever after
+the other. Each row is run twice and the faster one counts: the rest is the machine being busy. ``DuoNet`` stands beside
+the published network at every lever, and the last row says what the arithmetic alone would take, at the speed of one
+large matrix product. With ``--tensorboard`` it prints instead which share of the training TensorBoard takes: the time
+inside its calls. The result goes to ``runs/bench/loop/``; :func:`markdown` draws its table.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ LEVERS: dict[str, dict] = {
     "+ augmentation (the whole recipe)": {},
 }
 PUBLISHED, COMPILED, FLOOR = "published loop", "+ torch.compile", "arithmetic alone"
+WHOLE = tuple(LEVERS)[-1]
 KEPT = tuple(LEVERS)[-3:]  # the rows in which freed memory is kept, as it always is outside this table
 
 
@@ -202,24 +204,48 @@ def tensorboard_share(size: int, batch: int, steps: int) -> dict[str, float]:
 
 
 def summary(result: dict) -> str:
-    """Images a second; how many times the published loop that is; and the hours of the whole published schedule."""
-    rows = result["rows"]
-    published = {column.split(", ")[1]: rate for column, rate in rows[PUBLISHED].items() if column.startswith("DepthMaskNet")}
-    ratios = {row: {column: rate / published[column.split(", ")[1]] for column, rate in cells.items()} for row, cells in rows.items()}
-    made = (
-        f"Images a second; batches of {result['batch']}, {result['steps']} steps, {result['machine']}, "
-        f"torch {result['torch']}, {result['date']}"
-    )
-    parts = [made, table(rows, digits=1), "", "Times the published loop with the published network", table(ratios, digits=2)]
-    if schedule := _schedule(rows):
-        parts += ["", "The whole published schedule", table(schedule, digits=2)]
+    """Images a second; how many times the published loop that is; and the hours of the whole schedules."""
+    rows, times = result["rows"], _times(result["rows"])
+    parts = [f"Images a second; {_made(result)}", table(rows, digits=1)]
+    parts += ["", "Times the published loop with the published network", table(times, digits=2)]
+    for name in STAGES:
+        if schedule := _schedule(rows, name):
+            parts += ["", f"All stages of the profile {name}", table(schedule, digits=2)]
     return "\n".join(parts)
 
 
-def _schedule(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Hours of all stages of the profile ``full`` at these speeds, and how many times shorter than as published; empty
-    where a stage's size was not measured."""
-    samples, stages = profile("full").train_samples, STAGES["full"]
+def markdown(result: dict) -> str:
+    """What the whole recipe is worth in time, in a sentence, and the table of all levers."""
+    rows, times = result["rows"], _times(result["rows"])
+    known = {name: schedule[WHOLE] for name in STAGES if (schedule := _schedule(rows, name))}
+    shares = [f"all stages of `{name}` in {1 / whole['DuoNet, times']:.2f} times the time" for name, whole in known.items()]
+    by_size = [f"{value:.1f} times as many at {column.split(', ')[1]}" for column, value in times[WHOLE].items() if "DuoNet" in column]
+    columns = list(rows[PUBLISHED])
+    lines = ["| images a second | " + " | ".join(columns) + " |", "|---" + "|--:" * len(columns) + "|"]
+    for row, cells in rows.items():
+        lines.append(f"| {row} | " + " | ".join(f"{cells[column]:.1f} ({times[row][column]:.1f}×)" for column in columns) + " |")
+    return "\n".join([
+        f"The course's loop and recipe train DuoNet on more images a second than the published loop trains its network: "
+        f"{', '.join(by_size)}{'; ' if shares else ''}{', '.join(shares)}.", "", *lines, "",
+        f"Both loops on pictures that are in memory already; in brackets, times the published loop with its network. "
+        f"{_made(result)[0].upper()}{_made(result)[1:]}.",
+    ])  # fmt: skip
+
+
+def _made(result: dict) -> str:
+    return f"batches of {result['batch']}, {result['steps']} steps, {result['machine']}, torch {result['torch']}, {result['date']}"
+
+
+def _times(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Every speed, as many times that of the published loop with the published network at the same size."""
+    published = {column.split(", ")[1]: rate for column, rate in rows[PUBLISHED].items() if column.startswith("DepthMaskNet")}
+    return {row: {column: rate / published[column.split(", ")[1]] for column, rate in cells.items()} for row, cells in rows.items()}
+
+
+def _schedule(rows: dict[str, dict[str, float]], profile_name: str) -> dict[str, dict[str, float]]:
+    """Hours of all stages of a profile at these speeds, and how many times shorter than as published; empty where a
+    stage's size was not measured."""
+    samples, stages = profile(profile_name).train_samples, STAGES[profile_name]
 
     def hours(cells: dict[str, float], network: str) -> float:
         return sum(stage.epochs * samples / cells[f"{network}, {stage.size} px"] for stage in stages) / 3600
@@ -237,7 +263,8 @@ def _schedule(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.bench_loop", description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 112, 192], help="image sides, multiples of 16")
+    sizes = sorted({stage.size for stage in recipe("course").stages})
+    parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="image sides, multiples of 16; else the profile's")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--compile", action="store_true", help="a row with torch.compile too (needs a C++ compiler)")

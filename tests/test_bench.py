@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from toy import ToyQuartets
 
-from helpers import bench
+from helpers import bench, bench_loop
 from helpers.config import CourseError
 from helpers.quartets import sample, split
 from helpers.readme import fill
@@ -125,7 +125,20 @@ def test_readme_gets_the_stored_tables(small, monkeypatch, tmp_path):
     text = page.read_text()
     assert "| camera shift, px of 64: 8 | 0.250 | 0.250 |" in text
     assert "| 0.910 ± 0.014 |" in text and "old" not in text
-    assert text.startswith("before\n") and text.endswith("after\n")
+    assert text.startswith("before\n") and text.endswith("after\n") and "**Speed**" not in text
+
+
+def test_readme_says_in_a_sentence_what_is_stored_about_speed(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path))
+    (tmp_path / "bench" / "loop").mkdir(parents=True)
+    speed = {"DepthMaskNet, 64 px": 10.0, "DuoNet, 64 px": 20.0}
+    (tmp_path / "bench" / "loop" / "loop.json").write_text(json.dumps({
+        "rows": {row: speed for row in (bench_loop.PUBLISHED, bench_loop.WHOLE)},
+        "batch": 32, "steps": 8, "machine": "a machine", "torch": "2", "date": "2000-01-01",
+    }))  # fmt: skip
+    title, sentence, table = bench._speed()
+    assert title == "**Speed**" and "2.0 times as many at 64 px." in sentence and "\n" not in sentence
+    assert "\n\n| images a second | " in table and "a machine" in table
 
 
 def test_rendering_counts_rooms_and_quartets():

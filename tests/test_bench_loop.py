@@ -48,8 +48,11 @@ def test_the_whole_schedule_adds_up_its_stages():
     speed = {"DepthMaskNet": 100.0, "DuoNet": 400.0}
     rows = {row: {f"{name}, {size} px": rate * (1 + 3 * (row != PUBLISHED)) for name, rate in speed.items() for size in (64, 112, 192)}
             for row in (PUBLISHED, *LEVERS)}  # fmt: skip
-    whole = bench_loop._schedule(rows)
+    whole = bench_loop._schedule(rows, "full")
     # 8 epochs of 280,000 samples at 100 images a second; everything four times as fast in DuoNet, and in our loop.
     assert whole[PUBLISHED]["DepthMaskNet, hours"] == pytest.approx(8 * 280_000 / 100 / 3600)
     assert [whole[row][f"{name}, times"] for row in (PUBLISHED, tuple(LEVERS)[-1]) for name in speed] == pytest.approx([1, 4, 4, 16])
-    assert bench_loop._schedule({row: {"DepthMaskNet, 64 px": 1.0, "DuoNet, 64 px": 1.0} for row in rows}) == {}
+    assert bench_loop._schedule(rows, "quick") == {}, "its sizes were not measured"
+    text = bench_loop.markdown({"rows": rows, "batch": 32, "steps": 8, "machine": "a machine", "torch": "2", "date": "2000-01-01"})
+    assert "16.0 times as many at 64 px" in text and "all stages of `full` in 0.06 times the time" in text
+    assert "| published loop | 100.0 (1.0×) |" in text and len({line.count("|") for line in text.splitlines() if "|" in line}) == 1
