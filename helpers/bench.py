@@ -221,8 +221,8 @@ def verdict(result: dict) -> list[str]:
         error = ratio(PUBLISHED_TITLE, "mask_dice", lambda dice: 1 - dice)
         lines.append(
             f"The course against the published recipe: {ratio(PUBLISHED_TITLE, 'depth_rmse'):.2f} times its depth RMSE{other}, "
-            f"{error:.2f} times its mask error (1 - Dice), {time_ratio:.2f} times its training time. "
-            f"Grid index {statistics.fmean(ours['grid']):.3f}; the ground truth's own is {truth:.3f}."
+            f"{error:.2f} times its mask error (1 - Dice), {time_ratio:.2f} times its training time in the "
+            f"same loop. Grid index {statistics.fmean(ours['grid']):.4f}; the ground truth's own is {truth:.4f}."
         )
 
     def is_behind(row: dict[str, list[float]], key: str) -> bool:
@@ -241,9 +241,10 @@ def verdict(result: dict) -> list[str]:
     if first:
         by = "by more than the spread over seeds" if len(result["seeds"]) > 1 else "under the one seed that was run"
         lines.append(f"The course is ahead of every other row, {by}, in: {'; '.join(first)}.")
-    for title, names in ahead.items():
-        if names:
-            lines.append(f"Not so in {title}: {', '.join(names)}.")
+    behind = {name: [title for title, names in ahead.items() if name in names] for name in scores}
+    bullets = [f"- {name}: {'; '.join(titles)}" for name, titles in behind.items() if titles]
+    if bullets:
+        lines.append("Not ahead of these, which are as good or better:\n\n" + "\n".join(bullets))
     return lines
 
 

@@ -208,17 +208,18 @@ def summary(result: dict) -> str:
     rows, times = result["rows"], _times(result["rows"])
     parts = [f"Images a second; {_made(result)}", table(rows, digits=1)]
     parts += ["", "Times the published loop with the published network", table(times, digits=2)]
-    for name in STAGES:
-        if schedule := _schedule(rows, name):
-            parts += ["", f"All stages of the profile {name}", table(schedule, digits=2)]
+    for name, schedule in _schedules(rows).items():
+        parts += ["", f"All stages of the profile {name}", table(schedule, digits=2)]
     return "\n".join(parts)
 
 
 def markdown(result: dict) -> str:
     """What the whole recipe is worth in time, in a sentence, and the table of all levers."""
     rows, times = result["rows"], _times(result["rows"])
-    known = {name: schedule[WHOLE] for name in STAGES if (schedule := _schedule(rows, name))}
-    shares = [f"all stages of `{name}` in {1 / whole['DuoNet, times']:.2f} times the time" for name, whole in known.items()]
+    shares = [
+        f"all stages of `{name}` in {1 / schedule[WHOLE]['DuoNet, times']:.2f} times the time"
+        for name, schedule in _schedules(rows).items()
+    ]
     by_size = [f"{value:.1f} times as many at {column.split(', ')[1]}" for column, value in times[WHOLE].items() if "DuoNet" in column]
     columns = list(rows[PUBLISHED])
     lines = ["| images a second | " + " | ".join(columns) + " |", "|---" + "|--:" * len(columns) + "|"]
@@ -240,6 +241,11 @@ def _times(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Every speed, as many times that of the published loop with the published network at the same size."""
     published = {column.split(", ")[1]: rate for column, rate in rows[PUBLISHED].items() if column.startswith("DepthMaskNet")}
     return {row: {column: rate / published[column.split(", ")[1]] for column, rate in cells.items()} for row, cells in rows.items()}
+
+
+def _schedules(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
+    """:func:`_schedule` of every profile for people whose sizes were all measured."""
+    return {name: schedule for name in STAGES if name != "tiny" and (schedule := _schedule(rows, name))}
 
 
 def _schedule(rows: dict[str, dict[str, float]], profile_name: str) -> dict[str, dict[str, float]]:
