@@ -161,7 +161,8 @@ def spread(values: Sequence[float]) -> float:
 def with_spread(values: Sequence[float], form: str) -> str:
     """``mean ± spread`` in the given form, such as "{:.3f}"; the mean alone of a single value."""
     mean = form.format(statistics.fmean(values))
-    return mean if len(values) < 2 else f"{mean} ± {form.format(spread(values))}"
+    # No-break spaces: in a narrow cell a line ends elsewhere.
+    return mean if len(values) < 2 else f"{mean}\u00a0±\u00a0{form.format(spread(values))}"
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> float:

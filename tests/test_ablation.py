@@ -116,8 +116,8 @@ def test_table_holds_the_course_and_the_choices_asked_for(toy):
 
 
 def test_a_change_within_the_spread_is_called_none():
-    assert ablation._cell([0.90, 0.92], [0.90, 0.91], "{:.3f}") == "0.910 ± 0.014 (=)"
-    assert ablation._cell([0.90, 0.90], [0.80, 0.80], "{:.3f}") == "0.900 ± 0.000 (+0.100)"
+    assert ablation._cell([0.90, 0.92], [0.90, 0.91], "{:.3f}") == "0.910\u00a0±\u00a00.014 (=)"
+    assert ablation._cell([0.90, 0.90], [0.80, 0.80], "{:.3f}") == "0.900\u00a0±\u00a00.000 (+0.100)"
 
 
 def test_an_unknown_choice_is_named():

@@ -123,7 +123,7 @@ def test_readme_gets_the_stored_tables(small, monkeypatch, tmp_path):
     bench.readme()
     text = page.read_text()
     assert "| camera shift, px of 64: 8 | 0.250 | 0.250 |" in text
-    assert "| 0.910 ± 0.014 |" in text and "old" not in text
+    assert "| 0.910\u00a0±\u00a00.014 |" in text and "old" not in text
     assert text.startswith("before\n") and text.endswith("after\n") and "**Speed**" not in text
 
 

@@ -78,6 +78,6 @@ def test_a_difference_within_the_spread_is_none():
 
 
 def test_words_for_several_seeds():
-    assert with_spread([1.0, 2.0, 3.0], "{:.1f}") == "2.0 ± 1.0"
+    assert with_spread([1.0, 2.0, 3.0], "{:.1f}") == "2.0\u00a0±\u00a01.0"
     assert with_spread([2.0], "{:.1f}") == "2.0"
     assert gather([{"a": 1.0, "b": 2.0}, {"a": 3.0}]) == {"a": [1.0, 3.0]}
