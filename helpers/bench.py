@@ -90,8 +90,8 @@ FACTS = {
 }
 
 SPEED = {  # what other commands leave in runs/bench/: what its table is about, and what makes it
-    "latency.json": ("Single answers, program by program", bench_latency.markdown),
-    "loop/loop.json": ("The training loop, lever by lever", bench_loop.markdown),
+    bench_latency.STORED: ("Single answers, program by program", bench_latency.markdown),
+    bench_loop.STORED: ("The training loop, lever by lever", bench_loop.markdown),
 }
 
 

@@ -35,6 +35,7 @@ from helpers.train import pick_precision
 PLAIN, LAYOUT, SIXTEEN = "PyTorch", "PyTorch, channels last", "PyTorch, channels last, 16 bits"
 COMPILED, ONNX = "PyTorch, compiled", "ONNX Runtime"
 PUBLISHED = "DepthMaskNet"
+STORED = "latency.json"  # in runs/bench/
 WARM_UP = 3  # answers before the first one counts: libraries load, kernels are chosen
 PAUSE = 0.02  # seconds before each turn: until then the threads of the program before it wait actively
 
@@ -224,7 +225,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with plain_errors():
         result = measure(arguments.sizes, arguments.repeats, arguments.threads, arguments.compile)
-        write_json(runs_dir() / "bench" / "latency.json", result)
+        write_json(runs_dir() / "bench" / STORED, result)
         print(f"\n{markdown(result)}")
 
 

@@ -48,6 +48,7 @@ LEVERS: dict[str, dict] = {
 }
 PUBLISHED, COMPILED, FLOOR = "published loop", "+ torch.compile", "arithmetic alone"
 WHOLE = tuple(LEVERS)[-1]
+STORED = "loop/loop.json"  # in runs/bench/
 KEPT = tuple(LEVERS)[-3:]  # the rows in which freed memory is kept, as it always is outside this table
 
 
@@ -217,7 +218,7 @@ def markdown(result: dict) -> str:
     """What the whole recipe is worth in time, in a sentence, and the table of all levers."""
     rows, times = result["rows"], _times(result["rows"])
     shares = [
-        f"all stages of `{name}` in {1 / schedule[WHOLE]['DuoNet, times']:.2f} times the time"
+        f"all stages of `{name}` take {1 / schedule[WHOLE]['DuoNet, times']:.2f} times as long"
         for name, schedule in _schedules(rows).items()
     ]
     by_size = [f"{value:.1f} times as many at {column.split(', ')[1]}" for column, value in times[WHOLE].items() if "DuoNet" in column]
@@ -283,7 +284,7 @@ def main() -> None:
                 print(f"{size} px:", ", ".join(f"{name} {value:.4f}" for name, value in shown.items()))
             return
         result = measure(arguments.sizes, arguments.batch, arguments.steps, arguments.compile)
-        write_json(runs_dir() / "bench" / "loop" / "loop.json", result)
+        write_json(runs_dir() / "bench" / STORED, result)
         print(f"\n{summary(result)}")
 
 

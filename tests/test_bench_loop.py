@@ -54,5 +54,5 @@ def test_the_whole_schedule_adds_up_its_stages():
     assert [whole[row][f"{name}, times"] for row in (PUBLISHED, tuple(LEVERS)[-1]) for name in speed] == pytest.approx([1, 4, 4, 16])
     assert bench_loop._schedule(rows, "quick") == {}, "its sizes were not measured"
     text = bench_loop.markdown({"rows": rows, "batch": 32, "steps": 8, "machine": "a machine", "torch": "2", "date": "2000-01-01"})
-    assert "16.0 times as many at 64 px" in text and "all stages of `full` in 0.06 times the time" in text
+    assert "16.0 times as many at 64 px" in text and "all stages of `full` take 0.06 times as long" in text
     assert "| published loop | 100.0 (1.0×) |" in text and len({line.count("|") for line in text.splitlines() if "|" in line}) == 1
