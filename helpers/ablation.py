@@ -23,6 +23,7 @@ from helpers.files import write_json
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet
 from helpers.quartets import Stored, sample, split, store
+from helpers.readme import fill
 from helpers.recipes import LOSSES, Stage, recipe
 from helpers.session import run_dir, source
 from helpers.trials import Trial, difference, gather, run_seeds, with_spread
@@ -153,12 +154,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
     parser.add_argument("--choices", nargs="+", default=list(CHOICES), choices=CHOICES)
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md, too")
     arguments = parser.parse_args()
     with plain_errors():
         result = table(range(arguments.seeds), arguments.choices)
         name = f"{run_dir('table').name}.json"
         write_json(runs_dir() / "ablation" / name, result)
         print(f"\n{markdown(result)}\n\nStored as runs/ablation/{name}.")
+        if arguments.readme:
+            fill("ablation", markdown(result))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ same quartets and equally often, the published recipe, the course's, and what st
 several seeds. All are scored beside background subtraction and the mean depth map on rooms and cats that none has seen:
 clean, on disturbed pairs (:func:`helpers.augment.disturb`), and on pairs that are spoilt in one way at a time
 (:mod:`helpers.robustness`). Results go to ``runs/bench/``; what is finished is not done again, and what was interrupted
-goes on. ``python -m helpers.bench readme`` puts the tables of all stored results into the README, those of
-:mod:`helpers.bench_latency` and :mod:`helpers.bench_loop` among them, and ``python -m helpers.bench render`` times the
-renderer.
+goes on. ``python -m helpers.bench readme`` puts what is stored into the README, the tables of :mod:`helpers.bench_latency`
+and :mod:`helpers.bench_loop` among it, and ``python -m helpers.bench render`` times the renderer.
 """
 
 from __future__ import annotations
@@ -89,9 +88,9 @@ FACTS = {
     "seconds": ("training (s)", "{:.0f}"),
 }
 
-SPEED = {  # what other commands leave in runs/bench/: what its table is about, and what makes it
-    bench_latency.STORED: ("Single answers, program by program", bench_latency.markdown),
-    bench_loop.STORED: ("The training loop, lever by lever", bench_loop.markdown),
+SPEED = {  # what other commands leave in runs/bench/: its part of the README, what its table is about, and what makes it
+    bench_latency.STORED: ("latency", "Single answers, program by program", bench_latency.markdown),
+    bench_loop.STORED: ("loop", "The training loop, lever by lever", bench_loop.markdown),
 }
 
 
@@ -269,23 +268,24 @@ def _spoilt_markdown(rows: dict[str, dict[str, list[float]]]) -> str:
 
 
 def readme() -> None:
-    """Put the tables of all stored results into the README."""
-    found = (runs_dir() / "bench").glob("*-table.json")
-    results = sorted(found, key=lambda path: (not path.name.startswith("rooms"), path.name))
-    if not results:
-        raise CourseError("No results are stored in runs/bench/: run `make bench` first.")
-    fill("results", "\n\n".join([*(markdown(json.loads(path.read_text())) for path in results), *_speed()]))
+    """Put what is stored into the README; a part of which nothing is stored stays as it is.
 
-
-def _speed() -> list[str]:
-    """What is stored about speed: a sentence in sight, and its table under a title that opens it."""
-    parts = []
-    for name, (title, words) in SPEED.items():
+    Raises:
+        CourseError: nothing is stored at all, or a part's marks are gone.
+    """
+    contents = {}
+    for path in sorted((runs_dir() / "bench").glob("*-table.json")):
+        part = "rooms" if path.name.startswith("rooms-") else "photographs"
+        contents.setdefault(part, []).append(markdown(json.loads(path.read_text("utf-8"))))
+    for name, (part, title, words) in SPEED.items():
         path = runs_dir() / "bench" / name
         if path.exists():
-            sentence, _, table = words(json.loads(path.read_text())).partition("\n\n")
-            parts += [sentence, f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"]
-    return ["**Speed**", *parts] if parts else []
+            sentence, _, rest = words(json.loads(path.read_text("utf-8"))).partition("\n\n")
+            contents[part] = [sentence, f"<details><summary>{title}</summary>", rest, "</details>"]
+    if not contents:
+        raise CourseError("No results are stored in runs/bench/: run `make bench` or `make speed` first.")
+    for part, texts in contents.items():
+        fill(part, "\n\n".join(texts))
 
 
 def main() -> None:
@@ -297,7 +297,7 @@ def main() -> None:
     one.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
     one.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     commands.add_parser("render", help="images a second of the renderer")
-    commands.add_parser("readme", help="write the stored tables into README.md")
+    commands.add_parser("readme", help="write what is stored into README.md")
     arguments = parser.parse_args()
     with plain_errors():
         if arguments.command == "readme":

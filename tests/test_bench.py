@@ -9,7 +9,7 @@ from toy import ToyQuartets
 from helpers import bench, bench_loop
 from helpers.config import CourseError
 from helpers.quartets import sample, split
-from helpers.readme import fill
+from helpers.readme import fill, parts
 from helpers.robustness import LEVELS
 
 OURS, PUBLISHED = bench.OUR_TITLE, bench.PUBLISHED_TITLE
@@ -19,8 +19,8 @@ SPOILT = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **LEVELS}
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path))
-    parts = split(ToyQuartets(rooms=6, cats=6, placements=2, size=48))
-    sets = sample(parts[0], 48), sample(parts[1], 8)
+    train_part, test_part = split(ToyQuartets(rooms=6, cats=6, placements=2, size=48))
+    sets = sample(train_part, 48), sample(test_part, 8)
     monkeypatch.setattr(bench, "sets", lambda: sets)
     return sets
 
@@ -110,33 +110,47 @@ def test_less_of_a_grid_than_the_truth_has_is_no_merit():
     assert f"- {PUBLISHED}" not in "\n".join(bench.verdict(made))
 
 
-def test_readme_gets_the_stored_tables(small, monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "fill", partial(fill, root=tmp_path))
-    page = tmp_path / "README.md"
-    page.write_text("before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter\n")
-    (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "loop.json").write_text("{}")
-    with pytest.raises(CourseError, match="make bench"):
-        bench.readme()
-    made = result(row([0.9, 0.92], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]))
-    (tmp_path / "bench" / "rooms-tiny-table.json").write_text(json.dumps(made))
-    bench.readme()
-    text = page.read_text()
-    assert "| camera shift, px of 64: 8 | 0.250 | 0.250 |" in text
-    assert "| 0.910\u00a0±\u00a00.014 |" in text and "old" not in text
-    assert text.startswith("before\n") and text.endswith("after\n") and "**Speed**" not in text
+PARTS = ("rooms", "photographs", "latency", "loop")
 
 
-def test_readme_says_in_a_sentence_what_is_stored_about_speed(monkeypatch, tmp_path):
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    """A README with a part for each kind of result, and the folder of results, empty."""
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path))
+    monkeypatch.setattr(bench, "fill", partial(fill, root=tmp_path))
     (tmp_path / "bench" / "loop").mkdir(parents=True)
+    path = tmp_path / "README.md"
+    path.write_text("".join(f"<!-- {name}:begin -->\nold {name}\n<!-- {name}:end -->\n" for name in PARTS))
+    return path
+
+
+def test_readme_says_what_to_run_where_nothing_is_stored(page):
+    before = page.read_text()
+    with pytest.raises(CourseError, match="run `make bench` or `make speed`"):
+        bench.readme()
+    assert page.read_text() == before
+
+
+@pytest.mark.parametrize("stored, part", [("rooms-tiny", "rooms"), ("photos-mine-tiny", "photographs")])
+def test_readme_gets_a_stored_table_and_keeps_the_other_parts(page, stored, part):
+    made = result(row([0.9, 0.92], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]))
+    (page.parent / "bench" / f"{stored}-table.json").write_text(json.dumps(made))
+    bench.readme()
+    inside = {name: parts(page.read_text(), name)[1] for name in PARTS}
+    assert "| camera shift, px of 64: 8 | 0.250 | 0.250 |" in inside[part]
+    assert "| 0.910\u00a0±\u00a00.014 |" in inside[part] and "old" not in inside[part]
+    assert [name for name in PARTS if inside[name] == f"\nold {name}\n"] == [name for name in PARTS if name != part]
+
+
+def test_readme_says_in_a_sentence_what_is_stored_about_speed(page):
     speed = {"DepthMaskNet, 64 px": 10.0, "DuoNet, 64 px": 20.0}
-    (tmp_path / "bench" / "loop" / "loop.json").write_text(json.dumps({
+    (page.parent / "bench" / bench_loop.STORED).write_text(json.dumps({
         "rows": {row: speed for row in (bench_loop.PUBLISHED, bench_loop.WHOLE)},
         "batch": 32, "steps": 8, "machine": "a machine", "torch": "2", "date": "2000-01-01",
     }))  # fmt: skip
-    title, sentence, table = bench._speed()
-    assert title == "**Speed**" and "2.0 times as many at 64 px." in sentence and "\n" not in sentence
+    bench.readme()
+    sentence, table = parts(page.read_text(), "loop")[1].strip().split("<details>")
+    assert "2.0 times as many at 64 px." in sentence and "\n" not in sentence.strip()
     assert "\n\n| images a second | " in table and "a machine" in table
 
 
