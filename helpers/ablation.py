@@ -31,7 +31,7 @@ from helpers.trials import Trial, difference, gather, run_seeds, with_spread
 VALIDATION = 0.2  # share of the training rooms, and of the training cats, that is held out here
 SPLIT_SEED = 1
 BASE = "course"
-STAGES = (Stage(32, 32, 1), Stage(48, 32, 2))  # shorter and smaller than a course's run: there are many of them
+STAGES = (Stage(32, 32, 1), Stage(48, 32, 1))  # shorter and smaller than a course's run: there are many of them
 COLUMNS = {
     "mask_dice": ("mask Dice", "{:.3f}"), "disturbed_mask_dice": ("Dice, disturbed", "{:.3f}"),
     "depth_rmse": ("depth RMSE", "{:.4f}"), "grid": ("grid index", "{:.3f}"),
