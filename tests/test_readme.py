@@ -27,6 +27,6 @@ def test_a_page_without_its_marks_stays_as_it_is(tmp_path, page):
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == page
 
 
-@pytest.mark.parametrize("name", ["notebooks", "rooms", "photographs", "latency", "loop"])
+@pytest.mark.parametrize("name", ["notebooks", "rooms", "photographs", "latency", "loop", "ablation"])
 def test_our_readme_has_its_parts(name):
     assert parts((ROOT / "README.md").read_text(encoding="utf-8"), name)[1].strip()
