@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from helpers.checkpoints import LAST, PREVIOUS
 from helpers.files import write_json
 from helpers.measured import machine
+from helpers.memory import kept_memory
 from helpers.metrics import Meter, grid_index, phase_bias
 from helpers.model import count_parameters, forward_gflop, probabilities, seeded
 from helpers.quartets import Quartet, Stored
@@ -111,13 +112,14 @@ def run(
         return known
     gflop = forward_gflop(net, FLOP_SIZE)
     history = train(net, train_set, test_set, recipe, folder, progress)
-    answer = network_answer(net, recipe.depth_readout)
+    with kept_memory():
+        scores = {readout: score(network_answer(net, readout), test_set) for readout in wanted}
+        spoilt = mask_dice(network_answer(net, recipe.depth_readout), list(test_batches(test_set)))
     result = {
         "what": what, "machine": machine(), "date": date.today().isoformat(),
         "facts": {"parameters": what["parameters"], "gflop": gflop,
                   **{key: history[-1][key] for key in ("samples", "seconds", "cpu_seconds")}},
-        "scores": {readout: score(network_answer(net, readout), test_set) for readout in wanted},
-        "spoilt": mask_dice(answer, list(test_batches(test_set))),
+        "scores": scores, "spoilt": spoilt,
     }  # fmt: skip
     write_json(folder / SCORE, result)
     for name in (LAST, PREVIOUS):  # a hundred megabytes, of which nobody has any more use
