@@ -40,6 +40,7 @@ COLUMNS = {
 LOSSES.update({
     "depth L1 alone": lambda: variants.Weighted(depth_ssim=0, depth_gradient=0),
     "mask BCE alone": lambda: variants.Weighted(mask_dice=0),
+    "structure once": lambda: CourseLoss(structure_weight=1),
     "equal weights": lambda: CourseLoss(depth_weight=1),
     "uncertainty": variants.Uncertain,
 })  # fmt: skip
@@ -80,6 +81,7 @@ CHOICES = {
     "narrow-heads": Choice("heads", "8 channels instead of 16", variants.NarrowHeads),
     "two-decoders": Choice("heads", "a decoder for each", variants.TwoDecoders),
     "depth-l1": Choice("losses", "depth: L1 alone", changes={"loss": "depth L1 alone"}),
+    "structure": Choice("losses", "depth: structure counts once", changes={"loss": "structure once"}),
     "mask-bce": Choice("losses", "mask: BCE alone", changes={"loss": "mask BCE alone"}),
     "equal": Choice("weights of the tasks", "the same for both", changes={"loss": "equal weights"}),
     "uncertainty": Choice("weights of the tasks", "by uncertainty", changes={"loss": "uncertainty"}),

@@ -59,15 +59,16 @@ def gradient_loss(prediction: Tensor, target: Tensor, valid: Tensor, scales: int
 
 
 class CourseLoss(nn.Module):
-    """Mask: BCE + soft Dice per image. Depth, which counts twice: L1 + (1 - SSIM)/2 + half the multi-scale gradient loss.
+    """Mask: BCE + soft Dice per image. Depth: L1 and, for its structure, (1 - SSIM)/2 + half the multi-scale gradient loss.
 
-    The depth parts see ``sigmoid(depth_logits)``: what is trained is what is scored. Twice, because depth is
-    the harder task: ``python -m helpers.ablation --choices equal`` measures what that is worth.
+    The depth parts see ``sigmoid(depth_logits)``: what is trained is what is scored. Depth counts twice, because it is
+    the harder task, and structure twice within it, because what surrounds a pixel says more about a depth map than the
+    pixel: ``python -m helpers.ablation --choices equal structure`` measures what these weights are worth.
     """
 
-    def __init__(self, gradient_weight: float = 0.5, depth_weight: float = 2.0):
+    def __init__(self, gradient_weight: float = 0.5, depth_weight: float = 2.0, structure_weight: float = 2.0):
         super().__init__()
-        self.gradient_weight, self.depth_weight = gradient_weight, depth_weight
+        self.gradient_weight, self.depth_weight, self.structure_weight = gradient_weight, depth_weight, structure_weight
 
     def forward(self, mask_logits: Tensor, depth_logits: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         mask_logits, depth_logits = mask_logits.float(), depth_logits.float()  # sums need 32 bits
@@ -84,7 +85,8 @@ class CourseLoss(nn.Module):
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         """The sum that is minimised; ``parts`` by name, each as it is before the tasks are weighed."""
-        return sum(self.depth_weight * part if name.startswith("depth") else part for name, part in parts.items())
+        mask, l1 = parts["mask_bce"] + parts["mask_dice"], parts["depth_l1"]
+        return mask + self.depth_weight * (l1 + self.structure_weight * (parts["depth_ssim"] + parts["depth_gradient"]))
 
 
 class PublishedLoss(nn.Module):

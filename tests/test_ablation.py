@@ -74,6 +74,9 @@ def test_losses_leave_out_what_they_say():
     assert LOSSES["depth L1 alone"]()(*logits, batch)["loss"] == pytest.approx(
         float(parts["mask_bce"] + parts["mask_dice"] + 2 * parts["depth_l1"])
     )
+    assert LOSSES["structure once"]()(*logits, batch)["loss"] == pytest.approx(
+        float(parts["mask_bce"] + parts["mask_dice"] + 2 * (parts["depth_l1"] + parts["depth_ssim"] + parts["depth_gradient"]))
+    )
     assert LOSSES["mask BCE alone"]()(*logits, batch)["loss"] == pytest.approx(float(parts["loss"] - parts["mask_dice"]))
 
 

@@ -120,15 +120,17 @@ def test_the_parts_sum_to_the_loss(loss):
     parts = loss(*random_logits(), random_batch())
     total = parts.pop("loss")
     assert parts.keys() == PARTS[type(loss)] and all(part > 0 for part in parts.values())
-    twice = 2 if isinstance(loss, CourseLoss) else 1
-    torch.testing.assert_close(total, sum(part * (twice if key.startswith("depth") else 1) for key, part in parts.items()))
+    weights = {"depth_l1": 2, "depth_ssim": 4, "depth_gradient": 4} if isinstance(loss, CourseLoss) else {}
+    torch.testing.assert_close(total, sum(part * weights.get(key, 1) for key, part in parts.items()))
 
 
-def test_the_weight_of_the_depth():
+def test_the_weights_of_the_depth_and_of_its_structure():
     logits, batch = random_logits(), random_batch()
-    equal, none = (CourseLoss(depth_weight=weight)(*logits, batch) for weight in (1.0, 0.0))
+    equal, l1, none = (CourseLoss(depth_weight=d, structure_weight=s)(*logits, batch) for d, s in ((1, 1), (1, 0), (0, 1)))
+    mask = none["mask_bce"] + none["mask_dice"]
     torch.testing.assert_close(equal["loss"], sum(part for key, part in equal.items() if key != "loss"))
-    torch.testing.assert_close(none["loss"], none["mask_bce"] + none["mask_dice"])
+    torch.testing.assert_close(l1["loss"], mask + l1["depth_l1"])
+    torch.testing.assert_close(none["loss"], mask)
 
 
 def test_the_weight_of_the_gradient_part():
