@@ -35,7 +35,8 @@ def test_profiles_grow_and_fit_the_networks():
     assert len(in_order) == len(PROFILES)
     for small, large in zip(in_order, in_order[1:]):
         assert small.train_samples < large.train_samples and small.size <= large.size
-        assert small.rooms <= large.rooms and small.cats <= large.cats
+        assert small.rooms * small.size**2 <= large.rooms * large.size**2, "the pixels of all rooms, which is what they cost"
+        assert small.cats <= large.cats
     for each in in_order:
         assert each.size % 16 == 0, "both networks halve the image four times"
         quartets = each.rooms * each.cats * 2 * each.placements
