@@ -59,7 +59,7 @@ class Profile:
     purpose: str
 
 
-# More rooms are the surest way to a better depth: 2,400 cost "quick" half a minute. At the 192 px of "standard" they would cost minutes.
+# More rooms make the depth of unseen rooms better. At 192 px each takes longer to render, so "standard" has fewer than "quick".
 PROFILES = {
     "tiny": Profile("tiny", 12, 8, 2, 96, 32, 48, True, "for tests: too little to learn from"),
     "quick": Profile("quick", 2400, 100, 2, 6_000, 400, 64, True, "for a machine without a GPU"),

@@ -63,12 +63,16 @@ class CourseLoss(nn.Module):
 
     The depth parts see ``sigmoid(depth_logits)``: what is trained is what is scored. Depth counts twice, because it is
     the harder task, and structure twice within it, because what surrounds a pixel says more about a depth map than the
-    pixel: ``python -m helpers.ablation --choices equal structure`` measures what these weights are worth.
+    pixel: ``python -m helpers.ablation --choices equal structure`` measures these weights, in runs shorter than "quick".
     """
 
     def __init__(self, gradient_weight: float = 0.5, depth_weight: float = 2.0, structure_weight: float = 2.0):
         super().__init__()
         self.gradient_weight, self.depth_weight, self.structure_weight = gradient_weight, depth_weight, structure_weight
+
+    def extra_repr(self) -> str:  # by which a stored trial knows its loss
+        names = ("gradient_weight", "depth_weight", "structure_weight")
+        return ", ".join(f"{name}={getattr(self, name):g}" for name in names)
 
     def forward(self, mask_logits: Tensor, depth_logits: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         mask_logits, depth_logits = mask_logits.float(), depth_logits.float()  # sums need 32 bits

@@ -25,7 +25,7 @@ from helpers.memory import kept_memory
 from helpers.metrics import Meter, grid_index, phase_bias
 from helpers.model import count_parameters, forward_gflop, probabilities, seeded
 from helpers.quartets import Quartet, Stored
-from helpers.recipes import Recipe
+from helpers.recipes import LOSSES, Recipe
 from helpers.robustness import mask_dice
 from helpers.train import test_batches, train
 
@@ -103,7 +103,7 @@ def run(
     net = seeded(trial.network, seed)
     what = {
         "network": type(net).__name__, "parameters": count_parameters(net), "recipe": dataclasses.asdict(recipe),
-        "data": train_set.key(), "test": test_set.key(),
+        "loss": repr(LOSSES[recipe.loss]()), "data": train_set.key(), "test": test_set.key(),
     }  # fmt: skip
     what = json.loads(json.dumps(what))  # as it is read again: a tuple is a list there
     wanted = [recipe.depth_readout, *readouts]

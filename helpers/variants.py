@@ -150,6 +150,9 @@ class Weighted(CourseLoss):
         super().__init__()
         self.weights = weights
 
+    def extra_repr(self) -> str:
+        return ", ".join([super().extra_repr(), *(f"{name}={weight:g}" for name, weight in self.weights.items())])
+
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         return super().total({name: self.weights.get(name, 1) * part for name, part in parts.items()})
 

@@ -80,6 +80,10 @@ def test_losses_leave_out_what_they_say():
     assert LOSSES["mask BCE alone"]()(*logits, batch)["loss"] == pytest.approx(float(parts["loss"] - parts["mask_dice"]))
 
 
+def test_no_two_losses_have_the_same_name_in_a_stored_trial():
+    assert len({repr(make()) for make in LOSSES.values()}) == len(LOSSES)
+
+
 def test_uncertainty_makes_both_tasks_weigh_the_same():
     batch = fetch(ToyQuartets(), range(4))
     logits = torch.randn(2, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))

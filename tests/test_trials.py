@@ -8,9 +8,10 @@ import torch
 from toy import ToyQuartets
 
 from helpers import trials
+from helpers.losses import CourseLoss
 from helpers.model import DuoNet
 from helpers.quartets import sample, split, store
-from helpers.recipes import Stage, recipe
+from helpers.recipes import LOSSES, Stage, recipe
 from helpers.trials import Trial, difference, gather, run, score, with_spread
 
 SHORT = recipe("course", "tiny", stages=(Stage(32, 8, 1),))
@@ -59,6 +60,9 @@ def test_a_finished_trial_is_read_and_not_trained_again(sets, tmp_path, monkeypa
     assert run(trial, *sets, tmp_path, seed=1, readouts=["clamp"], progress=False) == first
     with pytest.raises(AssertionError, match="trained again"):  # another recipe is another trial
         run(dataclasses.replace(trial, recipe=recipe("course", "tiny", stages=(Stage(32, 4, 1),))), *sets, tmp_path, seed=1)
+    monkeypatch.setitem(LOSSES, "course", lambda: CourseLoss(structure_weight=1))
+    with pytest.raises(AssertionError, match="trained again"):  # and so is a loss that weighs its parts differently
+        run(trial, *sets, tmp_path, seed=1)
 
 
 def test_the_seed_decides_the_weights(sets, tmp_path):
