@@ -26,8 +26,8 @@ from helpers.files import write_json
 from helpers.plots import array, plane, quartets_of
 from helpers.predict import load
 from helpers.quartets import fetch, scenes
-from helpers.session import run_dir, sets, trained_network
-from helpers.train import is_finished, recipe, to_device
+from helpers.session import our_recipe, run_dir, sets, trained_network
+from helpers.train import is_finished, to_device
 from helpers.trials import Answer, network_answer
 
 COUNT = 20  # half of them masks, half of them depth maps
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with plain_errors():
-        own = chosen.run or (run_dir() if is_finished(run_dir(), recipe("course")) else None)
+        own = chosen.run or (run_dir() if is_finished(run_dir(), our_recipe()) else None)
         net = (load(chosen.run) if chosen.run else trained_network()).to(device)
         test_set, answer = sets()[1], network_answer(net, net.depth_readout)
         cases = worst(test_set, lambda batch: answer(to_device(batch, device)))

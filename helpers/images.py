@@ -25,9 +25,8 @@ from helpers.frames import CANDIDATES, read_film
 from helpers.model import build, probabilities
 from helpers.predict import load
 from helpers.quartets import Quartet, fetch, sample, split
-from helpers.recipes import recipe
 from helpers.rooms import RoomsDataset
-from helpers.session import run_dir, sets, source, train_network
+from helpers.session import our_recipe, run_dir, sets, source, start, train_network
 from helpers.train import is_finished
 from helpers.trials import network_answer
 
@@ -73,7 +72,7 @@ def checkerboard() -> Figure:
 def finished_run() -> Path:
     """The folder of notebook 05's run, which is trained first if nobody has."""
     folder = run_dir()
-    if not is_finished(folder, recipe("course")):
+    if not is_finished(folder, our_recipe()):
         print(f"No finished training is in {folder.parent.name}/{folder.name}: training one now.")
         train_network()
     return folder
@@ -89,7 +88,7 @@ def results(count: int = 4) -> Figure:
     """What the network of notebook 05 says about test rooms and cats, before its training and after."""
     net = load(finished_run())
     scenes = fetch(sets()[1], range(count))
-    asked = {"before training": build(type(net).__name__).eval(), "after training": net}
+    asked = {"before training": start()[0].eval(), "after training": net}
     said = {when: answers(network, scenes) for when, network in asked.items()}
     rows = [
         {"room": scenes["bg"][i], "with the cat": scenes["bg_fg"][i], "mask": scenes["mask"][i]}
@@ -105,7 +104,7 @@ def stages(index: int = 1) -> Figure:
     """One test scene as each stage of the training sees it, and what the network says at the end of that stage."""
     folder, scene = finished_run(), fetch(sets()[1], [index])
     rows: dict[str, dict[str, object]] = {"with the cat": {}, "mask": {}, "depth": {}}
-    for number, stage in enumerate(recipe("course").stages, 1):
+    for number, stage in enumerate(our_recipe().stages, 1):
         small = resize(scene, stage.size)
         mask, depth = answers(load(folder / f"weights-stage-{number}.safetensors"), small)
         name = f"stage {number}: {stage.size} px"

@@ -1,4 +1,4 @@
-"""What decides a training run, except the network and the data: the published recipe, the course's, and their sizes."""
+"""What decides a training run, except the network and the data: the published recipe, the course's two, and their sizes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ STAGES = {
 
 
 def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
-    """The recipe ``"published"`` (faults included) or ``"course"``, at the size of a profile.
+    """The recipe ``"published"`` (faults included), ``"course"`` or ``"fine-tune"``, at the size of a profile.
+
+    "fine-tune" is the course's for a network that has been trained before, on other data: its steps are shorter, so that
+    the network keeps what it knows (compared on a validation part of photographs).
 
     Args:
         name: which.
@@ -82,14 +85,14 @@ def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
             name, stages, loss="published", optimizer="sgd", learning_rate=0.01, weight_decay=1e-5, schedule="step",
             precision="fp32", channels_last=False, augment=None, depth_readout="clamp",
         )  # fmt: skip
-    elif name == "course":
+    elif name in ("course", "fine-tune"):
         base = Recipe(
-            name, stages, loss="course", optimizer="muon", learning_rate=1.2e-2, weight_decay=0.02, schedule="one-cycle",
-            precision="auto", channels_last=True, augment={"disturbed": 0.35, "crop": 0.2, "cropped": 0.25, "colour": 0.1},
+            name, stages, loss="course", optimizer="muon", learning_rate=1.2e-2 if name == "course" else 4e-3, weight_decay=0.02,
+            schedule="one-cycle", precision="auto", channels_last=True, augment={"disturbed": 0.35, "crop": 0.2, "cropped": 0.25, "colour": 0.1},
             depth_readout="sigmoid",
         )  # fmt: skip
     else:
-        raise CourseError(f"There is no recipe {name!r}: choose 'published' or 'course'.")
+        raise CourseError(f"There is no recipe {name!r}: choose 'published', 'course' or 'fine-tune'.")
     unknown = set(changes) - {field.name for field in dataclasses.fields(Recipe)}
     if unknown:
         raise CourseError(f"A recipe has no field {', '.join(sorted(unknown))}.")

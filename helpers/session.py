@@ -64,9 +64,29 @@ def sets() -> tuple[Part | Stored, Stored]:
     return store(train_set) if p.stored else train_set, store(sample(test_part, p.test_samples))
 
 
-def run_dir(recipe_name: str = "course", seed: int = 0) -> Path:
-    """Where runs of this recipe on this data and profile are kept; notebook 05 and the bench share those of seed 0."""
-    wanted = _data()
+def our_recipe():
+    """By what notebook 05 trains: "course", or "fine-tune" on photographs, of which nobody has enough to start from nothing."""
+    from helpers.recipes import recipe
+
+    return recipe("course" if _data() in ("rooms", "archive") else "fine-tune")
+
+
+def start():
+    """``net, recipe``: what notebook 05 trains, as it is before that, and by what.
+
+    On rooms and on the published data a new network; on photographs the one that comes with the course, which knows rendered
+    rooms already.
+    """
+    from helpers.model import build
+    from helpers.pretrained import pretrained
+
+    recipe = our_recipe()
+    return (pretrained() if recipe.name == "fine-tune" else build("DuoNet")), recipe
+
+
+def run_dir(recipe_name: str | None = None, seed: int = 0) -> Path:
+    """Where runs of this recipe (default: :func:`our_recipe`) on this data and profile are kept."""
+    wanted, recipe_name = _data(), recipe_name or our_recipe().name
     data = wanted if wanted in ("rooms", "archive") else f"photos-{data_folder().name}"
     return runs_dir() / "-".join([data, profile().name, recipe_name, *([f"seed{seed}"] if seed else [])])
 
@@ -75,10 +95,10 @@ def trained_network():
     """The network of notebook 05 if its run has finished, else the one that comes with the course (and it says so)."""
     from helpers.predict import load
     from helpers.pretrained import pretrained
-    from helpers.train import is_finished, recipe
+    from helpers.train import is_finished
 
     folder = run_dir()
-    if is_finished(folder, recipe("course")):
+    if is_finished(folder, our_recipe()):
         return load(folder)
     print(
         f"No network of your own is in {folder.parent.name}/{folder.name} yet (notebook 05 trains one): this is the "
@@ -92,12 +112,12 @@ def train_network() -> list[dict]:
     import torch
     from accelerate import PartialState
 
-    from helpers.model import build
-    from helpers.train import recipe, train
+    from helpers.train import train
 
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the sets made
         parts = sets()
-    return train(build("DuoNet"), *parts, recipe("course"), run_dir())
+    net, recipe = start()
+    return train(net, *parts, recipe, run_dir())
 
 
 if __name__ == "__main__":

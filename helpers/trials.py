@@ -38,11 +38,15 @@ ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is trained: ``network`` makes it (torch's random state decides its weights), ``recipe`` trains it."""
+    """What is trained: ``network`` makes it (torch's random state decides its weights), ``recipe`` trains it.
+
+    ``start`` tells the weights of a network apart that has been trained before; nothing for one that has not.
+    """
 
     title: str
     network: Callable[[], nn.Module]
     recipe: Recipe
+    start: str = ""
 
 
 def score(answer: Answer, test_set: Stored, seed: int = 0) -> dict[str, float]:
@@ -105,6 +109,8 @@ def run(
         "network": type(net).__name__, "parameters": count_parameters(net), "recipe": dataclasses.asdict(recipe),
         "loss": repr(LOSSES[recipe.loss]()), "data": train_set.key(), "test": test_set.key(),
     }  # fmt: skip
+    if trial.start:
+        what["start"] = trial.start
     what = json.loads(json.dumps(what))  # as it is read again: a tuple is a list there
     wanted = [recipe.depth_readout, *readouts]
     known = _read(folder / SCORE)

@@ -7,10 +7,13 @@ import pytest
 from toy import ToyQuartets
 
 from helpers import bench, bench_loop
+from helpers.checkpoints import fingerprint
 from helpers.config import CourseError
+from helpers.pretrained import pretrained
 from helpers.quartets import sample, split
 from helpers.readme import fill, parts
 from helpers.robustness import LEVELS
+from helpers.train import train
 
 OURS, PUBLISHED = bench.OUR_TITLE, bench.PUBLISHED_TITLE
 SPOILT = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **LEVELS}.items() for i in range(len(levels))}
@@ -73,6 +76,19 @@ def test_what_is_done_is_not_done_again(small, monkeypatch):
     assert bench.table("rooms", "tiny", seeds=[0], rows=["course"], progress=False) == first
 
 
+def test_the_fine_tuned_row_starts_from_the_weights_that_come_with_the_course(small, monkeypatch):
+    begun = []
+
+    def watched(net, *rest):
+        begun.append(fingerprint(net.state_dict()))
+        return train(net, *rest)
+
+    monkeypatch.setattr("helpers.trials.train", watched)
+    made = bench.table("rooms", "tiny", seeds=[0], rows=["fine-tune"], progress=False)
+    assert begun == [fingerprint(pretrained().state_dict())]
+    assert list(made["facts"]) == [bench.TUNED_TITLE]
+
+
 def test_an_unknown_row_is_named(small):
     with pytest.raises(CourseError, match="no row resnet: choose from published"):
         bench.table("rooms", "tiny", rows=["resnet"])
@@ -90,6 +106,14 @@ def test_verdict_names_the_published_read_out_where_it_was_scored():
     published = {bench.AS_PUBLISHED: row([0.85, 0.85], [0.2, 0.2])}
     made = result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), **published)
     assert "0.50 times its depth RMSE (0.25 times in the published read-out), 0.33 times" in bench.verdict(made)[0]
+
+
+def test_a_row_that_was_trained_before_is_told_apart_and_not_compared():
+    tuned = {bench.TUNED_TITLE: row([0.97, 0.97], [0.025, 0.025])}
+    text = "\n".join(bench.verdict(result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), **tuned)))
+    assert "from the weights that come with the course: 0.25 and 0.20 times." in text
+    assert "ahead of every other row, by more than the spread over seeds, in: mask Dice; depth RMSE." in text
+    assert f"- {bench.TUNED_TITLE}" not in text
 
 
 def test_verdict_needs_a_difference_larger_than_the_spread():

@@ -112,7 +112,7 @@ def test_a_run_that_is_missing_is_trained_once(run, capsys):
 
 def test_stages_show_what_each_stage_sees(run):
     panels = pictures(images.stages(index=0))
-    sizes = [stage.size for stage in images.recipe("course").stages]
+    sizes = [stage.size for stage in images.our_recipe().stages]
     assert [axis.images[0].get_array().shape[0] for axis in panels] == 3 * [*sizes, 192]
     assert [axis.get_title() for axis in panels[: len(sizes)]] == [f"stage {i}: {s} px" for i, s in enumerate(sizes, 1)]
 

@@ -9,10 +9,14 @@ from PIL import Image
 
 from helpers import session
 from helpers.archive import ArchiveDataset
+from helpers.checkpoints import fingerprint
 from helpers.config import CourseError
+from helpers.model import build
 from helpers.predict import load, predict
 from helpers.pretrained import pretrained
+from helpers.recipes import recipe
 from helpers.rooms import RoomsDataset
+from helpers.train import is_finished
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +50,22 @@ def test_without_a_run_of_ones_own_the_courses_network_answers_then_ones_own(cap
     assert (predict(own, bg, bg_fg)["mask"] != predict(shipped, bg, bg_fg)["mask"]).any()
 
 
+def test_on_rooms_the_training_starts_from_nothing_and_on_photographs_from_the_courses_network(monkeypatch, tmp_path, capsys):
+    net, wanted = session.start()
+    assert wanted == session.our_recipe() == recipe("course")
+    assert fingerprint(net.state_dict()) == fingerprint(build("DuoNet").state_dict())
+
+    monkeypatch.setenv("COURSE_DATA", str(write_photographs(tmp_path / "mine")))
+    net, wanted = session.start()
+    assert wanted == session.our_recipe() == recipe("fine-tune")
+    assert fingerprint(net.state_dict()) == fingerprint(pretrained().state_dict())
+    session.train_network()
+    assert session.run_dir().name == "photos-mine-tiny-fine-tune" and is_finished(session.run_dir(), wanted)
+    capsys.readouterr()
+    session.trained_network()
+    assert not capsys.readouterr().out, "it is one's own"
+
+
 def test_a_data_source_that_is_no_folder_is_named(monkeypatch):
     monkeypatch.setenv("COURSE_DATA", "nowhere")
     with pytest.raises(CourseError, match="COURSE_DATA=nowhere is not a folder"):
@@ -75,6 +95,19 @@ def test_an_archive_is_used_where_it_is(monkeypatch, tmp_path, capsys):
     assert len(train_set) and len(test_set)
     assert session.run_dir().name == "archive-tiny-course"
     assert "rendered rooms" not in capsys.readouterr().out
+
+
+def write_photographs(folder):
+    """Four rooms and four cut-outs, as noisy as they are different."""
+    rng = np.random.default_rng(0)
+    for kind, channels in (("bg", 3), ("fg", 4)):
+        (folder / kind).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256, (48, 48, channels), np.uint8)
+            pixels[..., 3:] = 0
+            pixels[8:40, 8:40, 3:] = 255
+            Image.fromarray(pixels).save(folder / kind / f"{number}.png")
+    return folder
 
 
 def write_archive(folder):

@@ -1,6 +1,7 @@
 """Recipes, the schedule, the loop, its files; above all: an interrupted run goes on as if nothing had happened."""
 
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -88,6 +89,12 @@ def test_the_two_recipes_are_what_they_are_called():
     assert course.augment["disturbed"] >= 0.3  # what keeps the network from merely subtracting
 
 
+def test_fine_tuning_is_the_courses_recipe_with_shorter_steps():
+    course, tuned = recipe("course"), recipe("fine-tune")
+    assert tuned.learning_rate < course.learning_rate / 2
+    assert dataclasses.replace(course, name=tuned.name, learning_rate=tuned.learning_rate) == tuned
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_has_stages_that_grow_and_fit_the_networks(name):
     for which in ("published", "course"):
@@ -113,7 +120,7 @@ def test_a_field_can_be_changed_for_an_experiment():
 @pytest.mark.parametrize(
     "name, changes, message",
     [
-        ("corse", {}, "no recipe 'corse': choose 'published' or 'course'"),
+        ("corse", {}, "no recipe 'corse': choose 'published', 'course' or 'fine-tune'"),
         ("course", {"lr": 1, "warmup": 2}, "no field lr, warmup"),
         ("course", {"loss": "l2"}, "loss='l2': choose 'course' or 'published'"),
         ("course", {"optimizer": "adam"}, "optimizer='adam': choose 'sgd' or 'adamw' or 'muon'"),

@@ -65,6 +65,15 @@ def test_a_finished_trial_is_read_and_not_trained_again(sets, tmp_path, monkeypa
         run(trial, *sets, tmp_path, seed=1)
 
 
+def test_a_trial_that_starts_from_other_weights_is_another_one(sets, tmp_path, monkeypatch):
+    trial = Trial("one", DuoNet, SHORT, start="these")
+    first = run(trial, *sets, tmp_path, progress=False)
+    monkeypatch.setattr(trials, "train", lambda *_: pytest.fail("trained again"))
+    assert run(trial, *sets, tmp_path, progress=False) == first
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        run(dataclasses.replace(trial, start="those"), *sets, tmp_path, progress=False)
+
+
 def test_the_seed_decides_the_weights(sets, tmp_path):
     scores = [
         run(Trial("one", DuoNet, SHORT), *sets, tmp_path / name, seed, progress=False)["scores"]["sigmoid"]
