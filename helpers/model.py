@@ -125,7 +125,16 @@ def conv_bn_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 def upsample(x: Tensor) -> Tensor:
     """(B, C, H, W) to (B, C, 2H, 2W), bilinear."""
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    larger = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    if larger.requires_grad and not torch.compiler.is_compiling():
+        # After a concatenation the gradient comes back as a slice, of which the CPU's backward pass makes heavy work.
+        larger.register_hook(_compact)
+    return larger
+
+
+def _compact(gradient: Tensor) -> Tensor:
+    is_last = gradient.stride(1) == 1 and gradient.shape[1] > 1
+    return gradient.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
 
 class Residual(nn.Module):

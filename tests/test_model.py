@@ -3,12 +3,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pairs import pair
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchsummary import summary
 
-from helpers.model import NETWORKS, DepthMaskNet, DuoNet, build, count_parameters, forward_gflop, probabilities
+from helpers.model import NETWORKS, DepthMaskNet, DuoNet, build, count_parameters, forward_gflop, probabilities, upsample
 
 both = pytest.mark.parametrize("name", NETWORKS)
 
@@ -45,6 +46,18 @@ def test_the_courses_network_is_no_larger_and_needs_at_most_half_the_operations(
     assert count_parameters(DuoNet()) <= count_parameters(DepthMaskNet())
     for size in (64, 112, 192):
         assert flops(DuoNet, size) <= flops(DepthMaskNet, size) / 2
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_upsampling_has_the_gradient_of_the_plain_one_also_when_it_comes_back_as_a_slice(layout):
+    generator = torch.Generator().manual_seed(0)
+    x, skip = (torch.randn(2, 3, side, side, generator=generator).to(memory_format=layout) for side in (4, 8))
+    weight, gradients = torch.randn(2, 6, 8, 8, generator=generator).to(memory_format=layout), []
+    for larger in (upsample, lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)):
+        start = x.clone().requires_grad_()
+        (torch.cat((larger(start), skip), 1) * weight).sum().backward()
+        gradients.append(start.grad)
+    torch.testing.assert_close(*gradients)
 
 
 @both
