@@ -162,6 +162,7 @@ def show_duo_net(net: DuoNet, size: int) -> Figure:
     draw.box("mask_head", last, UP, MASK_COLOUR)
     draw.box("depth_head", last, DOWN, DEPTH_COLOUR)
     draw.arrows("bg", "room", "difference", encoder[0])
+    draw.arrows("room", encoder[0])
     draw.arrows("bg_fg", "scene", "difference")
     draw.arrows("scene", *encoder, *decoder, "mask_head")
     draw.arrows(encoder[-1], "context", decoder[0])

@@ -151,14 +151,18 @@ class Residual(nn.Module):
 
 
 class Head(nn.Module):
-    """From 1/2 resolution to logits at full resolution, with full-resolution features as a skip."""
+    """From 1/2 resolution to logits at full resolution, with full-resolution features as a skip.
+
+    ``convolutions``: how many of 3x3 look at full resolution, where each is dear.
+    """
 
     upsample = staticmethod(upsample)
 
-    def __init__(self, inputs: int, skip: int, bias: float, width: int = 16):
+    def __init__(self, inputs: int, skip: int, bias: float, convolutions: int, width: int = 16):
         super().__init__()
         self.reduce = nn.Conv2d(inputs, width, 1)
-        self.refine = nn.Sequential(conv_bn_relu(width + skip, width), conv_bn_relu(width, width))
+        channels = [width + skip] + [width] * convolutions
+        self.refine = nn.Sequential(*(conv_bn_relu(i, o) for i, o in zip(channels, channels[1:])))
         # A bias, because after a ReLU an output convolution without one can hardly reach both signs. The mask
         # starts at -2 (a pixel is rarely cat), the depth at 0 (the middle).
         self.logits = nn.Conv2d(width, 1, 1)
@@ -173,46 +177,47 @@ class Head(nn.Module):
 class DuoNet(nn.Module):
     """The course's network: a Siamese residual U-Net with one encoder, one decoder and two light heads.
 
-    One stem looks at both photographs; the difference of what it sees goes everywhere the scene goes. Skips carry
-    detail around the bottleneck (Ronneberger et al., 2015; the Siamese difference: Daudt et al., 2018), and
-    bilinear upsampling leaves no checkerboard. Fewer parameters than DepthMaskNet, under half of its operations.
+    One stem looks at both photographs; the difference of what it sees goes everywhere the scene goes, and the encoder
+    gets the room as well, which shows what the cat hides. Skips carry detail around the bottleneck (Ronneberger et al.,
+    2015; the Siamese difference: Daudt et al., 2018), and bilinear upsampling leaves no checkerboard. Fewer parameters
+    and operations than DepthMaskNet: little is done at full resolution, where a convolution takes longest.
     """
 
     upsample = staticmethod(upsample)
 
-    def __init__(self, stem: int = 16, widths: tuple[int, ...] = (40, 80, 160, 256), blocks: tuple[int, ...] = (1, 1, 2, 2)):
+    def __init__(self, stem: int = 16, widths: tuple[int, ...] = (48, 96, 192, 224), blocks: tuple[int, ...] = (1, 2, 2, 2)):
         super().__init__()
         # One normalisation for both images, because the stem is shared: equal pixels must cancel.
         register_rgb(self, mean=BG_FG_MEAN, std=BG_FG_STD)
-        self.stem = nn.Sequential(conv_bn_relu(3, stem), conv_bn_relu(stem, stem))
-        inputs = (2 * stem, *widths)
+        self.stem = conv_bn_relu(3, stem)
+        inputs = (3 * stem, *widths)
         self.encoder = nn.ModuleList(
             nn.Sequential(conv_bn_relu(i, o, stride=2), *(Residual(o) for _ in range(n)))
             for i, o, n in zip(inputs, widths, blocks)
         )
         self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(widths[-1], widths[-1], 1))
-        outputs = (128, 80, 48)  # at 1/8, 1/4 and 1/2
+        outputs = (128, 96, 48)  # at 1/8, 1/4 and 1/2
         self.decoder = nn.ModuleList(
             conv_bn_relu(i + skip, o) for i, skip, o in zip((widths[-1], *outputs), widths[-2::-1], outputs)
         )
-        self.mask_head = Head(outputs[-1], stem, bias=-2.0)
-        self.depth_head = Head(outputs[-1], stem, bias=0.0)
+        self.mask_head = Head(outputs[-1], stem, bias=-2.0, convolutions=2)  # an outline needs a closer look
+        self.depth_head = Head(outputs[-1], stem, bias=0.0, convolutions=1)
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
-        scene, difference = self.look(bg, bg_fg)  # (B, 16, H, W) each
-        x, skips = self.encode(torch.cat((scene, difference), 1))  # (B, 256, H/16, W/16)
+        scene, difference, room = self.look(bg, bg_fg)  # (B, 16, H, W) each
+        x, skips = self.encode(torch.cat((scene, difference, room), 1))  # (B, 224, H/16, W/16)
         x = self.decode(self.decoder, x, skips)  # (B, 48, H/2, W/2)
         return self.mask_head(x, difference), self.depth_head(x, scene)
 
-    def look(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
-        """The scene's features and how they differ from the room's, (B, 16, H, W) each."""
+    def look(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The scene's features, how they differ from the room's, and the room's; (B, 16, H, W) each."""
         check_pair(bg, bg_fg)
         pair = torch.cat([normalise(image, self.mean, self.std) for image in (bg, bg_fg)])  # (2B, 3, H, W)
         room, scene = self.stem(pair).unflatten(0, (2, -1))
-        return scene, self.compare(room, scene)
+        return scene, self.compare(room, scene), room
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, 32, H, W) to the smallest map (B, 256, H/16, W/16), and those on the way to it, at 1/2, 1/4 and 1/8."""
+        """(B, 48, H, W) to the smallest map (B, 224, H/16, W/16), and those on the way to it, at 1/2, 1/4 and 1/8."""
         skips = []
         for stage in self.encoder:
             x = stage(x)  # half the side each time

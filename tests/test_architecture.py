@@ -24,7 +24,7 @@ def test_trace_sees_every_block_in_the_order_in_which_they_run():
     assert list(steps) == ["stem", *(f"encoder.{i}" for i in range(4)), "context", *(f"decoder.{i}" for i in range(3)),
                            "mask_head", "depth_head"]  # fmt: skip
     assert steps["stem"] == (((2, 3, 64, 64),), (2, 16, 64, 64)), "both photographs in one batch"
-    assert steps["encoder.3"].output == (1, 256, 4, 4)
+    assert steps["encoder.3"].output == (1, 224, 4, 4)
     assert steps["mask_head"].inputs == ((1, 48, 32, 32), (1, 16, 64, 64))
     assert net.training and not any(block._forward_hooks for block in net.modules()), "left as it was found"
 
@@ -42,7 +42,7 @@ def words(figure) -> set[str]:
 
 def test_boxes_have_the_names_and_shapes_of_the_blocks():
     shown = words(architecture.show_duo_net(build("DuoNet"), 64))
-    assert {"context\n256 × 1²", "encoder.3\n256 × 4²", "mask_head\n1 × 64²"} <= shown
+    assert {"context\n224 × 1²", "encoder.3\n224 × 4²", "mask_head\n1 × 64²"} <= shown
     shown = words(architecture.show_depth_mask_net(build("DepthMaskNet"), 96))
     assert {"merge\n32 × 96²", "encoder.7\n512 × 6²", "mask_decoder", ".0\n256 × 12²", ".4\n1 × 96²"} <= shown
 
@@ -54,8 +54,8 @@ def test_another_width_is_another_drawing():
     assert "merge\n48 × 32²" in shown and "merge\n32 × 32²" not in shown
     figure = architecture.show_duo_net(DuoNet(stem=8, widths=(24, 80, 160, 96)), 32)
     assert {"difference\n8 × 32²", "encoder.0\n24 × 16²", "context\n96 × 1²"} <= words(figure)
-    assert "4.72" in architecture.show_duo_net(build("DuoNet"), 32).axes[0].get_title()
-    assert "4.72" not in figure.axes[0].get_title(), "the title counts the parameters"
+    assert "4.93" in architecture.show_duo_net(build("DuoNet"), 32).axes[0].get_title()
+    assert "4.93" not in figure.axes[0].get_title(), "the title counts the parameters"
 
 
 def test_a_wider_tensor_is_a_wider_box_and_a_larger_picture_a_taller_one():

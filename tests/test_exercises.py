@@ -160,7 +160,7 @@ wrong(
 )
 wrong(
     "3.5",
-    (lambda: DuoNet(), "too much work. Of the levels that you can change, encoder.2 costs most"),
+    (lambda: DuoNet(), "too much work. Of the levels that you can change, encoder.1 costs most"),
     (lambda: DuoNet(stem=8, widths=(20, 40, 80, 128)), "All widths made narrower alike?"),
     (lambda: DuoNet(stem=32, widths=(40, 80, 160, 160)), "misses both"),
     (lambda: DuoNet(widths=(40, 80, 160), blocks=(1, 1, 2)), "four numbers each"),

@@ -38,7 +38,7 @@ def test_the_last_stage_is_the_finished_network(run):
 def test_the_first_stage_is_another_network_that_knows_its_size(run):
     first, second = (load(run[0] / f"weights-stage-{n}.safetensors") for n in (1, 2))
     assert (first.trained_size, second.trained_size) == (32, 48)
-    assert not torch.equal(first.stem[0][0].weight, second.stem[0][0].weight)
+    assert not torch.equal(first.stem[0].weight, second.stem[0].weight)
 
 
 def test_they_are_the_network_that_the_history_speaks_of(run, parts):
