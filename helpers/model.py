@@ -133,6 +133,7 @@ def upsample(x: Tensor) -> Tensor:
 
 
 def _compact(gradient: Tensor) -> Tensor:
+    """The same values without gaps between them, in the order of memory that they are in (B, C, H, W)."""
     is_last = gradient.stride(1) == 1 and gradient.shape[1] > 1
     return gradient.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 

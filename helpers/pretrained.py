@@ -125,8 +125,8 @@ both was held out and only watched). No photograph. The profiles' rooms and cats
 ## What it is worth
 
 {TEST_SAMPLES} test quartets each; *disturbed*: the camera has moved, the exposure has changed, and there is noise.
-Photographs were never trained on, and nothing was chosen by these numbers; the strengths of the augmentation were compared
-on other photographs.
+Photographs were never trained on, and nothing was chosen by these numbers. The strengths of the augmentation come from an
+earlier comparison on other photographs, of which no record is kept.
 
 ```
 {table(rows)}
