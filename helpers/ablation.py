@@ -2,8 +2,9 @@
 
 ``python -m helpers.ablation [--seeds 3] [--choices NAME ...]`` trains the course's network and recipe, and each variant
 of them, on one part of the training rooms and cats, and scores all on another part of them: choices are made here, so
-no test scene may take part. Results go to ``runs/ablation/``; what is finished is not done again. A difference that is
-no larger than the spread over seeds is called none.
+no test scene may take part. ``COURSE_DATA`` says of which data: rates of fine-tuning are for photographs. Results go to
+``runs/ablation/``; what is finished is not done again. A difference that is no larger than the spread over seeds is
+called none.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import NamedTuple
 from torch import nn
 
 from helpers import variants
+from helpers.checkpoints import fingerprint
 from helpers.config import CourseError, data_words, plain_errors, profile, runs_dir
 from helpers.files import write_json
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet
+from helpers.pretrained import pretrained
 from helpers.quartets import Stored, sample, split, store
 from helpers.readme import fill
 from helpers.recipes import LOSSES, Stage, recipe
@@ -98,6 +101,9 @@ CHOICES = {
     "adamw": Choice("optimizer", "AdamW, learning rate 6e-3", changes={"optimizer": "adamw", "learning_rate": 6e-3}),
     "batch-16": Choice("batches", "of 16, learning rate 4e-3", changes={"stages": _in_batches(16), "learning_rate": 4e-3}),
     "one-size": Choice("stages", "the largest size only", changes={"stages": _largest_only()}),
+    "fine-tune": Choice("start", "the weights that come with the course, fine-tuned", pretrained, {"learning_rate": recipe("fine-tune").learning_rate}),
+    "fine-tune-fast": Choice("start", "the same at the course's learning rate", pretrained),
+    "fine-tune-slow": Choice("start", "the same at a learning rate of 1.3e-3", pretrained, {"learning_rate": 1.3e-3}),
 }  # fmt: skip
 
 
@@ -116,7 +122,8 @@ def table(seeds: Sequence[int] = (0, 1, 2), choices: Sequence[str] = tuple(CHOIC
     sets, rows, machines = validation_sets(), {}, set()
     for name in (name for name in CHOICES if name == BASE or name in choices):
         choice = CHOICES[name]
-        trial = Trial(name, choice.network, recipe("course", **{"stages": STAGES, **choice.changes}))
+        before = fingerprint(pretrained().state_dict()) if choice.network is pretrained else ""
+        trial = Trial(name, choice.network, recipe("course", **{"stages": STAGES, **choice.changes}), before)
         results = run_seeds(trial, *sets, runs_dir() / "ablation" / run_dir(name).name, seeds, progress=progress)
         machines |= {result["machine"] for result in results}
         rows[name] = {
@@ -142,8 +149,9 @@ def markdown(result: dict) -> str:
     return "\n".join([
         *lines, "",
         f"In brackets what changes, and = where that is no more than the spread over {count} seeds. "
-        f"{result['train_quartets']} quartets to learn from and {result['validation_quartets']} to choose by, all from the "
-        f"training side, at {result['size']} px; {result['machine']}; {result['date']}.",
+        f"{result['data'][0].upper()}{result['data'][1:]}: {result['train_quartets']} quartets to learn from and "
+        f"{result['validation_quartets']} to choose by, all from the training side, at {result['size']} px; "
+        f"{result['machine']}; {result['date']}.",
     ])  # fmt: skip
 
 

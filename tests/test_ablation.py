@@ -13,7 +13,7 @@ from helpers.model import DuoNet, count_parameters
 from helpers.quartets import fetch, scenes, split
 from helpers.recipes import LOSSES, Stage
 
-NETWORKS = [choice.network for choice in ablation.CHOICES.values() if choice.network is not DuoNet]
+NETWORKS = [choice.network for choice in ablation.CHOICES.values() if choice.network not in (DuoNet, ablation.pretrained)]
 
 
 def made(network):
@@ -120,6 +120,14 @@ def test_table_holds_the_course_and_the_choices_asked_for(toy):
     assert len({line.count("|") for line in lines[:4]}) == 1
     assert "(" not in lines[2].split("|")[3] and "(" in lines[3].split("|")[3]
     assert "2 seeds" in lines[-1]
+
+
+def test_fine_tuning_starts_from_the_weights_that_come_with_the_course(toy):
+    ablation.table(seeds=[0], choices=["fine-tune"], progress=False)
+    (path,) = ablation.runs_dir().glob("ablation/*-fine-tune-0/score.json")
+    what = json.loads(path.read_text("utf-8"))["what"]
+    assert what["start"] == ablation.fingerprint(ablation.pretrained().state_dict())
+    assert what["recipe"]["learning_rate"] < ablation.recipe("course").learning_rate
 
 
 def test_a_change_within_the_spread_is_called_none():
