@@ -6,6 +6,7 @@ a CourseError of one sentence that names the file and the remedy.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -43,11 +44,11 @@ class PhotoFolder:
         """How messages and keys call a file: relative to the root."""
         return path.relative_to(self.root).as_posix()
 
-    def stamps(self) -> list[list]:
-        """Name, bytes and time of every file that decides a pixel."""
+    def digests(self) -> list[list[str]]:
+        """Name and SHA-256 of every file that decides a pixel: a copy of the folder is the same data."""
         facts = [("camera.json", bool(self.camera)), (PSEUDO_DEPTH, not self.metric)]
         files = [*self.rooms, *self.cats, *self.depths, *(self.root / name for name, there in facts if there)]
-        return [[self.name(path), (stat := path.stat()).st_size, stat.st_mtime_ns] for path in files]
+        return [[self.name(path), _sha256(path)] for path in files]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ def rooms_of(root: str | Path) -> list[Path]:
     if folder is None:
         raise CourseError(f"{root} needs a folder bg/ with photographs of rooms: make it first.")
     return _pictures(root, folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _hidden(path: Path) -> bool:

@@ -101,6 +101,8 @@ class PhotosDataset(Quartets):
         self.root, self.device = Path(root), torch.device(device)
         self.placement = _choose_placement(placement, folder)
         self._metric = folder.metric
+        self._load_rooms(folder)
+        self._load_cats(folder)
         self._key = {
             "source": "photos",
             "version": VERSION,
@@ -108,10 +110,8 @@ class PhotosDataset(Quartets):
             "placements": placements,
             "seed": seed,
             "placement": self.placement,
-            "files": folder.stamps(),
+            "files": folder.digests(),
         }
-        self._load_rooms(folder)
-        self._load_cats(folder)
         self._standing: dict[int, Standing] = {}
 
     def _load_rooms(self, folder: PhotoFolder) -> None:
