@@ -167,7 +167,7 @@ def _watch(process: subprocess.Popen) -> dict[str, float]:
     while process.poll() is None:
         now = {
             "process": _pss(process.pid),
-            "workers": sum(_pss(pid) for pid in _children(process.pid)),
+            "workers": sum(_pss(pid) for pid in _workers(process.pid)),
             "batches": _shared() - before,
         }
         for name, value in {**now, "together": sum(now.values())}.items():
@@ -185,11 +185,24 @@ def _shared() -> float:
     return (usage.f_blocks - usage.f_bfree) * usage.f_frsize / 2**20
 
 
-def _children(pid: int) -> list[int]:
+def _workers(pid: int) -> list[int]:
+    """The processes that make batches for a process, known by the name that torch gives each when it begins.
+
+    A process may start others, too: importing torch runs ldconfig. Until such a one has become that program it shares
+    its parent's pages, and would count as a worker of the same size.
+    """
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:  # ended meanwhile, or no Linux
         return []
+    return [int(child) for child in children if _name(child) == "pt_data_worker"]
+
+
+def _name(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # ended meanwhile
+        return ""
 
 
 def _pss(pid: int) -> float:

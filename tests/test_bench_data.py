@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -54,6 +56,13 @@ def test_first_times_both_starts_and_watches_memory(folder, capsys, monkeypatch)
         )
         (_, alone, none, _), (_, process, workers, together) = rows
         assert int(alone) > 10 and int(none) == 0 and int(workers) > 1 and int(together) >= int(process) > 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is read from /proc")
+def test_only_what_makes_batches_counts_as_a_worker():
+    other = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(0.3)'])"
+    peaks = bench_data._watch(subprocess.Popen([sys.executable, "-c", other]))
+    assert peaks["process"] > 1 and peaks["workers"] == 0
 
 
 def test_first_tells_what_went_wrong(tmp_path):
