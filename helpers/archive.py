@@ -53,7 +53,7 @@ class Backdrop:
     """A picture of an empty room in bg/, or inside bg.zip."""
 
     name: str
-    stamp: tuple  # what changes when the picture changes
+    stamp: tuple  # name, bytes and CRC-32
     path: Path
     inside: str = ""
 
@@ -94,8 +94,7 @@ class ArchiveDataset(Dataset):
 
     def _open(self, root: Path, size: int) -> None:
         self.root, self.size = root, _check_size(size)
-        self._stamps = stamps(root)
-        name = hashlib.sha256(json.dumps([VERSION, self._stamps]).encode()).hexdigest()[:20]
+        name = hashlib.sha256(json.dumps([VERSION, stamps(root)]).encode()).hexdigest()[:20]
         self._store = cache_dir() / f"archive-{name}"  # safe to delete while no dataset is open
         self._known: tuple[int, set] = (0, set())  # process, and what it knows to be in the file of unreadable members
         whole = open_index(root, self._store)
@@ -160,8 +159,9 @@ class ArchiveDataset(Dataset):
         return other
 
     def key(self) -> dict:
+        """What decides every pixel: the zips' directories and the backgrounds' checksums, so a copy is the same data."""
         left_out = hashlib.sha256(repr(sorted(self._left_out)).encode()).hexdigest() if self._left_out else None
-        return {"source": "archive", "version": VERSION, "size": self.size, "files": self._stamps,
+        return {"source": "archive", "version": VERSION, "size": self.size, "files": self._index.digests,
                 "backgrounds": [list(file.stamp) for file in self._files], "left_out": left_out}  # fmt: skip
 
     # -- batches --------------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ class ArchiveDataset(Dataset):
         folder, packed = self.root / "bg", self.root / "bg.zip"
         if folder.is_dir():
             return sorted(
-                Backdrop(path.name, (path.name, path.stat().st_size, path.stat().st_mtime_ns), path)
+                Backdrop(path.name, (path.name, path.stat().st_size, _checksum(path)), path)
                 for path in folder.iterdir()
                 if path.suffix.lower() in BACKGROUND_FORMATS and path.is_file()
             )
@@ -468,6 +468,14 @@ class ArchiveDataset(Dataset):
             return {(int(r), int(c), int(n)) for r, c, n in json.loads((self._store / "verified.json").read_text())}
         except (OSError, ValueError, TypeError):  # never run, or damaged
             return set()
+
+
+def _checksum(path: Path) -> int | None:
+    """CRC-32, as a zip has it; None for what will be refused anyway."""
+    try:
+        return zlib.crc32(path.read_bytes()) if path.stat().st_size <= MAX_BACKGROUND else None
+    except OSError:
+        return None
 
 
 class _Check(Dataset):

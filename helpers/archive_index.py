@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ import numpy as np
 from helpers.archive_pictures import jpeg_side
 from helpers.config import CourseError
 from helpers.files import whole_file
-from helpers.zips import MEMBER, BadMember, Findings, ZipReader, member_name, note, order_of, read_directory
+from helpers.zips import (
+    MEMBER, BadMember, Findings, ZipReader, directory_digest, member_name, note, order_of, read_directory,
+)  # fmt: skip
 
 ZIPS = {"bg_fg": "bgfg", "mask": "mask", "depth": "densedepth"}  # name of the zip: prefix of its members
 PLACE = MEMBER.names[3:]  # what of a member is not in its name
@@ -32,6 +34,7 @@ class Index:
     places: dict[str, np.ndarray]  # zip -> (N,) of offset, sizes, checksum, method
     sides: dict[str, tuple[int, int]]  # zip -> width and height of its pictures
     findings: dict[str, Findings]  # zip -> what was left out
+    digests: dict[str, str]  # zip -> SHA-256 of its directory: what the data is, wherever it lies
 
     def member(self, zip_name: str, row: int) -> tuple:
         """As :meth:`helpers.zips.ZipReader.read` wants it."""
@@ -52,12 +55,17 @@ class Index:
         rows = np.array(sorted(quartets), dtype=np.int64)
         bad = (rows[:, 0] << 32) | (rows[:, 1] << 16) | rows[:, 2]
         keep = ~np.isin((self.rooms.astype(np.int64) << 32) | (self.cats.astype(np.int64) << 16) | self.numbers, bad)
-        places = {name: place[keep] for name, place in self.places.items()}
-        return Index(self.rooms[keep], self.cats[keep], self.numbers[keep], places, self.sides, self.findings)
+        return replace(
+            self,
+            rooms=self.rooms[keep],
+            cats=self.cats[keep],
+            numbers=self.numbers[keep],
+            places={name: place[keep] for name, place in self.places.items()},
+        )
 
 
 def stamps(root: Path) -> list[list]:
-    """Name, bytes and time of the three zips."""
+    """Name, bytes and time of the three zips: which files these are, here and now; what is kept of them hangs on it."""
     result = []
     for name in ZIPS:
         try:
@@ -78,7 +86,7 @@ def open_index(root: Path, store: Path) -> Index:
     except (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error):
         index = build_index(root)
     with whole_file(path) as temporary:
-        facts = {"sides": index.sides, "findings": index.findings}
+        facts = {"sides": index.sides, "findings": index.findings, "digests": index.digests}
         np.savez(
             temporary, rooms=index.rooms, cats=index.cats, numbers=index.numbers,
             facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **index.places,
@@ -91,7 +99,8 @@ def _load_index(path: Path) -> Index:
         facts = json.loads(stored["facts"].tobytes())
         sides = {name: (int(width), int(height)) for name, (width, height) in facts["sides"].items()}
         places = {name: stored[name] for name in ZIPS}
-        index = Index(stored["rooms"], stored["cats"], stored["numbers"], places, sides, facts["findings"])
+        digests = {name: str(facts["digests"][name]) for name in ZIPS}
+        index = Index(stored["rooms"], stored["cats"], stored["numbers"], places, sides, facts["findings"], digests)
     lengths = {len(a) for a in (index.rooms, index.cats, index.numbers, *places.values())}
     if len(lengths) != 1 or set(sides) != set(ZIPS) or any(place.dtype.names != PLACE for place in places.values()):
         raise ValueError(f"{path} is damaged")
@@ -123,7 +132,8 @@ def build_index(root: Path) -> Index:
     rows = {name: members[name][np.searchsorted(keys[name], common)] for name in ZIPS}
     first = rows["bg_fg"]
     places = {name: _copy_fields(rows[name], PLACE) for name in ZIPS}
-    index = Index(first["room"].copy(), first["cat"].copy(), first["number"].copy(), places, {}, findings)
+    digests = {name: directory_digest(root / f"{name}.zip") for name in ZIPS}
+    index = Index(first["room"].copy(), first["cat"].copy(), first["number"].copy(), places, {}, findings, digests)
     index.sides = {name: _usual_side(index, root, name) for name in ZIPS}
     return index
 

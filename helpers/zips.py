@@ -9,6 +9,7 @@ directory. What is refused is counted under the reason, with a few names.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import struct
@@ -104,6 +105,17 @@ def read_directory(path: str | Path, prefix: str) -> tuple[np.ndarray, Findings]
     # The last one of a name is what unpacking would leave.
     again = np.append(keys[1:] == keys[:-1], False) if len(keys) else np.zeros(0, bool)
     return _without(members, again, "name given twice (the last one counts)", prefix, findings), findings
+
+
+def directory_digest(path: str | Path) -> str:
+    """SHA-256 of a zip's directory, which has every member's name, place, size and checksum: a copy has the same."""
+    with open(path, "rb") as stream:
+        start, size, _ = _find_directory(stream, Path(path))
+        stream.seek(start)
+        digest = hashlib.sha256()
+        while block := stream.read(min(BLOCK, start + size - stream.tell())):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def count_members(path: str | Path) -> int:

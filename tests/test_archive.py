@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import pickle
 import re
 import shutil
@@ -176,6 +177,22 @@ def test_a_sample_can_be_stored_and_its_key_follows_size_zips_and_backgrounds(da
     before = json.dumps(ArchiveDataset(other, SIZE).key())
     shutil.rmtree(other / "bg")
     assert json.dumps(ArchiveDataset(other, SIZE).key()) != before
+
+
+def test_a_copy_is_the_same_data_and_another_byte_is_not(dataset, folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)  # without the files' times
+    for path in copied.rglob("*.*"):
+        os.utime(path, ns=(1, 1))
+    assert ArchiveDataset(copied, SIZE).key() == dataset.key()
+    kept = (first := sorted((copied / "bg").iterdir())[0]).stat()
+    data = bytearray(first.read_bytes())
+    data[-1] ^= 1
+    first.write_bytes(data)
+    os.utime(first, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert ArchiveDataset(copied, SIZE).key() != dataset.key()
+    write_archive(copied, every()[:-1])
+    other = ArchiveDataset(copied, SIZE).key()
+    assert other["backgrounds"] == dataset.key()["backgrounds"] and other["files"] != dataset.key()["files"]
 
 
 def test_another_process_opens_the_files_itself(dataset):
