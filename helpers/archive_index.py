@@ -65,7 +65,7 @@ class Index:
 
 
 def stamps(root: Path) -> list[list]:
-    """Name, bytes and time of the three zips: which files these are, here and now; what is kept of them hangs on it."""
+    """Name, bytes and time of the three zips: what is kept about these very files is kept under them."""
     result = []
     for name in ZIPS:
         try:
