@@ -18,7 +18,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-11s %s\n", $$1, $$2 }'
 
 course: $(INSTALLED) ## run all notebooks, top to bottom, and leave results, network and figures in runs/
-	@$(RUN) -m helpers.course $(ARGS)
+	@$(RUN) -m helpers.upkeep.run_notebooks $(ARGS)
 
 test: $(INSTALLED) ## run all tests, the notebooks among them
 	@$(RUN) -m pytest tests notebooks --nbval-lax --nbval-current-env $(ARGS)
@@ -27,26 +27,26 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	@$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
 notebooks: $(INSTALLED) ## run all notebooks and keep their outputs in notebooks/, as readers on GitHub see them
-	@$(RUN) -m helpers.refresh $(ARGS)
+	@$(RUN) -m helpers.upkeep.refresh $(ARGS)
 
 images: $(INSTALLED) ## draw the pictures of the README again
-	@$(RUN) -m helpers.images $(ARGS)
+	@$(RUN) -m helpers.upkeep.images $(ARGS)
 
 bench: $(INSTALLED) ## measure what the README's table of results says
-	@$(RUN) -m helpers.bench table $(ARGS)
+	@$(RUN) -m helpers.benchmarks.table table $(ARGS)
 
 speed: $(INSTALLED) ## measure how fast single answers and the training loop are, beside the published ones
-	@$(RUN) -m helpers.bench_latency
-	@$(RUN) -m helpers.bench_loop
+	@$(RUN) -m helpers.benchmarks.latency
+	@$(RUN) -m helpers.benchmarks.loop
 
 ablation: $(INSTALLED) ## measure what each choice of the course is worth, one at a time (hours)
-	@$(RUN) -m helpers.ablation $(ARGS)
+	@$(RUN) -m helpers.benchmarks.ablation $(ARGS)
 
 failures: $(INSTALLED) ## draw where the network fails: the worst test quartets, by cause
-	@$(RUN) -m helpers.failures $(ARGS)
+	@$(RUN) -m helpers.benchmarks.failures $(ARGS)
 
 relink: ## point badges and clone lines at your fork: make relink REPO=owner/name
-	@$(PYTHON) -m helpers.colab relink $(REPO)
+	@$(PYTHON) -m helpers.upkeep.links relink $(REPO)
 
 clean: ## remove what can be made again (.venv, rendered sets); results in runs/ and downloaded data stay
 	rm -rf $(VENV) .pytest_cache .hypothesis build *.egg-info

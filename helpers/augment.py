@@ -1,16 +1,17 @@
 """Changes to quartets that keep the contract: geometry moves all four images together, colour spares the targets.
 
 :class:`Augment` and :func:`disturb` work on a whole batch on its device: that is what training uses. The same for one
-quartet, with albumentations, is in :mod:`helpers.pipeline`.
+quartet, with albumentations, is in :mod:`helpers.demos.transforms`.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.quartets import Quartet, normalise_depth
+from helpers.dataset import Quartet, normalise_depth
 
 # What a second photograph of the same room really differs by; SCIENCE calls these pairs "disturbed".
 SHIFT = 2 / 64  # of the image side, either way
@@ -18,7 +19,9 @@ EXPOSURE = 0.10
 NOISE = 5 / 255
 
 
-# -- whole batches, on the device ---------------------------------------------------------------------------------
+def generator_of(*numbers: int) -> torch.Generator:
+    """A CPU generator that these numbers alone decide: nothing about a batch depends on what was drawn before it."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
 class Draws:

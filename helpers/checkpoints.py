@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from helpers.config import CourseError
-from helpers.files import whole_file
+from helpers.utils import whole_file
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
 LARGEST = 4 << 30  # bytes; ten times the largest network here with its optimizer

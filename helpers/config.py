@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# The one place that names the repository. `python -m helpers.colab relink OWNER/NAME` rewrites it for a fork,
+# The one place that names the repository. `python -m helpers.upkeep.links relink OWNER/NAME` rewrites it for a fork,
 # together with every badge and clone line.
 REPOSITORY = "Shashank-Holla/DepthEstimation-MaskPrediction"
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.ssim import ssim_map, uniform_window, window_mean
+from helpers.metrics import ssim_map, uniform_window, window_mean
 
 SSIM_WINDOW = 3  # side in pixels; the published loss and most depth networks since Godard et al. (2017) use 3
 
@@ -63,7 +63,7 @@ class CourseLoss(nn.Module):
 
     The depth parts see ``sigmoid(depth_logits)``: what is trained is what is scored. Depth counts twice, because it is
     the harder task, and structure twice within it, because what surrounds a pixel says more about a depth map than the
-    pixel: ``python -m helpers.ablation --choices equal structure`` measures these weights, in runs shorter than "quick".
+    pixel: ``python -m helpers.benchmarks.ablation --choices equal structure`` measures these weights, in runs shorter than "quick".
     """
 
     def __init__(self, gradient_weight: float = 0.5, depth_weight: float = 2.0, structure_weight: float = 2.0):

@@ -2,7 +2,7 @@
 
 A training step on the CPU allocates and frees gigabytes. The C library of Linux gives every large block back to the
 system at once and asks for it anew in the next step, where each of its pages is cleared and mapped again.
-``python -m helpers.bench_loop`` shows what that costs.
+``python -m helpers.benchmarks.loop`` shows what that costs.
 """
 
 from __future__ import annotations

@@ -1,17 +1,84 @@
-"""What every notebook starts from: the data that ``COURSE_DATA`` names, its two sides, and a trained network (its own,
-or else the one that comes with the course).
+"""What every notebook starts from: its first lines, the data that ``COURSE_DATA`` names, and a trained network (its own, or
+else the one that comes with the course).
 
-Nothing here is needed to use the library; it only spares the notebooks from repeating the same ten lines. Run as a
-program it trains the network of notebook 05: ``torchrun --nproc-per-node 2 -m helpers.session`` on two GPUs.
+Nothing here is needed to use the library; it only spares the notebooks from repeating the same ten lines. Everything that
+needs torch is imported late, so that :func:`setup` can say that torch is missing. Run as a program it trains the network of
+notebook 05: ``torchrun --nproc-per-node 2 -m helpers.session`` on two GPUs.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from helpers.config import CourseError, data_folder, data_source, profile, runs_dir
-from helpers.quartets import Part, Quartets, Stored, sample, split, store
+from helpers import config
+from helpers.config import PROFILES, CourseError, data_folder, data_source, profile, runs_dir
+
+if TYPE_CHECKING:
+    from helpers.dataset import Part, Quartets, Stored
+
+MINUTES = Path(__file__).with_name("minutes.json")  # what each notebook takes; helpers.upkeep.front_page writes it
+
+
+def setup(number: int) -> None:
+    """Print, for notebook ``number``: versions, device, profile and data, and how to change them.
+
+    Raises:
+        CourseError: ``$COURSE_PROFILE`` or ``$COURSE_DATA`` names nothing that exists.
+    """
+    try:
+        import numpy
+        import torch
+    except ImportError:
+        raise CourseError(
+            "torch is not installed in the Python that runs this notebook: run 'make lab' in the course's folder, "
+            "or choose its .venv as the notebook's kernel."
+        ) from None
+
+    chosen, source = profile(), describe_data()
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}"
+    print(f"Notebook {number:02d} · {versions}")
+    print(f"Device   {_device()}")
+    print(f"Profile  {chosen.name}, {chosen.purpose}")
+    print(f"Time     {_time(number, chosen.name)}")
+    print(f"Data     {source}")
+    others = " or ".join(name for name in PROFILES if name not in (chosen.name, "tiny"))
+    print(f"Change   put %env COURSE_PROFILE=... ({others}) or %env COURSE_DATA=... in a cell above, then run all")
+    if "COLAB_RELEASE_TAG" in os.environ and not torch.cuda.is_available():
+        print("No GPU   everything works, but slowly: choose Runtime > Change runtime type > T4 GPU, then run all")
+    if "COLAB_RELEASE_TAG" in os.environ:
+        on_drive = config.DRIVE in runs_dir().parents
+        print("Runs     " + ("kept on your Drive, in " + runs_dir().name if on_drive else
+              "lost when Colab takes this machine back: mount Drive first (folder icon, left) to keep them"))  # fmt: skip
+
+
+def _time(number: int, profile_name: str) -> str:
+    """What :mod:`helpers.upkeep.front_page` wrote of this notebook's minutes in this profile."""
+    times = {name[:2]: by_profile for name, by_profile in json.loads(MINUTES.read_text("utf-8")).items()}
+    return times.get(f"{number:02d}", {}).get(profile_name, f"not measured with profile {profile_name} yet")
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        return f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GB"
+    return f"CPU, {os.cpu_count()} cores"
+
+
+def describe_data() -> str:
+    """What ``$COURSE_DATA`` says, in words without a path; a CourseError if there is no such thing."""
+    source = data_source()
+    if source == "rooms":
+        return "rooms, rendered here (no download)"
+    if source == "archive":
+        return "the published archive"
+    return f"your photographs in {data_folder().name}/"
 
 
 def source(size: int | None = None) -> Quartets:
@@ -23,14 +90,14 @@ def source(size: int | None = None) -> Quartets:
     wanted, p = _data(), profile()
     size = size or p.size
     if wanted == "rooms":
-        from helpers.rooms import RoomsDataset
+        from helpers.rendering.dataset import RoomsDataset
 
         return RoomsDataset(size, p.rooms, p.cats, p.placements)
     if wanted == "archive":
-        from helpers.archive import ArchiveDataset
+        from helpers.archive.dataset import ArchiveDataset
 
         return ArchiveDataset(_archive(), size)
-    from helpers.photos import PhotosDataset
+    from helpers.photos.dataset import PhotosDataset
 
     return PhotosDataset(data_folder(), size, p.placements)
 
@@ -44,7 +111,7 @@ def _data() -> str:
 @cache  # asked once in a process, so that all its data and the names of its runs agree
 def _archive() -> Path | None:
     """The folder of the published data, or None after saying why there is none."""
-    from helpers.drive import fetch_archive
+    from helpers.archive.download import fetch_archive
 
     try:
         return fetch_archive()
@@ -58,6 +125,8 @@ def sets() -> tuple[Part | Stored, Stored]:
 
     The test set is made once, then read from disk; so is a small training set. A large one is drawn when needed.
     """
+    from helpers.dataset import sample, split, store
+
     p = profile()
     train_part, test_part = split(source())
     train_set = sample(train_part, p.train_samples)
@@ -78,7 +147,7 @@ def start():
     rooms already.
     """
     from helpers.model import build
-    from helpers.pretrained import pretrained
+    from helpers.predict import pretrained
 
     recipe = our_recipe()
     return (pretrained() if recipe.name == "fine-tune" else build("DuoNet")), recipe
@@ -93,8 +162,7 @@ def run_dir(recipe_name: str | None = None, seed: int = 0) -> Path:
 
 def trained_network():
     """The network of notebook 05 if its run has finished, else the one that comes with the course (and it says so)."""
-    from helpers.predict import load
-    from helpers.pretrained import pretrained
+    from helpers.predict import load, pretrained
     from helpers.train import is_finished
 
     folder = run_dir()

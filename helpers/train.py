@@ -37,20 +37,17 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from helpers.augment import Augment, disturb, resize
+from helpers.augment import Augment, generator_of, resize
+from helpers.callbacks import Camera
 from helpers.checkpoints import newest, save_checkpoint
 from helpers.config import CourseError
-from helpers.files import room_on_disk, whole_file
-from helpers.frames import Camera
+from helpers.dataset import Quartet, fetch, loader, to_device
+from helpers.evaluate import evaluate, resized
 from helpers.memory import kept_memory
 from helpers.metrics import Meter
 from helpers.model import probabilities
-from helpers.muon import Muon
-from helpers.progress import bar
-from helpers.quartets import Quartet, fetch, loader
-from helpers.recipes import LOSSES, Recipe, Stage, learning_rate, recipe
-
-__all__ = ["Interrupted", "Stage", "evaluate", "is_finished", "recipe", "test_batches", "train"]
+from helpers.recipes import LOSSES, Recipe, Stage, learning_rate, make_optimizer, pick_precision
+from helpers.utils import bar, room_on_disk, whole_file
 
 CHECKPOINT_FORMAT = 2
 CHECKPOINT_SECONDS = 120  # an interrupted run loses at most this much
@@ -61,84 +58,11 @@ EVALUATION_BATCH = 64
 # -- pieces of the loop ---------------------------------------------------------------------------------------------
 
 
-def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(net.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay)
-    if recipe.optimizer == "muon":
-        return Muon(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    # Fused: all weights in one go; the default walks through them one tensor and one operation at a time.
-    return torch.optim.AdamW(net.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-
-
-def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """The type in which convolutions run. "auto" takes 16 bits only where the hardware multiplies them faster."""
-    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if wanted in names:
-        return names[wanted]
-    if wanted != "auto":
-        raise CourseError(f"There is no precision {wanted!r}: choose 'auto', {', '.join(map(repr, names))}.")
-    if device.type == "cuda":
-        # A T4 emulates bf16 slowly: it needs fp16 and a scaler.
-        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    fast = device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
-
-
-def _state(*numbers: int) -> int:
-    """One seed from several numbers: nothing about a batch depends on what was drawn before it."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
 def make_batches(count: int, batch: int, *seed: int) -> list[list[int]]:
     """A shuffled epoch, cut into batches; a last, smaller one is left out unless it is the only one."""
     order = np.random.default_rng(seed).permutation(count)
     batches = [order[i : i + batch].tolist() for i in range(0, count, batch)]
     return batches[:-1] if len(batches) > 1 and len(batches[-1]) < batch else batches
-
-
-def to_device(batch: Quartet, device: torch.device) -> Quartet:
-    return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-
-
-def resized(dataset: Dataset, size: int) -> Dataset:
-    """The dataset at another side where it can draw anew; a stored one is unchanged (the loop resizes each batch)."""
-    return dataset.at_size(size) if hasattr(dataset, "at_size") else dataset
-
-
-@torch.no_grad()
-def evaluate(
-    net: nn.Module, dataset: Dataset, size: int | None = None, depth_readout: str = "sigmoid",
-    disturbed: bool = False, seed: int = 0,
-) -> dict[str, float]:  # fmt: skip
-    """Every metric of ``net`` on ``dataset`` (see :class:`helpers.metrics.Meter`), without gradients, in 32 bits.
-
-    Args:
-        size: side in pixels; default the dataset's own.
-        depth_readout: see :func:`helpers.model.probabilities`.
-        disturbed: give each pair another camera position, exposure and noise first (:func:`helpers.augment.disturb`).
-        seed: of the disturbance.
-    """
-    device, was_training, meter = next(net.parameters()).device, net.training, Meter()
-    net.eval()
-    with kept_memory():
-        for batch in test_batches(dataset, size, device, disturbed, seed):
-            meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), depth_readout), batch)
-    net.train(was_training)
-    return meter.result()
-
-
-def test_batches(
-    dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", disturbed: bool = False, seed: int = 0
-) -> Iterator[Quartet]:
-    """The whole set in order, batch by batch; the arguments are those of :func:`evaluate`."""
-    dataset = resized(dataset, size) if size else dataset
-    batches = [list(range(i, min(i + EVALUATION_BATCH, len(dataset)))) for i in range(0, len(dataset), EVALUATION_BATCH)]
-    for number, batch in enumerate(loader(dataset, batches)):
-        batch = to_device(batch, device)
-        batch = resize(batch, size) if size else batch
-        if disturbed:
-            batch = disturb(batch, torch.Generator().manual_seed(_state(seed, number)))
-        yield batch
 
 
 # -- the loop -------------------------------------------------------------------------------------------------------
@@ -155,7 +79,7 @@ def train(
 
     Args:
         net: ``net(bg, bg_fg) -> mask_logits, depth_logits``.
-        train_set, test_set: map-style datasets of quartets (see :mod:`helpers.quartets`), with no common room or cat.
+        train_set, test_set: map-style datasets of quartets (see :mod:`helpers.dataset`), with no common room or cat.
         recipe: see :func:`recipe`.
         run_dir: where the run is kept.
         progress: show a progress bar for each epoch.
@@ -414,7 +338,7 @@ class _Run:
         """A batch, or a process's part of it, as the network is shown it; the number decides what is drawn."""
         batch = resize(to_device(batch, self.device), stage.size)
         if self.augment:
-            generator = torch.Generator().manual_seed(_state(self.recipe.seed, self.stage, epoch, number))
+            generator = generator_of(self.recipe.seed, self.stage, epoch, number)
             batch = self.augment(batch, generator, part)
         return batch
 

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import trustme
 
-from helpers.drive import FOLDER
+from helpers.archive.download import FOLDER
 
 HOSTS = ("drive.google.com", "drive.usercontent.google.com")
 CUT = 0.6  # where "cut" and "stall" end, as a share of the file

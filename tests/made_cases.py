@@ -1,8 +1,8 @@
-"""Cases made by hand for the rules of :mod:`helpers.failure_masks` and :mod:`helpers.failure_depths`."""
+"""Cases made by hand for the rules of :mod:`helpers.benchmarks.failure_masks` and :mod:`helpers.benchmarks.failure_depths`."""
 
 import numpy as np
 
-from helpers.failure_cases import Case, Facts
+from helpers.benchmarks.failure_cases import Case, Facts
 
 SIDE = 64
 # No cat is small or faint and no room unusual, unless a test says so.

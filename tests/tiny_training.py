@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from helpers import train
-from helpers.quartets import fetch
+from helpers.dataset import fetch
 
 
 @pytest.fixture(autouse=True)

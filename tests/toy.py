@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from helpers.quartets import Quartets, normalise_depth
+from helpers.dataset import Quartets, normalise_depth
 
 
 class ToyQuartets(Quartets):

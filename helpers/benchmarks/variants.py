@@ -1,0 +1,194 @@
+"""DuoNet and its loss with one thing changed, for :mod:`helpers.benchmarks.ablation`.
+
+Each variant keeps everything else: where a change takes something away, zeros stand in its place, so that layers, their
+sizes and their first weights stay the same wherever that is possible.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from helpers.losses import CourseLoss
+from helpers.model import DuoNet, Head, conv_bn_relu
+
+# -- networks -------------------------------------------------------------------------------------------------------
+
+
+class _Silenced(nn.Module):
+    """A layer that sees zeros in place of its last ``count`` channels: those of a skip connection."""
+
+    def __init__(self, layer: nn.Module, count: int):
+        super().__init__()
+        self.layer, self.count = layer, count
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, silenced = x.tensor_split((x.shape[1] - self.count,), 1)
+        return self.layer(torch.cat((kept, torch.zeros_like(silenced)), 1))
+
+
+class NoSkips(DuoNet):
+    """Nothing goes around the bottleneck: an hourglass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = [stage[0][0].out_channels for stage in self.encoder[-2::-1]]
+        self.decoder = nn.ModuleList(_Silenced(stage, width) for stage, width in zip(self.decoder, widths))
+        for head in (self.mask_head, self.depth_head):
+            head.refine[0] = _Silenced(head.refine[0], self.stem[0].out_channels)
+
+
+class Stacked(DuoNet):
+    """Sees scene and room, and has to find out what differs."""
+
+    @staticmethod
+    def compare(room: Tensor, scene: Tensor) -> Tensor:
+        return room
+
+
+class NoRoom(DuoNet):
+    """Sees of the room only how the scene differs from it: nothing of what is behind the cat."""
+
+    def look(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scene, difference, room = super().look(bg, bg_fg)
+        return scene, difference, torch.zeros_like(room)
+
+
+class Signed(DuoNet):
+    """Sees which of the two is brighter, too."""
+
+    @staticmethod
+    def compare(room: Tensor, scene: Tensor) -> Tensor:
+        return scene - room
+
+
+class _Nothing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class NoContext(DuoNet):
+    """No mean of the whole image is added at the bottom."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context = _Nothing()
+
+
+class _Attention(nn.Module):
+    """What to add to (B, C, H, W) after every place has looked at every other one (Vaswani et al., 2017)."""
+
+    def __init__(self, width: int, heads: int = 4):
+        super().__init__()
+        self.place = nn.Conv2d(width, width, 3, padding=1, groups=width)  # tells places apart, at any size
+        self.norm, self.look, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.heads = heads
+        nn.init.zeros_(self.out.weight)  # begins as if it were not there
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.norm((x + self.place(x)).flatten(2).transpose(1, 2))  # (B, HW, C)
+        query, key, value = self.look(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, HW, C/heads)
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (B, HW, C)
+        return self.out(seen).transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class Attentive(DuoNet):
+    """Self-attention over the smallest map where the mean of the image was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context = _Attention(self.encoder[-1][0][0].out_channels)
+
+
+class GroupNormed(DuoNet):
+    """Statistics of 8 channels of one image instead of one channel of the batch (Wu & He, 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for module in list(self.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(module, name, nn.GroupNorm(child.num_features // 8, child.num_features))
+
+
+class Nearest(DuoNet):
+    """Each value becomes a block of two by two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for part in (self, self.mask_head, self.depth_head):
+            part.upsample = partial(F.interpolate, scale_factor=2.0, mode="nearest")
+
+
+class NarrowHeads(DuoNet):
+    """Half the channels where the pictures are largest, which is where the operations are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs, skip = self.decoder[-1][0].out_channels, self.stem[0].out_channels
+        self.mask_head = Head(inputs, skip, bias=-2.0, convolutions=2, width=8)
+        self.depth_head = Head(inputs, skip, bias=0.0, convolutions=1, width=8)
+
+
+class CloserLook(DuoNet):
+    """More convolutions at full resolution: two in the stem and in each head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs, width = self.decoder[-1][0].out_channels, self.stem[0].out_channels
+        self.stem = nn.Sequential(self.stem, conv_bn_relu(width, width))
+        self.depth_head = Head(inputs, width, bias=0.0, convolutions=2)
+
+
+class Narrower(DuoNet):
+    """Fewer channels down to 1/8, one block less at 1/4, more channels at 1/16: nearly as many parameters, fewer operations."""
+
+    def __init__(self) -> None:
+        super().__init__(widths=(40, 80, 160, 256), blocks=(1, 1, 2, 2))
+
+
+class TwoDecoders(DuoNet):
+    """A decoder of its own for the depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depth_decoder = copy.deepcopy(self.decoder)
+
+    def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
+        scene, difference, room = self.look(bg, bg_fg)
+        x, skips = self.encode(torch.cat((scene, difference, room), 1))
+        for_mask, for_depth = (self.decode(decoder, x, skips) for decoder in (self.decoder, self.depth_decoder))
+        return self.mask_head(for_mask, difference), self.depth_head(for_depth, scene)
+
+
+# -- losses ---------------------------------------------------------------------------------------------------------
+
+
+class Weighted(CourseLoss):
+    """The course's loss with other weights of its parts, by name; 1 where nothing is said."""
+
+    def __init__(self, **weights: float):
+        super().__init__()
+        self.weights = weights
+
+    def extra_repr(self) -> str:
+        return ", ".join([super().extra_repr(), *(f"{name}={weight:g}" for name, weight in self.weights.items())])
+
+    def total(self, parts: dict[str, Tensor]) -> Tensor:
+        return super().total({name: self.weights.get(name, 1) * part for name, part in parts.items()})
+
+
+class Uncertain(CourseLoss):
+    """Each task weighted by what it cannot explain (Kendall et al., 2018).
+
+    Their learnt weights have, for any losses, one optimum, and put in there the sum is one of logarithms.
+    """
+
+    def total(self, parts: dict[str, Tensor]) -> Tensor:
+        tasks = [sum(part for name, part in parts.items() if name.startswith(task)) for task in ("mask", "depth")]
+        return sum(task.clamp_min(1e-6).log() for task in tasks)

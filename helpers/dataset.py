@@ -1,0 +1,432 @@
+"""The data contract: what a quartet is, how an index finds its room and cat, and how test scenes are held out.
+
+A *quartet* is a dict of four images of one scene and two facts about them:
+
+========== ======================== =====================================================================
+key        type                     meaning
+========== ======================== =====================================================================
+bg         uint8 (3, H, W)          the room
+bg_fg      uint8 (3, H, W)          the same view of the room with the cat in it
+mask       float32 (1, H, W), 0..1  how much of the pixel is visible cat
+depth      float32 (1, H, W), 0..1  depth of ``bg_fg``: 0 = nearest, 1 = farthest valid pixel of this image
+valid      bool (1, H, W)           where depth is known
+near_far   float32 (2,)             metres of depth 0 and of depth 1, or NaN where the source has no metres
+========== ======================== =====================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from helpers.config import CourseError, cache_dir
+from helpers.utils import bar, whole_folder
+
+Quartet = dict[str, Tensor]
+
+KEYS = {
+    "bg": (torch.uint8, 3),
+    "bg_fg": (torch.uint8, 3),
+    "mask": (torch.float32, 1),
+    "depth": (torch.float32, 1),
+    "valid": (torch.bool, 1),
+}
+
+
+class Address(NamedTuple):
+    """Which room, which cat, mirrored or not, and which of the placements."""
+
+    room: int
+    cat: int
+    flip: int
+    placement: int
+
+
+class Quartets(Dataset):
+    """Base of every source: rooms x cats x 2 flips x placements, in this order, drawn from one seed.
+
+    A source implements :meth:`get_batch`, :meth:`at_size` and :meth:`key`; everything else follows.
+    Index and seed alone decide a quartet: not the machine, the worker, the epoch or the batch around it.
+    """
+
+    def __init__(self, rooms: int, cats: int, placements: int, size: int, seed: int):
+        for name, value, least in (("rooms", rooms, 1), ("cats", cats, 1), ("placements", placements, 1)):
+            if value < least:
+                raise CourseError(f"{name}={value}: at least {least} is needed.")
+        if not 32 <= size <= 512:
+            raise CourseError(f"size={size}: choose an image side between 32 and 512 pixels.")
+        self.rooms, self.cats, self.placements, self.size, self.seed = rooms, cats, placements, size, seed
+
+    def __len__(self) -> int:
+        return self.rooms * self.cats * 2 * self.placements
+
+    def address(self, index: int) -> Address:
+        """Where ``index`` (0 .. len - 1, or negative from the end) stands."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is outside this dataset of {len(self)} quartets")
+        rest, placement = divmod(int(index) % len(self), self.placements)
+        rest, flip = divmod(rest, 2)
+        room, cat = divmod(rest, self.cats)
+        return Address(room, cat, flip, placement)
+
+    def room_of(self, index: int) -> int:
+        return self.address(index).room
+
+    def cat_of(self, index: int) -> int:
+        return self.address(index).cat
+
+    def scenes(self) -> tuple[np.ndarray, np.ndarray]:
+        """``room_of`` and ``cat_of`` of every index, as two arrays (N,)."""
+        return np.divmod(np.arange(len(self)) // (2 * self.placements), self.cats)
+
+    def get_batch(self, indices: Sequence[int]) -> Quartet:
+        """The quartets of ``indices`` with a leading batch dimension; byte for byte what one-by-one would give."""
+        raise NotImplementedError
+
+    def at_size(self, size: int) -> Quartets:
+        """The same quartets at another image side (the next training stage)."""
+        raise NotImplementedError
+
+    def key(self) -> dict:
+        """Every parameter that changes a pixel, JSON-ready: names stored sets on disk."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Quartet:
+        return {name: value[0] for name, value in self.get_batch([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Quartet]:
+        batch = self.get_batch(indices)
+        return [{name: value[i] for name, value in batch.items()} for i in range(len(indices))]
+
+
+class Part(Dataset):
+    """Some indices of a dataset, which still knows rooms, cats, sizes and batches."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]):
+        self.dataset, self.indices = dataset, np.asarray(indices, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def room_of(self, index: int) -> int:
+        return self.dataset.room_of(int(self.indices[index]))
+
+    def cat_of(self, index: int) -> int:
+        return self.dataset.cat_of(int(self.indices[index]))
+
+    def scenes(self) -> tuple[np.ndarray, np.ndarray]:
+        rooms, cats = scenes(self.dataset)
+        return rooms[self.indices], cats[self.indices]
+
+    @property
+    def size(self) -> int:
+        return self.dataset.size
+
+    def at_size(self, size: int) -> Part:
+        """The same quartets at another side; unchanged where the dataset has only one (training then resizes)."""
+        return Part(self.dataset.at_size(size), self.indices) if hasattr(self.dataset, "at_size") else self
+
+    def key(self) -> dict:
+        whole = self.dataset.key() if hasattr(self.dataset, "key") else {"quartets": len(self.dataset)}
+        return {**whole, "indices": hashlib.sha256(self.indices.tobytes()).hexdigest()}
+
+    def get_batch(self, indices: Sequence[int]) -> Quartet:
+        return fetch(self.dataset, [int(self.indices[i]) for i in indices])
+
+    def __getitem__(self, index: int) -> Quartet:
+        return self.dataset[int(self.indices[index])]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Quartet]:
+        batch = self.get_batch(indices)
+        return [{name: value[i] for name, value in batch.items()} for i in range(len(indices))]
+
+
+def fetch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
+    """A batch from any map-style dataset of quartets, by the fastest way that it offers."""
+    if hasattr(dataset, "get_batch"):
+        return dataset.get_batch(indices)
+    if hasattr(dataset, "__getitems__"):
+        return default_collate(dataset.__getitems__(list(indices)))
+    return default_collate([dataset[int(i)] for i in indices])
+
+
+def scenes(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Rooms and cats of all quartets, two arrays (N,): at once where the dataset offers it, else one by one."""
+    if hasattr(dataset, "scenes"):
+        return dataset.scenes()
+    indices = range(len(dataset))
+    return np.array([dataset.room_of(i) for i in indices]), np.array([dataset.cat_of(i) for i in indices])
+
+
+def split(dataset: Dataset, test: float = 0.3, seed: int = 0) -> tuple[Part, Part]:
+    """Hold out rooms *and* cats: no room and no cat of the second part is in the first.
+
+    Args:
+        dataset: anything with ``room_of(index)`` and ``cat_of(index)``; a :class:`Part` can be split again.
+        test: share of the rooms, and of the cats, that the test part gets (at least one of each).
+        seed: which rooms and cats.
+
+    Returns:
+        ``train, test``. Quartets that pair a training room with a test cat, or the reverse, are in neither,
+        so the two together are smaller than the whole: at 0.3, 49 % and 9 %.
+
+    Raises:
+        CourseError: fewer than two rooms or cats, or a share outside (0, 1).
+    """
+    if not 0 < test < 1:
+        raise CourseError(f"test={test}: the share of held-out rooms and cats must lie between 0 and 1, say 0.3.")
+    rooms, cats = scenes(dataset)
+    rng = np.random.default_rng(seed)
+    in_test = []
+    for name, ids in (("room", rooms), ("cat", cats)):
+        distinct = np.unique(ids)
+        if len(distinct) < 2:
+            raise CourseError(
+                f"This data has {len(distinct)} {name}(s); holding some out for the test needs at least 2: add a {name}."
+            )
+        count = min(max(1, round(test * len(distinct))), len(distinct) - 1)
+        in_test.append(np.isin(ids, rng.permutation(distinct)[:count]))
+    parts = []
+    for which, chosen in (("train", ~in_test[0] & ~in_test[1]), ("test", in_test[0] & in_test[1])):
+        if not chosen.any():
+            raise CourseError(f"No quartet is left for the {which} part at test={test}, seed={seed}: use more quartets.")
+        parts.append(Part(dataset, np.flatnonzero(chosen)))
+    return parts[0], parts[1]
+
+
+def sample(dataset: Dataset, count: int, seed: int = 0) -> Part:
+    """``count`` quartets drawn without repeats (all of them where there are fewer), in a seeded order."""
+    order = np.random.default_rng([seed, len(dataset)]).permutation(len(dataset))
+    return Part(dataset, order[:count])
+
+
+def check_quartet(quartet: Quartet) -> Quartet:
+    """Return ``quartet`` unchanged if it keeps the contract; else raise a CourseError naming key and rule."""
+    if not isinstance(quartet, dict):
+        raise CourseError(f"A quartet is a dict, not a {type(quartet).__name__}.")
+    for key in (*KEYS, "near_far"):
+        if key not in quartet:
+            raise CourseError(f"The quartet has no {key!r}; it has {', '.join(map(repr, quartet)) or 'nothing'}.")
+        if not isinstance(quartet[key], Tensor):
+            raise CourseError(f"{key!r} must be a torch tensor, not {type(quartet[key]).__name__}.")
+    if quartet["bg"].ndim != 3:
+        raise CourseError(f"'bg' must have shape (3, H, W), not {tuple(quartet['bg'].shape)}.")
+    height, width = quartet["bg"].shape[-2:]
+    for key, (dtype, channels) in KEYS.items():
+        value = quartet[key]
+        if value.dtype != dtype:
+            raise CourseError(f"{key!r} must be {dtype}, not {value.dtype}.")
+        if value.shape != (channels, height, width):
+            raise CourseError(
+                f"{key!r} must have shape {(channels, height, width)}, like 'bg', not {tuple(value.shape)}."
+            )
+    valid = quartet["valid"]
+    for key, where in (("mask", torch.ones_like(valid)), ("depth", valid)):
+        value = quartet[key][where]
+        if not torch.isfinite(value).all() or (value < 0).any() or (value > 1).any():
+            raise CourseError(f"{key!r} must be finite and lie in [0, 1]: it has values outside.")
+    depth, near_far = quartet["depth"][valid], quartet["near_far"]
+    if len(depth) and depth.min() > 1e-3:
+        raise CourseError("'depth' must be 0 at the nearest valid pixel; scale each image by its own least and greatest.")
+    if len(depth) and depth.max() > 1e-3 and depth.max() < 1 - 1e-3:
+        raise CourseError("'depth' must be 1 at the farthest valid pixel; scale each image by its own least and greatest.")
+    if near_far.dtype != torch.float32 or near_far.shape != (2,):
+        raise CourseError(
+            f"'near_far' must be float32 of shape (2,), not {near_far.dtype} of shape {tuple(near_far.shape)}."
+        )
+    known = ~torch.isnan(near_far)
+    if known.any() and not (known.all() and 0 <= near_far[0] <= near_far[1] < float("inf")):
+        raise CourseError(f"'near_far' must be two distances in metres, near <= far, or two NaN, not {near_far.tolist()}.")
+    return quartet
+
+
+def normalise_depth(metres: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Metres (B, 1, H, W) to the contract's ``depth`` in [0, 1] and ``near_far`` (B, 2), over valid pixels.
+
+    Depth comes in steps of 1/65535, so that a stored set gives back exactly what was rendered; invalid
+    pixels get 0. An image with no valid pixel gets NaN for ``near_far``.
+    """
+    near = metres.masked_fill(~valid, float("inf")).amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    far = metres.masked_fill(~valid, float("-inf")).amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    depth = (metres - near) / (far - near).clamp_min(1e-6)
+    depth = quantise(torch.where(valid, depth, 0.0), 65535)
+    near_far = torch.cat((near, far), 1).flatten(1)  # (B, 2)
+    return depth, torch.where(torch.isfinite(near_far), near_far, torch.nan)
+
+
+def quantise(x: Tensor, steps: int) -> Tensor:
+    """``x`` in [0, 1] rounded to multiples of 1/steps (255: what a mask is stored as; 65535: what depth is)."""
+    return (x.clamp(0, 1) * steps).round() / steps
+
+
+# -- stored sets --------------------------------------------------------------------------------------------------
+
+STORE_VERSION = 1  # raise it when the files below change
+
+
+class Stored(Dataset):
+    """Quartets that were made once, at one size, and are read from disk, memory-mapped. Made by :func:`store`."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        meta = json.loads((self.folder / "meta.json").read_text())
+        self._key = meta["key"]
+        self._rooms, self._cats = np.array(meta["rooms"]), np.array(meta["cats"])
+        self._arrays = {name: self._open(name) for name in ("bg", "bg_fg", "mask", "depth", "valid", "near_far")}
+        self._distinct = {room: i for i, room in enumerate(dict.fromkeys(meta["rooms"]))}
+        self.size = self._arrays["bg"].shape[-1]
+        counts = {name: len(a) for name, a in self._arrays.items() if name != "bg"}
+        if set(counts.values()) != {len(self._rooms)} or len(self._arrays["bg"]) != len(self._distinct):
+            raise ValueError(f"{self.folder} is incomplete: {counts}")
+
+    def _open(self, name: str) -> np.ndarray:
+        return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+    def __getstate__(self) -> dict:  # workers open the files themselves instead of receiving the bytes
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(state["folder"])
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def room_of(self, index: int) -> int:
+        return int(self._rooms[index])
+
+    def cat_of(self, index: int) -> int:
+        return int(self._cats[index])
+
+    def scenes(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._rooms, self._cats
+
+    def key(self) -> dict:
+        return self._key
+
+    def get_batch(self, indices: Sequence[int]) -> Quartet:
+        rows = np.asarray(indices)
+        get = {name: torch.from_numpy(array[rows]) for name, array in self._arrays.items() if name != "bg"}
+        bg = self._arrays["bg"][[self._distinct[int(room)] for room in self._rooms[rows]]]
+        return {
+            "bg": torch.from_numpy(bg),
+            "bg_fg": get["bg_fg"],
+            "mask": get["mask"].float() / 255,
+            "depth": get["depth"].float() / 65535,
+            "valid": get["valid"],
+            "near_far": get["near_far"],
+        }
+
+    __getitem__ = Quartets.__getitem__
+    __getitems__ = Quartets.__getitems__
+
+
+def store(dataset: Dataset, folder: str | Path | None = None, workers: int | None = None, progress: bool = True) -> Stored:
+    """Make every quartet of ``dataset`` once, keep them on disk, and read them from there ever after.
+
+    The folder (in :func:`helpers.config.cache_dir`) is named by a hash of ``dataset.key()``, so another seed,
+    size, split or renderer version never meets old pixels. A run that is killed leaves nothing behind that a
+    later one would trust. Photographs count among the parameters by name, size and time.
+
+    Args:
+        dataset: a source, or a :class:`Part` of one, with ``key()``. ``bg`` must depend on the room alone.
+        folder: where sets are kept; default ``cache_dir()``.
+        workers: processes that make quartets; default one per core.
+        progress: show a progress bar.
+    """
+    if isinstance(dataset, Stored):
+        return dataset
+    key = {**dataset.key(), "store": STORE_VERSION}
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
+    path = Path(folder or cache_dir()) / f"quartets-{name}"
+    if path.exists():
+        try:
+            return Stored(path)
+        except (ValueError, OSError, EOFError, KeyError, TypeError):  # what cut files and foreign JSON raise
+            _set_aside(path)
+    with whole_folder(path) as temporary:
+        _write(dataset, key, temporary, os.cpu_count() if workers is None else workers, progress)
+    return Stored(path)
+
+
+def _set_aside(path: Path) -> None:
+    """A damaged set is removed under another name first, so that no other process opens it half-removed."""
+    trash = Path(tempfile.mkdtemp(prefix=".damaged-", dir=path.parent))
+    path.rename(trash / path.name)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def _write(dataset: Dataset, key: dict, folder: Path, workers: int, progress: bool) -> None:
+    count, side = len(dataset), dataset.size
+    rooms, cats = (ids.tolist() for ids in scenes(dataset))
+    row_of_room = {room: i for i, room in enumerate(dict.fromkeys(rooms))}
+
+    def create(name: str, rows: int, shape: tuple[int, ...], dtype: str) -> np.memmap:
+        array = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype=dtype, shape=(rows, *shape))
+        if hasattr(os, "posix_fallocate"):  # a full disk must be an error here, not a bus error in the middle
+            with open(folder / f"{name}.npy", "rb+") as stream:
+                os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+        return array
+
+    arrays = {
+        "bg": create("bg", len(row_of_room), (3, side, side), "uint8"),
+        "bg_fg": create("bg_fg", count, (3, side, side), "uint8"),
+        "mask": create("mask", count, (1, side, side), "uint8"),
+        "depth": create("depth", count, (1, side, side), "uint16"),
+        "valid": create("valid", count, (1, side, side), "bool"),
+        "near_far": create("near_far", count, (2,), "float32"),
+    }
+    # Quartets of one room are made together, so that each worker renders or reads a room once.
+    order = np.argsort([row_of_room[room] for room in rooms], kind="stable")
+    batches = [order[i : i + 32].tolist() for i in range(0, count, 32)]
+    loader = DataLoader(_Batches(dataset), sampler=batches, batch_size=None, num_workers=min(workers, len(batches)))
+    counter = bar(count, f"making quartets at {side} px", "img", show=progress)
+    for rows, batch in zip(batches, loader):
+        arrays["bg"][[row_of_room[rooms[i]] for i in rows]] = batch["bg"].cpu().numpy()
+        arrays["bg_fg"][rows] = batch["bg_fg"].cpu().numpy()
+        arrays["mask"][rows] = (batch["mask"].cpu() * 255).round().byte().numpy()
+        arrays["depth"][rows] = (batch["depth"].cpu().double() * 65535).round().numpy().astype("uint16")
+        arrays["valid"][rows] = batch["valid"].cpu().numpy()
+        arrays["near_far"][rows] = batch["near_far"].cpu().numpy()
+        counter.update(len(rows))
+    counter.close()
+    for array in arrays.values():
+        array.flush()
+    (folder / "meta.json").write_text(json.dumps({"key": key, "rooms": rooms, "cats": cats}))
+
+
+class _Batches(Dataset):
+    """A dataset whose 'index' is a list of indices: lets a DataLoader fetch whole batches at once."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, indices: Sequence[int]) -> Quartet:
+        return fetch(self.dataset, indices)
+
+
+def to_device(batch: Quartet, device: torch.device) -> Quartet:
+    return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+
+
+def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0) -> DataLoader:
+    """A DataLoader that yields one batch for each list of indices in ``batches``."""
+    return DataLoader(
+        _Batches(dataset),
+        sampler=batches,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=False,
+        prefetch_factor=2 if workers else None,  # a first-stage batch has 31 MB: more would fill a small machine
+    )

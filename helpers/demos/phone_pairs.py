@@ -1,0 +1,91 @@
+"""Pairs of pictures as if you had taken them: rendered rooms, written to files the way a phone held by hand would.
+
+For readers of notebook 07 who have no photographs at hand, and for tests: here the truth is known.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from helpers.config import profile
+from helpers.dataset import Part, sample, split
+from helpers.rendering.dataset import RoomsDataset
+
+TURN, MOVE, EXPOSURE, NOISE = 0.5, 0.012, 0.12, 2.0  # degrees, share of the side, share of the light, steps of 255
+CANDIDATES = 60  # scenes that are looked at, small, before the rest is taken as it comes
+AREA = (0.05, 0.2)  # share of the picture that the cat takes
+QUALITY = 92  # of the JPEGs
+
+
+class StandIn(NamedTuple):
+    """Two files, and what is true of the second."""
+
+    room: Path
+    scene: Path
+    mask: np.ndarray  # (H, W) float32 in [0, 1]
+    metres: np.ndarray  # (H, W) float32: the distance of everything in the scene
+
+
+def handheld(picture: np.ndarray, seed: int) -> np.ndarray:
+    """What a second photograph from nearly the same place looks like: moved, turned, in another exposure, noisy.
+
+    (H, W, 3) uint8 in and out; what moves in from outside repeats the border.
+    """
+    rng = np.random.default_rng(seed)
+    height, width = picture.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-TURN, TURN), 1 + rng.uniform(-MOVE, MOVE))
+    matrix[:, 2] += rng.choice([-1, 1], 2) * rng.uniform(0.4, 1, 2) * MOVE * max(height, width)
+    moved = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    gains = 1 + rng.choice([-1, 1]) * EXPOSURE * rng.uniform(0.5, 1) + rng.uniform(-0.02, 0.02, 3)
+    noisy = moved * gains + rng.normal(0, NOISE, moved.shape)
+    return noisy.round().clip(0, 255).astype(np.uint8)
+
+
+def stand_ins(folder: str | Path, count: int = 3, size: int = 512) -> list[StandIn]:
+    """Write ``count`` pairs, ``room_1.jpg`` and ``cat_1.jpg`` and so on, of rooms and cats that no training has seen.
+
+    They are the test side of the profile's rendered data, ``size`` pixels wide and three quarters as high.
+    """
+    folder, p = Path(folder), profile()
+    folder.mkdir(parents=True, exist_ok=True)
+    test = split(RoomsDataset(64, p.rooms, p.cats, p.placements))[1]
+    large, rng, pairs = test.at_size(size), np.random.default_rng(0), []
+    for number, index in enumerate(_good_ones(test, count), 1):
+        quartet, top = large[index], size // 4  # the lower three quarters, where cats are
+        room, scene = (quartet[key].permute(1, 2, 0).numpy()[top:] for key in ("bg", "bg_fg"))
+        near, far = quartet["near_far"].tolist()
+        pair = StandIn(
+            folder / f"room_{number}.jpg",
+            folder / f"cat_{number}.jpg",
+            quartet["mask"][0].numpy()[top:],
+            near + quartet["depth"][0].numpy()[top:] * (far - near),
+        )
+        noisy = (scene + rng.normal(0, NOISE, scene.shape)).round().clip(0, 255).astype(np.uint8)
+        for path, picture in ((pair.room, handheld(room, number)), (pair.scene, noisy)):
+            Image.fromarray(picture).save(path, quality=QUALITY)
+        pairs.append(pair)
+    return pairs
+
+
+def _good_ones(test: Part, count: int) -> list[int]:
+    """Scenes of different rooms and cats, with a whole cat of middling size; others where there are too few."""
+    good, others, rooms, cats = [], [], set(), set()
+    candidates = sample(test, CANDIDATES)
+    for index in candidates.indices.tolist():
+        if len(good) == count:
+            break
+        mask = test[index]["mask"][0, 16:]
+        frame = mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum()
+        new = test.room_of(index) not in rooms and test.cat_of(index) not in cats
+        if new and frame == 0 and AREA[0] <= mask.mean() <= AREA[1]:
+            good.append(index)
+            rooms.add(test.room_of(index))
+            cats.add(test.cat_of(index))
+        elif mask.mean() > AREA[0] / 5:
+            others.append(index)
+    return (good + others)[:count]

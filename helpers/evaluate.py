@@ -1,0 +1,268 @@
+"""How good is it? A network on a whole data set, the two predictions without a network that it must stand beside, and what breaks a mask.
+
+:func:`evaluate` gives every metric of a network, :func:`score` of anything that predicts. :func:`subtract_background` finds
+the cat where the two photographs differ; :class:`MeanDepth` says of every room what rooms are like on average: neither has
+a parameter that was learnt from the pictures it is asked about. :func:`spoil` spoils pairs in one way at a time, from barely
+to badly, so that a table can say which of them a method survives.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from helpers.augment import disturb, generator_of, resize, shift_images
+from helpers.dataset import Quartet, Stored, fetch, loader, to_device
+from helpers.memory import kept_memory
+from helpers.metrics import Meter, grid_index, phase_bias
+from helpers.model import probabilities
+
+# -- a network on a data set --------------------------------------------------------------------------------------
+
+EVALUATION_BATCH = 64
+ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth
+
+Answer = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it says nothing
+
+
+def resized(dataset: Dataset, size: int) -> Dataset:
+    """The dataset at another side where it can draw anew; a stored one is unchanged (the loop resizes each batch)."""
+    return dataset.at_size(size) if hasattr(dataset, "at_size") else dataset
+
+
+@torch.no_grad()
+def evaluate(
+    net: nn.Module, dataset: Dataset, size: int | None = None, depth_readout: str = "sigmoid",
+    disturbed: bool = False, seed: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """Every metric of ``net`` on ``dataset`` (see :class:`helpers.metrics.Meter`), without gradients, in 32 bits.
+
+    Args:
+        size: side in pixels; default the dataset's own.
+        depth_readout: see :func:`helpers.model.probabilities`.
+        disturbed: give each pair another camera position, exposure and noise first (:func:`helpers.augment.disturb`).
+        seed: of the disturbance.
+    """
+    device, was_training, meter = next(net.parameters()).device, net.training, Meter()
+    net.eval()
+    with kept_memory():
+        for batch in test_batches(dataset, size, device, disturbed, seed):
+            meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), depth_readout), batch)
+    net.train(was_training)
+    return meter.result()
+
+
+def test_batches(
+    dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", disturbed: bool = False, seed: int = 0
+) -> Iterator[Quartet]:
+    """The whole set in order, batch by batch; the arguments are those of :func:`evaluate`."""
+    dataset = resized(dataset, size) if size else dataset
+    batches = [list(range(i, min(i + EVALUATION_BATCH, len(dataset)))) for i in range(0, len(dataset), EVALUATION_BATCH)]
+    for number, batch in enumerate(loader(dataset, batches)):
+        batch = to_device(batch, device)
+        batch = resize(batch, size) if size else batch
+        if disturbed:
+            batch = disturb(batch, generator_of(seed, number))
+        yield batch
+
+
+def score(answer: Answer, test_set: Stored, seed: int = 0) -> dict[str, float]:
+    """Every metric of ``answer(batch) -> mask_prob or None, depth or None``, clean and on disturbed pairs.
+
+    Returns:
+        the keys of :class:`helpers.metrics.Meter` that the answer has something to say about, each a second time with
+        ``disturbed_`` before it, and ``grid`` and ``phase_bias``, what is left of a checkerboard in the depth maps and in
+        their mean error.
+    """
+    result = {}
+    for prefix, disturbed in (("", False), ("disturbed_", True)):
+        meter, has_mask, maps, errors = Meter(), True, [], []
+        for batch in test_batches(test_set, disturbed=disturbed, seed=seed):
+            mask, depth = answer(batch)
+            nothing = torch.zeros_like(batch["mask"])
+            meter.update(nothing if mask is None else mask, nothing if depth is None else depth, batch)
+            has_mask = mask is not None
+            if depth is not None:
+                maps.append(depth[:, 0].cpu())
+                errors.append(torch.where(batch["valid"], depth - batch["depth"], 0.0)[:, 0].cpu())
+        for name, value in meter.result().items():
+            if name == "images" or (has_mask if name.startswith(ABOUT_MASK) else maps):
+                result[prefix + name] = value
+        if maps:
+            result[f"{prefix}grid"] = grid_index(torch.cat(maps))
+            result[f"{prefix}phase_bias"] = phase_bias(torch.cat(errors))
+    return result
+
+
+def network_answer(net: nn.Module, depth_readout: str) -> Answer:
+    """What ``net`` says, as probabilities; see :func:`helpers.model.probabilities`."""
+    net.eval()
+
+    @torch.no_grad()
+    def answer(batch: Quartet) -> tuple[Tensor, Tensor]:
+        return probabilities(*net(batch["bg"], batch["bg_fg"]), depth_readout)
+
+    return answer
+
+
+# -- predictions without a network --------------------------------------------------------------------------------
+
+THRESHOLD = 20  # of 255, in the channel that differs most; above the noise of a photograph, below most fur
+CLOSING = 1 / 64  # radius of the closing, as a share of the image side: 1 pixel at 64, 3 at 192
+SMALLEST_PART = 1 / 500  # of the image's area: a fifth of the smallest cat; 8 pixels at 64, 74 at 192
+FIT_BATCH = 256
+
+
+def subtract_background(bg: Tensor, bg_fg: Tensor, threshold: float = THRESHOLD) -> Tensor:
+    """The cat is where the two photographs differ: threshold, closing, holes filled, small parts dropped.
+
+    It is as old as fixed cameras; see Piccardi, "Background subtraction techniques: a review" (2004). Each image is
+    treated by itself, on the CPU; the same pair gives the same mask in any batch.
+
+    Args:
+        bg, bg_fg: (B, 3, H, W), both uint8 or both float in [0, 1].
+        threshold: least difference, in steps of 1/255, that counts.
+
+    Returns:
+        (B, 1, H, W) float32, 0 or 1, on the device of ``bg``.
+
+    Raises:
+        ValueError: shapes or types that differ, or images without a batch dimension.
+    """
+    if bg.ndim != 4 or bg.shape != bg_fg.shape or bg.dtype != bg_fg.dtype:
+        raise ValueError(
+            "bg and bg_fg must be alike, of shape (B, 3, H, W), "
+            f"not {tuple(bg.shape)} of {bg.dtype} and {tuple(bg_fg.shape)} of {bg_fg.dtype}."
+        )
+    steps = 1 if bg.dtype == torch.uint8 else 255
+    difference = (bg_fg.float() - bg.float()).abs().amax(1) * steps  # (B, H, W)
+    masks = np.stack([_clean(mask) for mask in (difference > threshold).cpu().numpy()])
+    return torch.from_numpy(masks)[:, None].to(bg.device, torch.float32)  # (B, 1, H, W)
+
+
+def _clean(mask: np.ndarray) -> np.ndarray:
+    """A bool mask (H, W) with its gaps closed, its holes filled, and its small parts gone."""
+    side = max(mask.shape)
+    radius = max(1, round(CLOSING * side))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    # A closing erodes what is outside the picture into it: work on a larger one, and cut the margin off again.
+    padded = ndimage.binary_closing(np.pad(mask, radius, mode="edge"), x**2 + y**2 <= radius**2)
+    mask = ndimage.binary_fill_holes(padded[radius:-radius, radius:-radius])
+    parts, count = ndimage.label(mask)
+    area = np.bincount(parts.ravel(), minlength=count + 1)
+    large = area >= SMALLEST_PART * mask.size
+    large[0] = False  # label 0 is the background
+    return large[parts]
+
+
+class MeanDepth:
+    """Predicts the mean depth map of the training set, whatever it is shown.
+
+    Rooms are alike: the floor in front is near, the wall above it is far. A network that does no better than this map
+    has learnt nothing from the picture in front of it.
+    """
+
+    map: Tensor  # (1, 1, H, W) in [0, 1], at the training set's size
+
+    def fit(self, train_set: Dataset) -> MeanDepth:
+        """Average ``depth`` over the valid pixels at each place.
+
+        A place that is valid in no image gets the mean of all valid pixels, and 0.5 if there is none at all.
+        """
+        total = count = torch.zeros(())
+        for start in range(0, len(train_set), FIT_BATCH):
+            batch = fetch(train_set, range(start, min(start + FIT_BATCH, len(train_set))))
+            total = total + torch.where(batch["valid"], batch["depth"], 0.0).double().sum(0, keepdim=True).cpu()
+            count = count + batch["valid"].sum(0, keepdim=True).cpu()
+        overall = total.sum() / count.sum() if count.sum() else torch.tensor(0.5, dtype=torch.double)
+        self.map = torch.where(count > 0, total / count.clamp_min(1), overall).float()
+        return self
+
+    def predict(self, batch: Quartet) -> Tensor:
+        """(B, 1, H, W) in [0, 1], at the size and on the device of ``batch``."""
+        if not hasattr(self, "map"):
+            raise ValueError("There is no mean yet: call fit(train_set) first.")
+        shape = batch["bg"].shape
+        resized = F.interpolate(self.map, shape[-2:], mode="bilinear", align_corners=False, antialias=True)
+        return resized.to(batch["bg"].device).expand(shape[0], -1, -1, -1)
+
+
+# -- corruptions --------------------------------------------------------------------------------------------------
+
+# Levels of each kind. The camera's shift is in pixels at a side of 64, whatever the side is.
+LEVELS: dict[str, tuple[float, ...]] = {
+    "noise": (2, 5, 10, 20),
+    "exposure": (5, 10, 20, 40),
+    "shift": (1, 2, 4, 8),
+    "jpeg": (90, 70, 50, 30),
+}
+UNITS = {"noise": "noise, σ of 255", "exposure": "exposure, ± %", "shift": "camera shift, px of 64", "jpeg": "JPEG quality"}
+
+
+def spoil(batch: Quartet, kind: str, level: float, generator: torch.Generator) -> Quartet:
+    """Pairs of which one thing is wrong. ``bg_fg`` does not move, so ``mask`` and ``depth`` stay true.
+
+    Args:
+        batch: quartets with a batch dimension.
+        kind: ``"noise"``: independent, in both photographs, standard deviation ``level`` of 255. ``"exposure"``: the
+            room is ``level`` percent brighter or darker. ``"shift"``: the room's camera has moved by ``level`` pixels
+            of 64, in a random direction. ``"jpeg"``: the room went through JPEG of quality ``level``.
+        level: how much.
+        generator: a CPU generator.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    bg, count = batch["bg"], len(batch["bg"])
+    if kind == "noise":
+        pair = torch.stack((bg, batch["bg_fg"])).cpu()  # (2, B, 3, H, W)
+        pair = _bytes(pair + level * torch.randn(pair.shape, generator=generator)).to(bg.device)
+        return {**batch, "bg": pair[0], "bg_fg": pair[1]}
+    if kind == "exposure":
+        sign = 2.0 * (torch.rand(count, 1, 1, 1, generator=generator) < 0.5) - 1
+        return {**batch, "bg": _bytes(bg * (1 + sign.to(bg.device) * level / 100))}
+    if kind == "shift":
+        angle = 2 * torch.pi * torch.rand(count, generator=generator)
+        way = torch.stack((angle.cos(), angle.sin()), 1) * level / 64  # (B, 2)
+        return {**batch, "bg": _bytes(shift_images(bg.float(), way.to(bg.device)))}
+    if kind == "jpeg":
+        return {**batch, "bg": torch.stack([_reencoded(image, int(level)) for image in bg.cpu()]).to(bg.device)}
+    raise ValueError(f"kind={kind!r}: choose one of {', '.join(LEVELS)}.")
+
+
+def _bytes(image: Tensor) -> Tensor:
+    return image.round().clamp(0, 255).to(torch.uint8)
+
+
+def _reencoded(image: Tensor, quality: int) -> Tensor:
+    stream = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(stream, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(stream))).permute(2, 0, 1)
+
+
+def mask_dice(answer: Callable[[Quartet], tuple[Tensor, Tensor | None]], batches: Sequence[Quartet], seed: int = 0) -> dict[str, list[float]]:
+    """Mask Dice of ``answer(batch) -> mask_prob, depth`` on every kind and level, over all pixels of all batches.
+
+    Returns:
+        for each kind, and ``"clean"``, one Dice for each of its levels; every method meets the same pairs.
+    """
+    cases = [("clean", 0.0), *((kind, level) for kind, levels in LEVELS.items() for level in levels)]
+    result: dict[str, list[float]] = {}
+    for kind, level in cases:
+        generator = torch.Generator().manual_seed(seed)
+        overlap = size = 0
+        for batch in batches:
+            spoilt = batch if kind == "clean" else spoil(batch, kind, level, generator)
+            found, real = answer(spoilt)[0] >= 0.5, batch["mask"] >= 0.5
+            overlap += (found & real).sum().item()
+            size += (found.sum() + real.sum()).item()
+        result.setdefault(kind, []).append(2 * overlap / size if size else 1.0)
+    return result

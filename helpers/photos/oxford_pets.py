@@ -1,0 +1,157 @@
+"""Importer: the cats of Oxford-IIIT Pet (Parkhi et al., 2012), cut out along their trimaps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from helpers.config import CourseError
+from helpers.photos.builder import Report, new_parts, read_photo, save_cutout
+from helpers.photos.download import check_counts
+from helpers.utils import bar
+
+PET, BACKGROUND, BORDER = 1, 2, 3  # the classes of a trimap
+SMALLEST_CAT = 120  # pixels of the longer side: half of what photos keep
+ONE_PIECE = 0.95  # of the cat's area; the rest is dropped
+TOUCHES = 0.02  # share of a side of the picture from which on the cat is cut by it
+
+
+def import_pets(source: str | Path, root: str | Path, limit: int | None = None, cut_sides: int = 0) -> Report:
+    """Cut the cats of Oxford-IIIT Pet out along their trimaps, into ``root/fg/BREED_NUMBER.png``.
+
+    Args:
+        source: the folder that ``torchvision.datasets.OxfordIIITPet`` downloaded to (or its ``oxford-iiit-pet/``):
+            ``images/*.jpg``, ``annotations/trimaps/*.png`` (1 pet, 2 background, 3 border) and the list of species.
+        root: the folder of photographs that gets ``fg/``.
+        limit: at most so many cats, of all breeds in turn.
+        cut_sides: how many sides of its picture may cut a cat. At 0 all cats are whole, and can stand anywhere.
+
+    Returns:
+        How many cats were taken, and how many were left out, by reason. Dogs are not counted.
+
+    Raises:
+        CourseError: not that folder, no cat that passes, or ``root`` has an ``fg/`` already.
+    """
+    check_counts(limit=limit)
+    base = next((p for p in (Path(source), Path(source) / "oxford-iiit-pet") if (p / "annotations").is_dir()), None)
+    if base is None:
+        raise CourseError(
+            f"{Path(source).name}/ has no folder annotations/: give the folder that torchvision downloaded to."
+        )
+    names = _in_turn(_cat_names(base / "annotations"))
+    report = Report("cats")
+    with new_parts(root, ("fg",)) as folder:
+        (folder / "fg").mkdir()
+        counter = bar(len(names), "cutting out cats", "cat")
+        for name in names:
+            counter.update()
+            if report.kept == limit:
+                break
+            try:
+                picture, trimap = _read_pet(base, name)
+            except CourseError:
+                report.leave_out("missing, damaged, or with a trimap of another size")
+                continue
+            alpha = alpha_of(trimap)
+            if fault := cat_fault(alpha, cut_sides):
+                report.leave_out(fault)
+                continue
+            save_cutout(np.dstack((picture, (255 * largest_part(alpha)).round().astype(np.uint8))),
+                        folder / "fg" / f"{name}.png")  # fmt: skip
+            report.kept += 1
+        counter.close()
+        if not report.kept:
+            raise CourseError(f"None of the {len(names)} cats in {base.name}/ could be used ({report.left_out}).")
+    return report
+
+
+def _cat_names(annotations: Path) -> list[str]:
+    """The names of all pictures of cats, from the lists that come with the data."""
+    files = [annotations / name for name in ("list.txt", "trainval.txt", "test.txt") if (annotations / name).is_file()]
+    names = set()
+    for path in files:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            columns = line.split()  # name, number of the class, species (1 cat, 2 dog), number of the breed
+            if len(columns) == 4 and not line.startswith("#") and columns[2] == "1":
+                if not re.fullmatch(r"\w+_\d+", columns[0]):
+                    raise CourseError(f"{path.name} names a picture {columns[0]!r}: it is no list of Oxford-IIIT Pet.")
+                names.add(columns[0])
+    if not names:
+        raise CourseError(
+            f"{annotations.name}/ lists no cat: list.txt (or trainval.txt and test.txt) is missing or empty."
+        )
+    return sorted(names)
+
+
+def _in_turn(names: Sequence[str]) -> list[str]:
+    """One of each breed, then the second of each, and so on."""
+    breeds: dict[str, list[str]] = {}
+    for name in sorted(names, key=lambda name: int(name.rpartition("_")[2])):
+        breeds.setdefault(name.rpartition("_")[0], []).append(name)
+    rounds = zip_longest(*(breeds[breed] for breed in sorted(breeds)))
+    return [name for turn in rounds for name in turn if name]
+
+
+def _read_pet(base: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The picture (H, W, 3) uint8 and its trimap (H, W) uint8."""
+    path = base / "annotations" / "trimaps" / f"{name}.png"
+    picture = read_photo(base / "images" / f"{name}.jpg", longest=4096)  # the largest has some 3,000 px
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.size != picture.shape[1::-1] or image.mode not in ("L", "P"):
+                raise CourseError(f"{path.name} has another size than its picture.")
+            trimap = np.asarray(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CourseError(f"{path.name} is missing or damaged.") from error
+    if not np.isin(trimap, (PET, BACKGROUND, BORDER)).all():
+        raise CourseError(f"{path.name} is no trimap: it has other values than 1, 2 and 3.")
+    return picture, trimap
+
+
+def alpha_of(trimap: np.ndarray) -> np.ndarray:
+    """How much of each pixel is pet: (H, W) float32, 1 inside, 0 outside, and a slope across the border class.
+
+    The border is a band of some pixels in which the outline lies; alpha falls with the distance from the pet and rises
+    with that from the background, so that it is 1/2 in the middle of the band.
+    """
+    alpha = (trimap == PET).astype(np.float32)
+    if not alpha.any():
+        return alpha
+    to_pet = ndimage.distance_transform_edt(trimap != PET)
+    # Beyond the picture is no pet either: else a band along its frame would count as pet, with no background beside it.
+    padded = np.pad(trimap != BACKGROUND, 1)
+    to_background = ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
+    border = trimap == BORDER
+    alpha[border] = (to_background / (to_background + to_pet))[border]
+    return alpha
+
+
+def cat_fault(alpha: np.ndarray, cut_sides: int = 0) -> str | None:
+    """Why a cat with this ``alpha`` (H, W) makes no good cut-out; None if it does."""
+    solid = alpha >= 0.5
+    if not solid.any():
+        return "without any pixel of cat"
+    rows, columns = np.nonzero(solid)
+    if max(np.ptp(rows), np.ptp(columns)) + 1 < SMALLEST_CAT:
+        return f"smaller than {SMALLEST_CAT} px"
+    frame = (solid[:2].any(0), solid[-2:].any(0), solid[:, :2].any(1), solid[:, -2:].any(1))
+    if sum(side.mean() > TOUCHES for side in frame) > cut_sides:
+        return (
+            f"cut by more than {cut_sides} side(s) of the picture" if cut_sides else "cut by the frame of the picture"
+        )
+    parts, _ = ndimage.label(solid)
+    if np.bincount(parts.ravel())[1:].max() < ONE_PIECE * solid.sum():
+        return "in several pieces"
+    return None
+
+
+def largest_part(alpha: np.ndarray) -> np.ndarray:
+    """``alpha`` (H, W) without what is not connected to the cat."""
+    parts, count = ndimage.label(alpha > 0)
+    return alpha if count < 2 else alpha * (parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))

@@ -1,0 +1,412 @@
+"""The cat pass: puts cats into finished views of rooms, many quartets at once.
+
+For each quartet a bundle of rays marches through the cat's distance volume (sphere tracing, Hart 1996): a ray may
+always step as far as the nearest skin is away. Vectors are component-first: B bundles of R rays are (3, B, R).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from helpers.rendering.cats import Cat, Looks, Volume, fur
+from helpers.rendering.placement import Placement, to_world
+from helpers.rendering.primitives import Room
+from helpers.rendering.room_pass import VIEW_NAMES, View, dot, pixel_grid, screen_rectangle, unit
+from helpers.rendering.textures import smooth
+
+STEPS = 48  # marching steps at most; nearly all rays need fewer than 20
+_STRIDE = 0.35  # pixels that each step goes beyond the distance to the skin, lest rays crawl along a cat's back
+_SHADOW_REACH = 1.25  # metres around a cat of scale 1 in which its shadow may fall
+_AMBIENT_REACH = 0.2  # the same for the light from all around, beyond the cat's volume
+_PENUMBRA = 0.2  # width of the lamp as seen from a point in its light, radians
+_HIDDEN = 0.04  # metres: furniture hides the cat where it is nearer by more than this
+
+
+class Actor(NamedTuple):
+    """One quartet's cat on its stage."""
+
+    room: Room
+    view: View
+    cat: Cat
+    volume: Volume
+    placement: Placement
+
+
+@dataclass
+class _Stage:
+    """The numbers of B quartets as tensors (..., B, 1), and their volumes."""
+
+    origin: Tensor  # the camera, in the room's frame (3, B, 1)
+    right: Tensor
+    up: Tensor
+    forward: Tensor
+    focal: Tensor
+    position: Tensor
+    cos: Tensor
+    sin: Tensor
+    scale: Tensor
+    lamp: Tensor
+    lamp_colour: Tensor
+    sky: Tensor
+    ambient: Tensor
+    gain: Tensor
+    lit: Tensor
+    low: Tensor  # corners of the volume, in the cat's frame (3, B, 1)
+    high: Tensor
+    distances: Tensor  # (B, 1, Z, Y, X)
+    traits: Tensor  # (B, 3, Z / 2, Y / 2, X / 2)
+
+    @classmethod
+    def of(cls, actors: list[Actor], device: torch.device) -> _Stage:
+        rows = [_facts(actor) for actor in actors]
+        numbers = np.array([np.hstack(list(row.values())) for row in rows], np.float32)  # (B, all numbers)
+        columns = torch.from_numpy(numbers.T.copy()).to(device)[..., None]  # in one go: (all numbers, B, 1)
+        parts = zip(rows[0], columns.split([np.size(fact) for fact in rows[0].values()]))
+        facts = {name: part if len(part) == 3 else part[0] for name, part in parts}
+        distances = torch.stack([actor.volume.distances for actor in actors])
+        traits = torch.stack([actor.volume.traits for actor in actors])
+        return cls(**facts, distances=distances, traits=traits)
+
+    def turn(self, vector: Tensor) -> Tensor:
+        """A direction of the room (3, B, R) in the cat's frame; its length is kept."""
+        x, y, z = vector
+        return torch.stack([self.cos * x - self.sin * z, y, self.sin * x + self.cos * z])
+
+    def turn_back(self, vector: Tensor) -> Tensor:
+        x, y, z = vector
+        return torch.stack([self.cos * x + self.sin * z, y, self.cos * z - self.sin * x])
+
+    def sample(self, volume: Tensor, points: Tensor) -> Tensor:
+        """A volume's channels (C, B, R) at points (3, B, R) of the cat's frame; the border's value outside."""
+        at = (points - self.low) * (2 / (self.high - self.low)) - 1
+        return _look_up(volume, at.permute(1, 2, 0))
+
+    def distance(self, points: Tensor) -> Tensor:
+        """Distance (B, R) from points anywhere to the skin, in units of the cat's frame."""
+        inside = torch.minimum(torch.maximum(points, self.low), self.high)
+        outside = points - inside
+        return self.sample(self.distances, inside)[0] + dot(outside, outside).sqrt()
+
+    def in_volume(self, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """Origin and directions of rays of the room, in coordinates -1..1 of the volume: (B, 1 or R, 3)."""
+        return self.to_volume(self.turn(origin - self.position) / self.scale, self.turn(rays) / self.scale)
+
+    def to_volume(self, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for rays of the cat's frame."""
+        size = 2 / (self.high - self.low)
+        return ((origin - self.low) * size - 1).permute(1, 2, 0), (rays * size).permute(1, 2, 0)
+
+
+def _look_up(volume: Tensor, at: Tensor) -> Tensor:
+    """Trilinear look-up of (B, C, Z, Y, X) at (B, R, 3), coordinates -1..1 from corner to corner: (C, B, R)."""
+    values = F.grid_sample(volume, at[:, :, None, None], "bilinear", "border", align_corners=True)
+    return values[..., 0, 0].transpose(0, 1)
+
+
+def _facts(actor: Actor) -> dict:
+    """The numbers of one quartet by the names that :class:`_Stage` gives them."""
+    room, placement = actor.room, actor.placement
+    right, up, forward = room.camera.axes()
+    return {
+        "origin": room.camera.position, "right": right, "up": up, "forward": forward, "focal": room.camera.focal,
+        "position": placement.position, "cos": np.cos(placement.heading), "sin": np.sin(placement.heading),
+        "scale": actor.cat.scale, "lamp": room.lamp, "lamp_colour": room.lamp_colour, "sky": room.sky,
+        "ambient": room.ambient, "gain": room.gain, "lit": placement.lit,
+        "low": actor.volume.low, "high": actor.volume.high,
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def add_cats(actors: list[Actor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Linear colour float16 (B, 3, H, W), coverage (B, H, W) in [0, 1] and metric depth (B, H, W) with the cats in.
+
+    Coverage counts what is visible: what furniture hides or the frame cuts off is 0.
+    """
+    size, device = actors[0].view["depth"].shape[-1], actors[0].view["depth"].device
+    stage = _Stage.of(actors, device)
+    view = {name: torch.stack([actor.view[name] for actor in actors]).flatten(-2) for name in VIEW_NAMES}
+    colour, depth = view["colour"].float(), view["depth"]  # (B, 3, H * W), (B, H * W)
+    colour = _cast_shadow(stage, view, colour, actors, size)
+    pixels = _window(actors, size, _body)
+    rays = _rays(stage, pixels, size)
+    hit = _march(stage, rays, 2 / size)
+    pixels, rays, hit = _keep(hit.coverage > 0, pixels, rays, hit)
+    hit = _refine(stage, rays, hit, 2 / size)
+    coverage = hit.coverage * _unhidden(view, pixels, hit.depth)
+    painted = _shade(stage, Looks.of([actor.cat for actor in actors], device), rays, hit, size)
+    everywhere = pixels[:, None].expand(-1, 3, -1)
+    behind = colour.gather(2, everywhere)
+    painted = behind + (painted.transpose(0, 1) - behind) * coverage[:, None]
+    # Rays that only pad a bundle have coverage 0 and repeat a pixel: adding what they change, 0, is harmless.
+    colour = _write(colour, everywhere, painted, (coverage > 0)[:, None])
+    mask = _write(torch.zeros_like(depth), pixels, coverage, coverage > 0)
+    depth = _write(depth, pixels, hit.depth, coverage >= 0.5)
+    shape = (len(actors), size, size)
+    return colour.half().reshape(-1, 3, size, size), mask.reshape(shape), depth.reshape(shape)
+
+
+def _write(target: Tensor, pixels: Tensor, values: Tensor, where: Tensor) -> Tensor:
+    """``target`` with ``values`` at ``pixels`` (last dimension) where ``where``; the spare last cell takes the rest."""
+    spare = target.shape[-1]
+    padded = F.pad(target, (0, 1))
+    return padded.scatter(-1, torch.where(where, pixels, spare), values)[..., :spare]
+
+
+def _window(actors: list[Actor], size: int, bounds: Callable[[Actor], tuple[np.ndarray, float]]) -> Tensor:
+    """Pixels (B, R) of the rectangles that hold each actor's sphere of ``bounds``, all as large as the largest."""
+    rectangles = [screen_rectangle(actor.room.camera, *bounds(actor), size) for actor in actors]
+    height = max(rows.stop - rows.start for rows, _ in rectangles)
+    width = max(columns.stop - columns.start for _, columns in rectangles)
+    device = actors[0].view["depth"].device
+    corner = torch.tensor([min(rows.start, size - height) * size + min(columns.start, size - width)
+                           for rows, columns in rectangles], device=device)  # fmt: skip
+    inside = torch.arange(height, device=device)[:, None] * size + torch.arange(width, device=device)
+    return corner[:, None] + inside.flatten()
+
+
+def _body(actor: Actor) -> tuple[np.ndarray, float]:
+    """Centre and radius of a sphere around the cat's volume, in the room."""
+    middle, half = (actor.volume.low + actor.volume.high) / 2, (actor.volume.high - actor.volume.low) / 2
+    centre = to_world(middle[None] * actor.cat.scale, np.array(actor.placement.position), actor.placement.heading)[0]
+    return centre, float(np.linalg.norm(half)) * actor.cat.scale
+
+
+def _shadow_area(actor: Actor) -> tuple[np.ndarray, float]:
+    """The same for all that the cat's shadow may reach."""
+    return np.array(actor.placement.position), _SHADOW_REACH * actor.cat.scale
+
+
+def _rays(stage: _Stage, pixels: Tensor, size: int) -> Tensor:
+    """Directions (3, B, R) in the room's frame through pixel centres."""
+    grid = pixel_grid(size, pixels.device)
+    x, y = grid[pixels % size], -grid[pixels // size]
+    return stage.forward + (x / stage.focal) * stage.right + (y / stage.focal) * stage.up
+
+
+# -- marching -------------------------------------------------------------------------------------------------------
+
+
+class _Hit(NamedTuple):
+    """What a ray finds: depth of the skin (of the nearest pass where it misses) and coverage of its pixel."""
+
+    depth: Tensor  # (B, R)
+    coverage: Tensor  # (B, R)
+
+
+class _March(NamedTuple):
+    """Rays under way, (B, R) each. A finished ray may be advanced further: that changes nothing it stands for."""
+
+    t: Tensor
+    closest: Tensor  # least distance to the skin so far, in pixels; negative inside
+    passing: Tensor  # where that was
+    before: Tensor  # the last t outside the skin before the first dive
+
+
+def _march(stage: _Stage, rays: Tensor, pixel: float) -> _Hit:
+    """Follow rays (3, B, R) to the skin and half a pixel into it.
+
+    A pixel whose ray passes the skin at the distance of half a pixel is not covered, one whose ray dives in by
+    half a pixel is covered whole, and one whose ray grazes is half covered: so coverage is 1/2 minus the least
+    signed distance along the ray, in pixels, and at least 1/2 exactly where the ray hits.
+    """
+    start, slope = stage.in_volume(stage.origin, rays)  # (B, 1, 3), (B, R, 3)
+    width = pixel / (stage.focal * stage.scale)  # of a pixel at depth 1, in the cat's frame
+    per_unit = stage.scale / dot(rays, rays).sqrt()  # t for one unit of the cat's frame (B, R)
+    near, far = _through_volume(start, slope)
+    near = near.clamp_min(0.05)
+    route = torch.cat((slope, far[..., None], per_unit[..., None], (_STRIDE * width * per_unit)[..., None]), -1)
+    found = _March(near, torch.full_like(near, 9.0), near, near)
+    under_way, indices = found, None
+    live = near < far
+    for step in range(STEPS):
+        if step % 4 == 0:
+            kept = _most_live(live)
+            indices = kept if indices is None else indices.gather(1, kept)
+            if not kept.shape[1]:
+                break
+            route = route.gather(1, kept[..., None].expand(-1, -1, 6))
+            under_way = _March(*(part.gather(1, kept) for part in under_way))
+        under_way = _advance(stage, start, width, route, under_way)
+        if step % 4 == 3:
+            found = _March(*(whole.scatter(1, indices, part) for whole, part in zip(found, under_way)))
+            live = (under_way.t < route[..., 3]) & (under_way.closest > -0.5)
+    dives = found.closest <= 0
+    coverage = torch.where(dives, (0.5 - found.closest).clamp_max(1), (0.5 - found.closest).clamp(0, 0.499))
+    coverage = torch.where(near < far, coverage, 0.0)
+    return _Hit(torch.where(dives, found.before, found.passing), coverage)
+
+
+def _advance(stage: _Stage, start: Tensor, width: Tensor, route: Tensor, rays: _March) -> _March:
+    """One step: as far as the skin is away and a little more, never past the end of the volume."""
+    distance = _look_up(stage.distances, start + rays.t[..., None] * route[..., :3])[0]
+    relative = distance / (rays.t * width)
+    passing = torch.where(relative < rays.closest, rays.t, rays.passing)
+    closest = torch.minimum(relative, rays.closest)
+    before = torch.where(closest > 0, rays.t, rays.before)
+    step = distance.abs() * route[..., 4] + rays.t * route[..., 5]
+    return _March(torch.minimum(rays.t + step, route[..., 3]), closest, passing, before)
+
+
+def _refine(stage: _Stage, rays: Tensor, hit: _Hit, pixel: float) -> _Hit:
+    """Depth where rays hit, to a hundredth of a millimetre or so: the last step outside ended just before the skin."""
+    start, slope = stage.in_volume(stage.origin, rays)
+    per_unit = stage.scale / dot(rays, rays).sqrt()
+
+    def distance(t: Tensor) -> Tensor:
+        return _look_up(stage.distances, start + t[..., None] * slope)[0]
+
+    low, low_distance = hit.depth, distance(hit.depth)
+    beyond = _STRIDE * pixel / (stage.focal * stage.scale) * low
+    high = low + (low_distance + beyond) * per_unit
+    high_distance = distance(high)
+    for _ in range(4):  # the false-position method
+        share = (low_distance / (low_distance - high_distance).clamp_min(1e-9)).clamp(0, 1)
+        middle = low + (high - low) * share
+        middle_distance = distance(middle)
+        outside = middle_distance > 0
+        low, low_distance = torch.where(outside, middle, low), torch.where(outside, middle_distance, low_distance)
+        high, high_distance = torch.where(outside, high, middle), torch.where(outside, high_distance, middle_distance)
+    share = (low_distance / (low_distance - high_distance).clamp_min(1e-9)).clamp(0, 1)
+    return _Hit(torch.where(hit.coverage >= 0.5, low + (high - low) * share, hit.depth), hit.coverage)
+
+
+def _most_live(live: Tensor) -> Tensor:
+    """Indices (B, K) of the live rays of each bundle, in order; K is the largest number, shorter ones are padded."""
+    count = int(live.sum(1).max())
+    return torch.sort(live.byte(), dim=1, descending=True, stable=True).indices[:, :count]
+
+
+def _through_volume(start: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the cube [-1, 1]^3: (B, R) each; entering after leaving means a miss."""
+    inverse = (slope + 1e-12).reciprocal()
+    middle, reach = -start * inverse, inverse.abs()
+    return (middle - reach).amax(-1), (middle + reach).amin(-1)
+
+
+def _keep(where: Tensor, pixels: Tensor, rays: Tensor, hit: _Hit) -> tuple[Tensor, Tensor, _Hit]:
+    """Only the rays that touch a cat."""
+    kept = _most_live(where)
+    rays = rays.gather(2, kept.expand(3, -1, -1))
+    return pixels.gather(1, kept), rays, _Hit(hit.depth.gather(1, kept), hit.coverage.gather(1, kept))
+
+
+def _unhidden(view: View, pixels: Tensor, depth: Tensor) -> Tensor:
+    """Share of five rays (four corners and the middle) in which no furniture is in front (B, R)."""
+    seen = (view["depth"].gather(1, pixels) > depth - _HIDDEN * 0.25).float()
+    for corner in range(view["corner_depth"].shape[1]):
+        seen = seen + (view["corner_depth"][:, corner].float().gather(1, pixels) > depth - _HIDDEN)
+    return seen * 0.2
+
+
+# -- light ----------------------------------------------------------------------------------------------------------
+
+
+def _shade(stage: _Stage, looks: Looks, rays: Tensor, hit: _Hit, size: int) -> Tensor:
+    """Linear colour (3, B, R) of the cat where rays meet it."""
+    camera = stage.turn(stage.origin - stage.position) / stage.scale
+    toward = stage.turn(rays) / stage.scale
+    points = camera + toward * hit.depth  # (3, B, R), in the cat's frame
+    normal = _normals(stage, points)
+    albedo = _soft_fur(stage, looks, points, normal, toward, 2 / size)
+    open_sky = 0.45 + 0.55 * (stage.distance(points + normal * 0.06) * (1 / 0.06)).clamp(0, 1)
+    ground = 1 - 0.4 * smooth(1 - points[1] * 7)
+    to_lamp = stage.turn(stage.lamp - stage.position) / stage.scale - points
+    square = dot(to_lamp, to_lamp) * (stage.scale * stage.scale)
+    to_lamp = unit(to_lamp)
+    facing = dot(normal, to_lamp)
+    # Fur scatters: light wraps a little around the edge.
+    lamp = (facing * 0.8 + 0.2).clamp_min(0) / (1 + 0.08 * square) * stage.lit
+    lamp = (
+        lamp * (0.3 + 0.7 * _soft_shadow(stage, points + normal * 0.012, to_lamp, steps=4)) * (0.55 + 0.45 * open_sky)
+    )
+    sky = 0.62 + 0.38 * dot(stage.turn_back(normal), stage.sky)
+    around = stage.ambient * sky * open_sky * ground
+    rim = 1 - (-dot(normal, unit(toward))).clamp(0, 1)
+    rim = rim * rim * rim * around * 0.16
+    return (albedo * (around + lamp * 1.05 * stage.lamp_colour) + rim * (0.3 + albedo)) * stage.gain
+
+
+def _normals(stage: _Stage, points: Tensor) -> Tensor:
+    """Unit normals (3, B, R): the gradient from four look-ups at the corners of a tetrahedron (Quilez)."""
+    reach = 0.007  # about half a voxel: smooths the facets of the grid
+    corners = torch.tensor([[1.0, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], device=points.device)
+    samples = points[:, :, None] + corners.T[:, None, :, None] * reach  # (3, B, 4, R)
+    values = stage.sample(stage.distances, samples.flatten(2))[0].unflatten(1, (4, -1))  # (B, 4, R)
+    return unit(sum(values[:, i] * corners[i, :, None, None] for i in range(4)))
+
+
+def _soft_fur(stage: _Stage, looks: Looks, points: Tensor, normal: Tensor, toward: Tensor, pixel: float) -> Tensor:
+    """Albedo averaged over four places in each pixel: where the plane through the skin meets four rays."""
+    facing = dot(normal, toward)
+    depth = dot(points - stage.turn(stage.origin - stage.position) / stage.scale, normal) / facing.clamp_max(-1e-4)
+    quarter = 0.25 * pixel / (stage.focal * stage.scale) * depth.abs()
+    right, up = stage.turn(stage.right), stage.turn(stage.up)
+    places = []
+    for across, above in ((-1, -1), (1, -1), (-1, 1), (1, 1)):
+        moved = quarter * (across * right + above * up)
+        # Back onto the plane, but no further than two steps where the skin is seen edge-on.
+        slide = (dot(moved, normal) / (facing * depth.abs()).clamp_max(-1e-4)) * depth.abs()
+        limit = 8 * quarter
+        places.append(points + moved - toward * torch.maximum(torch.minimum(slide, limit), -limit))
+    places = torch.stack(places, 2).flatten(2)  # (3, B, 4 R)
+    albedo = fur(looks, places, stage.sample(stage.traits, places)).unflatten(2, (4, -1))
+    return ((albedo[:, :, 0] + albedo[:, :, 1]) + (albedo[:, :, 2] + albedo[:, :, 3])) * 0.25
+
+
+def _soft_shadow(stage: _Stage, points: Tensor, to_lamp: Tensor, steps: int) -> Tensor:
+    """How much of a broad lamp is seen past the cat (B, R), 0..1: the narrowest pass of one ray.
+
+    Two successive distances tell where between two steps the ray passes nearest (Sebastian Aaltonen's estimate).
+    """
+    start, slope = stage.to_volume(points, to_lamp)
+    near, far = _through_volume(start, slope)
+    t, seen, last = near.clamp_min(0.02), torch.ones_like(near), torch.full_like(near, 1e9)
+    for _ in range(steps):
+        distance = _look_up(stage.distances, start + t[..., None] * slope)[0]
+        back = (distance * distance / (last * 2)).clamp_max(0.1)
+        aside = (distance * distance - back * back).clamp_min(0).sqrt()
+        aside = torch.where(distance > 0, aside, distance) / (_PENUMBRA * (t - back).clamp_min(0.01))
+        seen = torch.minimum(seen, torch.where(t < far, 0.5 + aside, 1.0))
+        last = distance.clamp_min(0.004)
+        t = t + distance.clamp(0.02, 0.1)
+    return smooth(seen)
+
+
+def _cast_shadow(stage: _Stage, view: View, colour: Tensor, actors: list[Actor], size: int) -> Tensor:
+    """``colour`` (B, 3, H * W) with the cat's shadow: from the lamp, and from the light all around."""
+    pixels = _window(actors, size, _shadow_area)
+    points = stage.origin + _rays(stage, pixels, size) * view["depth"].gather(1, pixels) - stage.position
+    points = stage.turn(points) / stage.scale
+    lamp = stage.turn(stage.lamp - stage.position) / stage.scale
+    reach = (1 - dot(points, points).sqrt() * (1 / _SHADOW_REACH)) * 4  # fades out towards the limit
+    near, far = _through_volume(*stage.to_volume(points, lamp - points))
+    outside = torch.maximum(torch.maximum(stage.low - points, points - stage.high), torch.zeros_like(stage.low))
+    close = dot(outside, outside) < _AMBIENT_REACH * _AMBIENT_REACH
+    kept = _most_live((reach > 0) & (close | ((near < far) & (far > 0))))
+    if not kept.shape[1]:
+        return colour
+    pixels, reach, points = pixels.gather(1, kept), reach.gather(1, kept), points.gather(2, kept.expand(3, -1, -1))
+    three = pixels[:, None].expand(-1, 3, -1)
+    normal = stage.turn(view["normal"].gather(2, three).float().transpose(0, 1))
+    from_lamp = 1 - _soft_shadow(stage, points + normal * 0.006, unit(lamp - points), steps=9)
+    from_lamp = from_lamp * view["lamp_share"].float().gather(1, pixels)
+    from_sky = _blocked_sky(stage, points, normal) * view["sky_share"].float().gather(1, pixels)
+    lost = (from_lamp + from_sky) * reach.clamp(0, 1)
+    darker = colour.gather(2, three) * (1 - lost)[:, None]
+    return _write(colour, three, darker, ((lost > 0) & (reach > 0))[:, None])
+
+
+def _blocked_sky(stage: _Stage, points: Tensor, normal: Tensor) -> Tensor:
+    """How much of the light from all around the cat keeps from points nearby (B, R): three feelers upwards."""
+    heights = torch.tensor([0.03, 0.09, _AMBIENT_REACH], device=points.device)[:, None]
+    feelers = (points[:, :, None] + normal[:, :, None] * heights).flatten(2)  # (3, B, 3 R)
+    distance = stage.distance(feelers).unflatten(1, (3, -1))  # (B, 3, R)
+    blocked = (1 - distance / heights).clamp(0, 1)
+    return blocked[:, 0] * 0.3 + blocked[:, 1] * 0.27 + blocked[:, 2] * 0.23

@@ -1,0 +1,209 @@
+"""Rendered quartets: furnished rooms with cats in them, with exact depth and exact masks. No download.
+
+A quartet is made in two passes. The room pass (``scenes`` furnishes, ``raycast`` renders) depends on the room
+alone; its result is kept in memory and on disk. The cat pass (``placing`` finds a spot, ``staging`` renders) runs
+for each quartet. Seed and index decide both; the image size only decides how sharply one sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from helpers.config import CourseError, cache_dir
+from helpers.dataset import Quartet, Quartets, normalise_depth, quantise
+from helpers.rendering.cat_pass import Actor, add_cats
+from helpers.rendering.cats import Cat, Volume, draw_cat
+from helpers.rendering.layout import furnish
+from helpers.rendering.placement import Placement, Plan, is_inviting, place, survey
+from helpers.rendering.room_pass import VIEW_NAMES, View, view_room
+from helpers.utils import whole_file
+
+VERSION = 5  # raise it when any pixel changes: stored rooms and sets are named after it
+_ROOM, _CAT, _PLACEMENT = range(3)  # keep the random streams of different things apart
+_MEMORY = 256 * 2**20  # bytes of room views kept by one dataset; as many of cat volumes and of plans
+
+
+class _Memory:
+    """The most recently used values, up to a number of bytes."""
+
+    def __init__(self, limit: int):
+        self.limit, self.used = limit, 0
+        self._values: OrderedDict = OrderedDict()
+
+    def get(self, key, make: Callable, weigh: Callable):
+        if key in self._values:
+            self._values.move_to_end(key)
+            return self._values[key]
+        value = make()
+        self._values[key] = value
+        self.used += weigh(value)
+        while self.used > self.limit and len(self._values) > 1:
+            self.used -= weigh(self._values.popitem(last=False)[1])
+        return value
+
+
+def _bytes(tensors: Sequence[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class RoomsDataset(Quartets):
+    """Quartets of rendered rooms and cats; see :class:`helpers.dataset.Quartets` for the order of the indices.
+
+    Args:
+        size: image side in pixels, 32..512.
+        rooms, cats, placements: how many of each; with two flips, their product is the number of quartets.
+        seed: decides every room, cat and placement.
+        device: ``"cpu"``, or ``"cuda"`` to make whole batches on the GPU.
+
+    Raises:
+        CourseError: a number out of range, or a GPU asked for where there is none.
+    """
+
+    def __init__(self, size: int = 64, rooms: int = 100, cats: int = 100, placements: int = 20, seed: int = 0,
+                 device: str = "cpu"):  # fmt: skip
+        super().__init__(rooms, cats, placements, size, seed)
+        self.device = _check_device(device)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._views, self._volumes = _Memory(_MEMORY), _Memory(_MEMORY)
+        self._plans = _Memory(_MEMORY)
+        self._cats: dict[tuple[int, int], Cat] = {}
+        self._placements: dict[int, Placement] = {}
+
+    def __getstate__(self) -> dict:  # workers start with empty memories instead of receiving hundreds of megabytes
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self._forget()
+
+    def key(self) -> dict:
+        names = ("size", "rooms", "cats", "placements", "seed")
+        return {"source": "rooms", "version": VERSION, **{name: getattr(self, name) for name in names}}
+
+    def at_size(self, size: int) -> RoomsDataset:
+        """The same scenes at another image side."""
+        other = RoomsDataset(size, self.rooms, self.cats, self.placements, self.seed, str(self.device))
+        other._plans, other._placements, other._volumes = self._plans, self._placements, self._volumes
+        return other
+
+    def get_batch(self, indices: Sequence[int]) -> Quartet:
+        # Small images are made in groups, which saves calls; large ones alone, which stay in the core's cache.
+        group = 64 if self.device.type == "cuda" else min(max(32768 // self.size**2, 1), 16)
+        indices = [int(index) for index in indices]
+        parts = [self._render(indices[i : i + group]) for i in range(0, len(indices), group)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _render(self, indices: Sequence[int]) -> Quartet:
+        actors = [self._actor(index) for index in indices]
+        colour, coverage, metres = add_cats(actors)
+        valid = torch.ones_like(coverage[:, None], dtype=torch.bool)
+        depth, near_far = normalise_depth(metres[:, None], valid)
+        return {
+            "bg": torch.stack([actor.view["bg"] for actor in actors]),
+            "bg_fg": display(colour),
+            "mask": quantise(coverage[:, None], 255),
+            "depth": depth,
+            "valid": valid,
+            "near_far": near_far,
+        }
+
+    def _actor(self, index: int) -> Actor:
+        address = self.address(index)
+        cat = self._cat(address.cat, address.flip)
+        view = self._views.get(address.room, lambda: self._shown(address.room), lambda v: _bytes(v.values()))
+        volume = self._volumes.get(
+            (address.cat, address.flip), lambda: Volume(cat, self.device), lambda v: _bytes((v.distances, v.traits))
+        )
+        return Actor(self._plan(address.room).room, view, cat, volume, self.placement(index))
+
+    def _cat(self, cat: int, flip: int) -> Cat:
+        if (cat, flip) not in self._cats:
+            rng = np.random.default_rng([self.seed, _CAT, cat])
+            self._cats[cat, flip] = draw_cat(rng, mirrored=bool(flip))
+        return self._cats[cat, flip]
+
+    def _plan(self, room: int) -> Plan:
+        return self._plans.get(room, lambda: _inviting_room(self.seed, room), lambda plan: plan.nbytes)
+
+    def placement(self, index: int) -> Placement:
+        """Where the cat of quartet ``index`` stands; the same at every size."""
+        index = int(index) % len(self)
+        if index not in self._placements:
+            room, cat, flip, number = self.address(index)
+            rng = np.random.default_rng([self.seed, _PLACEMENT, room, cat, flip, number])
+            found = place(self._plan(room), self._cat(cat, flip), flip, rng)
+            if found is None:
+                raise CourseError(f"No place was found for cat {cat} in room {room}: choose another seed.")
+            self._placements[index] = found
+        return self._placements[index]
+
+    # -- room views on disk ---------------------------------------------------------------------------------------
+
+    def _shown(self, room: int) -> View:
+        """The view of a room with its picture, ``bg``."""
+        view = self._view(room)
+        return {**view, "bg": display(view["colour"])}
+
+    def _view(self, room: int) -> View:
+        path = cache_dir() / f"rooms-{self._views_key()}" / f"room-{room:04d}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]).to(self.device) for name in VIEW_NAMES}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            pass  # not there yet, or damaged: render it
+        view = view_room(self._plan(room).room, self.size, self.device)
+        with whole_file(path) as temporary, open(temporary, "wb") as stream:
+            np.savez(stream, **{name: tensor.cpu().numpy() for name, tensor in view.items()})
+        return view
+
+    def _views_key(self) -> str:
+        """Names the folder of views: what a room's pixels depend on, so that sets of other lengths share them."""
+        key = {"version": VERSION, "seed": self.seed, "size": self.size, "device": self.device.type}
+        return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _check_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CourseError(f"device={name!r} is unknown: use 'cpu' or 'cuda'.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise CourseError("device='cuda' needs an NVIDIA GPU, and torch sees none: use device='cpu', or in Colab "
+                          "choose Runtime > Change runtime type > T4 GPU.")  # fmt: skip
+    return device
+
+
+def _inviting_room(seed: int, room: int) -> Plan:
+    """The first room of this number's sequence in which a large cat finds places easily."""
+    for attempt in range(100):
+        plan = survey(furnish(np.random.default_rng([seed, _ROOM, room, attempt])))
+        if is_inviting(plan):
+            return plan
+    raise CourseError(
+        f"No room with a free, visible floor came up for room {room} of seed {seed}: choose another seed."
+    )
+
+
+@cache
+def _tones(device: torch.device) -> Tensor:
+    """Display value 0..255 for each of the 65,536 float16 numbers, read as integers: a tone curve, then sRGB."""
+    linear = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float64)
+    linear = np.nan_to_num(linear, nan=0.0, posinf=1e4, neginf=0.0).clip(0, 1e4)
+    curved = (linear / (linear * 0.35 + 0.85)).clip(0, 1)
+    return torch.from_numpy(np.round(255 * curved ** (1 / 2.2)).astype(np.uint8)).to(device)
+
+
+def display(colour: Tensor) -> Tensor:
+    """Linear light in float16, any shape, to what a screen shows, uint8: one look-up, so it cannot vary."""
+    return _tones(colour.device)[colour.view(torch.int16).int() & 0xFFFF]

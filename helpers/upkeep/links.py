@@ -1,0 +1,97 @@
+"""The first cell of the notebooks, and the links that open them in Colab.
+
+Every notebook begins with :data:`FIRST_CELL`, which finds this package (on Colab by cloning the repository), and
+:func:`helpers.session.setup`, which prints what is about to run. For a fork, ``python -m helpers.upkeep.links relink
+OWNER/NAME`` rewrites the repository's name everywhere. Addresses that the course uses go on after the name (``NAME.git``,
+``NAME/blob/...``) and are rewritten; the bare address credits the published project and stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from helpers.config import REPOSITORY, ROOT, CourseError
+from helpers.utils import whole_file
+
+BRANCH = "main"
+
+FIRST_CELL = f'''\
+# Set-up: finds the course's helpers. On Colab it clones them first; it installs nothing.
+import os, subprocess, sys
+from pathlib import Path
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else albumentations asks the network for a newer version
+address = "https://github.com/{REPOSITORY}.git"
+if "COLAB_RELEASE_TAG" in os.environ and not Path("course").exists():
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", address, "course"])
+folders = [Path("course").resolve(), Path.cwd(), *Path.cwd().parents]
+sys.path[:0] = [str(folder) for folder in folders if (folder / "helpers/session.py").exists()][:1]
+try:
+    from helpers.session import setup
+except ImportError:
+    raise ModuleNotFoundError(f"No folder helpers/ in {{Path.cwd()}} or above it: get the whole course with "
+                              f"'git clone {{address}}' and open this notebook from its folder notebooks/.") from None
+'''
+
+
+def first_cell(number: int) -> str:
+    """The whole first code cell of notebook ``number``."""
+    return f"{FIRST_CELL}\nsetup({number})"
+
+
+def badge(notebook: str) -> str:
+    """The Markdown of the badge that opens ``notebook`` (its name without ``.ipynb``) in Colab."""
+    url = f"https://colab.research.google.com/github/{REPOSITORY}/blob/{BRANCH}/notebooks/{notebook}.ipynb"
+    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({url})"
+
+
+def relink(repository: str, root: Path = ROOT) -> list[str]:
+    """Point every badge, clone line and first cell in the git checkout ``root`` at ``repository``.
+
+    Args:
+        repository: ``OWNER/NAME`` on GitHub.
+        root: the checkout; files that git does not track are left alone.
+
+    Returns:
+        The files that changed, relative to ``root``. A second call changes none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}(?<!\.git)", repository):
+        raise CourseError(f"{repository!r} is not a repository: write OWNER/NAME, without https:// and without .git.")
+    listing = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True)
+    if listing.returncode:
+        raise CourseError(f"{root} is not a git checkout: clone your fork with 'git clone' and run this there.")
+
+    page = root / "helpers" / "config.py"
+    old = re.search(r'^REPOSITORY = "(.+)"$', page.read_text(encoding="utf-8"), re.MULTILINE)[1]
+    old = re.escape(old.encode())
+    pattern = re.compile(rb'(?<=/)%b(?=\.git\b|/)|(?<=^REPOSITORY = ")%b(?="$)' % (old, old), re.MULTILINE)
+    changed = {}
+    for name in listing.stdout.split("\0"):
+        path = root / name
+        if path.is_file() and not path.is_symlink():
+            before = path.read_bytes()
+            after = pattern.sub(repository.encode(), before)
+            if after != before:
+                changed[path] = after
+    # The configuration goes last: if this is interrupted, the next call still knows the old name and finishes.
+    for path in sorted(changed, key=lambda path: path == page):
+        with whole_file(path) as temporary:
+            temporary.write_bytes(changed[path])
+    return [path.relative_to(root).as_posix() for path in changed]
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 2 or arguments[0] != "relink":
+        sys.exit("Say which repository the links should lead to: make relink REPO=owner/name")
+    try:
+        changed = relink(arguments[1])
+    except CourseError as error:
+        sys.exit(str(error))
+    print("\n".join(f"rewrote {name}" for name in changed) or f"Every link leads to {arguments[1]} already.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,140 @@
+"""Choices are compared on scenes that are neither trained on nor tested on, and variants differ as they say."""
+
+import json
+
+import pytest
+import torch
+from toy import ToyQuartets
+
+from helpers.benchmarks import ablation, variants
+from helpers.config import CourseError
+from helpers.dataset import fetch, scenes, split
+from helpers.losses import CourseLoss
+from helpers.model import DuoNet, count_parameters
+from helpers.recipes import LOSSES, Stage
+
+NETWORKS = [choice.network for choice in ablation.CHOICES.values() if choice.network not in (DuoNet, ablation.pretrained)]
+
+
+def made(network):
+    torch.manual_seed(0)
+    return network().eval()
+
+
+@pytest.fixture
+def pair():
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(2, 3, 48, 48, generator=generator), torch.rand(2, 3, 48, 48, generator=generator)
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COURSE_PROFILE", "tiny")
+    dataset = ToyQuartets(rooms=10, cats=10, placements=1, size=32)
+    monkeypatch.setattr(ablation, "source", lambda: dataset)
+    monkeypatch.setattr(ablation, "STAGES", (Stage(32, 16, 1),))
+    return dataset
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+def test_every_variant_answers_otherwise_than_the_course_and_learns_everywhere(network, pair):
+    net, course = made(network), made(DuoNet)
+    net.load_state_dict({k: v for k, v in course.state_dict().items() if k in net.state_dict() and net.state_dict()[k].shape == v.shape}, strict=False)
+    for module in net.modules():
+        if isinstance(module, variants._Attention):  # begins with zeros on purpose
+            torch.nn.init.normal_(module.out.weight)
+    outputs = net(*pair)
+    assert [output.shape for output in outputs] == [(2, 1, 48, 48)] * 2
+    differs = not all(torch.allclose(a, b) for a, b in zip(outputs, course(*pair)))
+    assert differs or network is variants.TwoDecoders  # which begins with a copy
+    sum(output.sum() for output in outputs).backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_without_skips_detail_has_one_way_only(pair):
+    net, seen = made(variants.NoSkips), []
+    for stage in net.decoder:
+        stage.layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net(*pair)
+    assert len(seen) == 3 and all((x[:, -stage.count :] == 0).all() and x.any() for x, stage in zip(seen, net.decoder))
+
+
+def test_group_norm_does_not_depend_on_the_batch(pair):
+    net, alone = made(variants.GroupNormed).train(), [image[:1] for image in pair]
+    assert torch.allclose(net(*pair)[1][:1], net(*alone)[1], atol=1e-4)
+    assert count_parameters(net) == count_parameters(DuoNet())
+
+
+def test_losses_leave_out_what_they_say():
+    batch = fetch(ToyQuartets(), range(4))
+    logits = torch.randn(2, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    parts = CourseLoss()(*logits, batch)
+    assert LOSSES["depth L1 alone"]()(*logits, batch)["loss"] == pytest.approx(
+        float(parts["mask_bce"] + parts["mask_dice"] + 2 * parts["depth_l1"])
+    )
+    assert LOSSES["structure once"]()(*logits, batch)["loss"] == pytest.approx(
+        float(parts["mask_bce"] + parts["mask_dice"] + 2 * (parts["depth_l1"] + parts["depth_ssim"] + parts["depth_gradient"]))
+    )
+    assert LOSSES["mask BCE alone"]()(*logits, batch)["loss"] == pytest.approx(float(parts["loss"] - parts["mask_dice"]))
+
+
+def test_no_two_losses_have_the_same_name_in_a_stored_trial():
+    assert len({repr(make()) for make in LOSSES.values()}) == len(LOSSES)
+
+
+def test_uncertainty_makes_both_tasks_weigh_the_same():
+    batch = fetch(ToyQuartets(), range(4))
+    logits = torch.randn(2, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    parts, own = CourseLoss()(*logits, batch), LOSSES["uncertainty"]()(*logits, batch)["loss"]
+    mask = float(sum(value for name, value in parts.items() if name.startswith("mask")))
+    depth = float(sum(value for name, value in parts.items() if name.startswith("depth")))
+    # Kendall's loss, exp(-s) L + s for each task, at the best s of each.
+    s = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.LBFGS([s], max_iter=100)
+
+    def kendall():
+        optimizer.zero_grad()
+        loss = (torch.exp(-s) * torch.tensor([mask, depth]) + s).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(kendall)
+    assert float(own) == pytest.approx(kendall().item() - 2, abs=1e-3)
+
+
+def test_nothing_is_chosen_by_a_test_scene(toy):
+    fit, validation = ablation.validation_sets()
+    tested = split(toy)[1]
+    for which in (0, 1):  # rooms, cats
+        parts = [set(map(int, scenes(dataset)[which])) for dataset in (fit, validation, tested)]
+        assert all(parts) and not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+
+
+def test_table_holds_the_course_and_the_choices_asked_for(toy):
+    result = ablation.table(seeds=[0, 1], choices=["depth-l1"], progress=False)
+    assert list(result["rows"]) == ["course", "depth-l1"]
+    assert all(len(row["scores"]["depth_rmse"]) == 2 for row in result["rows"].values())
+    lines = ablation.markdown(json.loads(json.dumps(result))).splitlines()
+    assert len({line.count("|") for line in lines[:4]}) == 1
+    assert "(" not in lines[2].split("|")[3] and "(" in lines[3].split("|")[3]
+    assert "2 seeds" in lines[-1]
+
+
+def test_fine_tuning_starts_from_the_weights_that_come_with_the_course(toy):
+    ablation.table(seeds=[0], choices=["fine-tune"], progress=False)
+    (path,) = ablation.runs_dir().glob("ablation/*-fine-tune-0/score.json")
+    what = json.loads(path.read_text("utf-8"))["what"]
+    assert what["start"] == ablation.fingerprint(ablation.pretrained().state_dict())
+    assert what["recipe"]["learning_rate"] < ablation.recipe("course").learning_rate
+
+
+def test_a_change_within_the_spread_is_called_none():
+    assert ablation._cell([0.90, 0.92], [0.90, 0.91], "{:.3f}") == "0.910\u00a0±\u00a00.014 (=)"
+    assert ablation._cell([0.90, 0.90], [0.80, 0.80], "{:.3f}") == "0.900\u00a0±\u00a00.000 (+0.100)"
+
+
+def test_an_unknown_choice_is_named():
+    with pytest.raises(CourseError, match="no choice resnet: choose from course, no-skips"):
+        ablation.table(choices=["resnet"])

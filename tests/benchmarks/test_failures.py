@@ -1,0 +1,165 @@
+"""The worst of a test set are chosen by both scores, and told in words, in a figure and in numbers."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from made_cases import half_right
+from PIL import Image
+from toy import ToyQuartets
+
+from helpers import model
+from helpers.benchmarks import failures
+from helpers.benchmarks.failure_cases import groups
+from helpers.benchmarks.failure_depths import DEPTH_CAUSES
+from helpers.benchmarks.failure_figure import LARGEST
+from helpers.benchmarks.failure_masks import MASK_CAUSES
+from helpers.config import CourseError
+from helpers.dataset import Part
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return failures.worst(ToyQuartets(rooms=12, cats=3, placements=1), half_right)
+
+
+def of(cases, task):
+    return [case for case in cases if case.task == task]
+
+
+def test_ten_of_each_the_worst_first_and_no_room_twice(cases):
+    assert [case.task for case in cases] == ["mask"] * 10 + ["depth"] * 10
+    everything = failures.worst(ToyQuartets(rooms=12, cats=3, placements=1), half_right, count=10_000)
+    for task, score in (("mask", lambda c: c.dice), ("depth", lambda c: -c.rmse)):
+        found = of(cases, task)
+        assert len({case.room for case in found}) == 10
+        scores = [score(case) for case in found]
+        assert scores == sorted(scores)
+        best_of_room = {}
+        for case in of(everything, task):
+            best_of_room.setdefault(case.room, case.index)
+        assert [case.index for case in found] == list(best_of_room.values())[:10]
+    assert all(case.cause in {**MASK_CAUSES, **DEPTH_CAUSES} and 0 < case.share <= 1 for case in cases)
+    assert all(case.sentence.endswith(".") for case in cases)
+
+
+def test_scores_are_those_of_the_meter(cases):
+    from helpers.dataset import fetch
+    from helpers.metrics import Meter
+
+    dataset = ToyQuartets(rooms=12, cats=3, placements=1)
+    for case in (cases[0], cases[10]):
+        meter, batch = Meter(), fetch(dataset, [case.index])
+        meter.update(*half_right(batch), batch)
+        assert case.dice == pytest.approx(meter.result()["mask_dice"])
+        assert case.rmse == pytest.approx(meter.result()["depth_rmse"])
+        assert (case.room, case.cat) == (dataset.room_of(case.index), dataset.cat_of(case.index))
+
+
+def test_few_rooms_are_shown_more_than_once_and_few_quartets_all():
+    two_rooms = failures.worst(ToyQuartets(rooms=2, cats=4, placements=1), half_right)
+    depth = of(two_rooms, "depth")
+    assert len(depth) == 10 and {case.room for case in depth} == {0, 1}
+    rmse = [case.rmse for case in depth]
+    assert rmse == sorted(rmse, reverse=True) and len({case.index for case in depth}) == 10
+    few = failures.worst(Part(ToyQuartets(), [0, 9, 20]), half_right)
+    assert 0 < len(of(few, "mask")) <= 3 and len(of(few, "depth")) == 3
+
+
+def test_equal_scores_keep_the_order_of_the_set():
+    badness = np.array([0.5, 0.5, 0.9, 0.0, 0.5, np.nan])
+    assert failures._choose(badness, np.array([0, 1, 1, 2, 2, 3]), 3) == [2, 0, 4]
+    assert failures._choose(badness, np.array([0, 1, 1, 2, 2, 3]), 9) == [2, 0, 1, 4]
+
+
+def test_quartets_without_error_are_no_failures():
+    assert failures.worst(ToyQuartets(), lambda batch: (batch["mask"], batch["depth"])) == []
+
+
+class Blind(Part):
+    """Quartets whose depth nobody knows."""
+
+    def get_batch(self, indices):
+        batch = super().get_batch(indices)
+        nothing = torch.full_like(batch["near_far"], torch.nan)
+        return {**batch, "valid": torch.zeros_like(batch["valid"]), "near_far": nothing}
+
+
+def test_without_depth_there_are_masks_alone(tmp_path):
+    cases = failures.worst(Blind(ToyQuartets(), range(64)), half_right)
+    assert {case.task for case in cases} == {"mask"} and "Worst depth" not in failures.markdown(cases)
+    _, numbers = failures.write(cases, tmp_path, {})
+    assert all(case["rmse"] is None for case in json.loads(numbers.read_text())["cases"])
+
+
+def test_an_empty_set_is_refused():
+    with pytest.raises(CourseError, match="no quartets"):
+        failures.worst(Part(ToyQuartets(), []), half_right)
+
+
+# -- words, files, command -----------------------------------------------------------------------------------------
+
+
+def test_the_sentences_stand_under_their_causes(cases):
+    text = failures.markdown(cases)
+    for case in cases:
+        heading = text.rindex("**", 0, text.index(f"- {case.words}"))
+        assert case.title[1:] in text[text.rindex("**", 0, heading) : heading]
+    for task in ("mask", "depth"):
+        sizes = [len(group) for group in groups(cases, task).values()]
+        assert sizes == sorted(sizes, reverse=True) and sum(sizes) == 10
+
+
+def test_files_are_a_small_png_and_the_numbers(cases, tmp_path):
+    image, numbers = failures.write(cases, tmp_path / "new", {"test_quartets": 72})
+    with Image.open(image) as opened:
+        assert opened.format == "PNG" and opened.width > 900
+    assert image.stat().st_size <= LARGEST
+    stored = json.loads(numbers.read_text())
+    assert stored["test_quartets"] == 72 and len(stored["cases"]) == 20
+    for case, kept in zip(cases, stored["cases"]):
+        assert (kept["quartet"], kept["cause"], kept["sentence"]) == (case.index, case.cause, case.sentence)
+        assert kept["dice"] == case.dice and kept["share"] == case.share
+
+
+def trained(readout="sigmoid"):
+    """A network as :func:`helpers.predict.load` gives it."""
+    net = model.build("DuoNet")
+    net.depth_readout = readout
+    return net
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    test_set = ToyQuartets(rooms=4, cats=2, placements=1)
+    monkeypatch.setattr(failures, "sets", lambda: (None, test_set))
+    monkeypatch.setattr(failures, "trained_network", trained)
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
+    return test_set
+
+
+def test_the_command_writes_both_files_and_prints_the_sentences(command, tmp_path, capsys):
+    failures.main([])
+    stored = json.loads((tmp_path / "runs" / "bench" / "failures.json").read_text())
+    assert (tmp_path / "runs" / "bench" / "failures.png").exists()
+    printed = capsys.readouterr().out
+    assert stored["cases"] and all(case["sentence"] in printed for case in stored["cases"])
+    assert stored["test_quartets"] == len(command) and stored["size"] == command.size
+    assert stored["data"] == "rooms" and "come with the course" in stored["network"]
+
+
+def test_the_command_takes_another_run(command, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(failures, "load", lambda path: asked.append(path) or trained("clamp"))
+    failures.main(["--run", str(tmp_path / "mine"), "--out", str(tmp_path / "out")])
+    assert asked == [tmp_path / "mine"] and (tmp_path / "out" / "failures.png").exists()
+    stored = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert stored["network"] == "mine"
+    failures.main(["--out", str(tmp_path / "sigmoid")])
+    other = json.loads((tmp_path / "sigmoid" / "failures.json").read_text())
+    assert stored["cases"][-1]["rmse"] != other["cases"][-1]["rmse"], "the depth is read as that run was trained"
+    monkeypatch.undo()
+    with pytest.raises(SystemExit, match="CourseError: There are no weights"):
+        failures.main(["--run", str(tmp_path / "mine")])

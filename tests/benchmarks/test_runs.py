@@ -1,0 +1,97 @@
+"""Trials are trained once, read again afterwards, and compared by their spread over seeds."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from toy import ToyQuartets
+
+from helpers.benchmarks import runs as trials
+from helpers.benchmarks.runs import Trial, difference, gather, run, with_spread
+from helpers.dataset import sample, split, store
+from helpers.evaluate import score
+from helpers.losses import CourseLoss
+from helpers.model import DuoNet
+from helpers.recipes import LOSSES, Stage, recipe
+
+SHORT = recipe("course", "tiny", stages=(Stage(32, 8, 1),))
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    parts = split(ToyQuartets(rooms=6, cats=6, placements=2, size=48))
+    return sample(parts[0], 16), store(sample(parts[1], 8), tmp_path_factory.mktemp("sets"))
+
+
+def truth(batch):
+    return (batch["mask"] > 0.5).float(), batch["depth"]
+
+
+def test_score_of_the_truth_is_perfect_and_of_a_missing_map_is_absent(sets):
+    perfect = score(truth, sets[1])
+    assert perfect["mask_dice"] == perfect["disturbed_mask_dice"] == 1
+    assert perfect["depth_rmse"] == 0 and "grid" in perfect and "disturbed_grid" in perfect
+    only_mask = score(lambda batch: (truth(batch)[0], None), sets[1])
+    assert only_mask["mask_dice"] == 1 and not any("depth" in name or "delta" in name or "grid" in name for name in only_mask)
+    only_depth = score(lambda batch: (None, batch["depth"]), sets[1])
+    assert only_depth["depth_rmse"] == 0 and not any("mask" in name or "boundary" in name for name in only_depth)
+
+
+def test_disturbed_scores_see_disturbed_pairs(sets):
+    seen = []
+    score(lambda batch: (seen.append(batch["bg"].clone()) or batch["mask"], None), sets[1])
+    clean, disturbed = seen
+    assert not torch.equal(clean, disturbed)
+
+
+def test_a_finished_trial_is_read_and_not_trained_again(sets, tmp_path, monkeypatch):
+    trial = Trial("one", DuoNet, SHORT)
+    first = run(trial, *sets, tmp_path, seed=1, readouts=["clamp"], progress=False)
+    assert first["scores"]["sigmoid"]["mask_dice"] == first["scores"]["clamp"]["mask_dice"]
+    assert first["scores"]["sigmoid"]["depth_rmse"] != first["scores"]["clamp"]["depth_rmse"]
+    assert first["facts"]["samples"] == 16 and first["what"]["recipe"]["seed"] == 1
+    assert not list(tmp_path.glob("*.pt")), "nothing that only an unfinished run needs"
+    assert (tmp_path / "weights.safetensors").exists() and (tmp_path / "history.csv").exists()
+
+    def never(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(trials, "train", never)
+    assert run(trial, *sets, tmp_path, seed=1, readouts=["clamp"], progress=False) == first
+    with pytest.raises(AssertionError, match="trained again"):  # another recipe is another trial
+        run(dataclasses.replace(trial, recipe=recipe("course", "tiny", stages=(Stage(32, 4, 1),))), *sets, tmp_path, seed=1)
+    monkeypatch.setitem(LOSSES, "course", lambda: CourseLoss(structure_weight=1))
+    with pytest.raises(AssertionError, match="trained again"):  # and so is a loss that weighs its parts differently
+        run(trial, *sets, tmp_path, seed=1)
+
+
+def test_a_trial_that_starts_from_other_weights_is_another_one(sets, tmp_path, monkeypatch):
+    trial = Trial("one", DuoNet, SHORT, start="these")
+    first = run(trial, *sets, tmp_path, progress=False)
+    monkeypatch.setattr(trials, "train", lambda *_: pytest.fail("trained again"))
+    assert run(trial, *sets, tmp_path, progress=False) == first
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        run(dataclasses.replace(trial, start="those"), *sets, tmp_path, progress=False)
+
+
+def test_the_seed_decides_the_weights(sets, tmp_path):
+    scores = [
+        run(Trial("one", DuoNet, SHORT), *sets, tmp_path / name, seed, progress=False)["scores"]["sigmoid"]
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert scores[0] == scores[1] != scores[2]
+    assert json.loads((tmp_path / "a" / trials.SCORE).read_text())["scores"]["sigmoid"] == scores[0]
+
+
+def test_a_difference_within_the_spread_is_none():
+    assert difference([0.9, 0.92, 0.94], [0.9, 0.91, 0.92]) == 0
+    assert difference([0.9, 0.92, 0.94], [0.8, 0.81, 0.82]) == pytest.approx(0.11)
+    assert difference([0.5], [0.75]) == -0.25
+    assert difference([0.5, 0.9], [0.75, 0.75]) == 0, "the larger of the two spreads counts"
+
+
+def test_words_for_several_seeds():
+    assert with_spread([1.0, 2.0, 3.0], "{:.1f}") == "2.0\u00a0±\u00a01.0"
+    assert with_spread([2.0], "{:.1f}") == "2.0"
+    assert gather([{"a": 1.0, "b": 2.0}, {"a": 3.0}]) == {"a": [1.0, 3.0]}

@@ -1,0 +1,474 @@
+"""The data contract, indices and addresses, held-out rooms and cats, and sets on disk."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from torch.utils.data import DataLoader, Dataset
+from toy import ToyQuartets
+
+from helpers import dataset as quartets
+from helpers.config import CourseError
+from helpers.dataset import (
+    Part,
+    Quartets,
+    check_quartet,
+    fetch,
+    loader,
+    normalise_depth,
+    quantise,
+    sample,
+    split,
+    store,
+)
+
+
+class CountingToys(ToyQuartets):
+    """Counts how often it makes quartets; may fail at a chosen call."""
+
+    calls, fail_at = 0, None
+
+    def get_batch(self, indices):
+        self.calls += 1
+        if self.calls == self.fail_at:
+            raise RuntimeError("the power went out")
+        return super().get_batch(indices)
+
+
+class Plain(Dataset):
+    """What a reader may bring: nothing but a length and items."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        return self.dataset[index]
+
+
+def assert_equal(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        assert a[key].dtype == b[key].dtype and a[key].shape == b[key].shape, key
+        assert torch.equal(a[key].nan_to_num(-1), b[key].nan_to_num(-1)), key
+
+
+# -- the contract ---------------------------------------------------------------------------------------------------
+
+
+def test_a_quartet_that_keeps_the_contract_is_returned_unchanged():
+    quartet = ToyQuartets()[3]
+    assert check_quartet(quartet) is quartet
+
+
+@pytest.mark.parametrize("index", range(0, 64, 9))
+def test_the_toys_keep_the_contract(index):
+    check_quartet(ToyQuartets()[index])
+
+
+def test_no_metres_no_valid_pixel_and_a_flat_scene_are_allowed():
+    quartet = ToyQuartets()[0]
+    nothing, flat = torch.zeros_like(quartet["depth"]), torch.full((2,), torch.nan)
+    check_quartet({**quartet, "near_far": flat})
+    check_quartet({**quartet, "valid": nothing.bool(), "depth": nothing + torch.nan, "near_far": flat})
+    check_quartet({**quartet, "depth": nothing, "near_far": torch.tensor([2.0, 2.0])})
+
+
+BROKEN = {
+    "no depth": (lambda q: q.pop("depth"), "no 'depth'; it has 'bg', 'bg_fg', 'mask', 'valid'"),
+    "no near_far": (lambda q: q.pop("near_far"), "no 'near_far'"),
+    "a NumPy array": (lambda q: q.update(mask=q["mask"].numpy()), "'mask' must be a torch tensor, not ndarray"),
+    "float images": (lambda q: q.update(bg=q["bg"] / 255), "'bg' must be torch.uint8, not torch.float32"),
+    "a byte mask": (lambda q: q.update(mask=q["mask"].byte()), "'mask' must be torch.float32"),
+    "float valid": (lambda q: q.update(valid=q["valid"].float()), "'valid' must be torch.bool"),
+    "double depth": (lambda q: q.update(depth=q["depth"].double()), "'depth' must be torch.float32"),
+    "a grey image": (
+        lambda q: q.update(bg_fg=q["bg_fg"][:1]),
+        r"'bg_fg' must have shape \(3, 32, 32\).*not \(1, 32, 32\)",
+    ),
+    "a flat mask": (lambda q: q.update(mask=q["mask"][0]), r"'mask' must have shape \(1, 32, 32\)"),
+    "another size": (lambda q: q.update(depth=q["depth"][:, :16]), r"'depth' must have shape \(1, 32, 32\), like 'bg'"),
+    "a vector": (lambda q: q.update(bg=q["bg"][0, 0]), r"'bg' must have shape \(3, H, W\), not \(32,\)"),
+    "a mask of 255": (lambda q: q.update(mask=q["mask"] * 255), r"'mask' must be finite and lie in \[0, 1\]"),
+    "a mask below 0": (lambda q: q.update(mask=q["mask"] - 0.1), r"'mask' must be finite and lie in \[0, 1\]"),
+    "a NaN in depth": (lambda q: q["depth"][0, 5].fill_(torch.nan), r"'depth' must be finite and lie in \[0, 1\]"),
+    "metres as depth": (lambda q: q.update(depth=q["depth"] * 4), r"'depth' must be finite and lie in \[0, 1\]"),
+    "nothing near": (lambda q: q.update(depth=q["depth"] / 2 + 0.5), "'depth' must be 0 at the nearest"),
+    "nothing far": (lambda q: q.update(depth=q["depth"] / 2), "'depth' must be 1 at the farthest"),
+    "one metre": (lambda q: q.update(near_far=torch.ones(1)), r"'near_far' must be float32 of shape \(2,\)"),
+    "whole metres": (lambda q: q.update(near_far=torch.tensor([1, 2])), "'near_far' must be float32"),
+    "far before near": (lambda q: q.update(near_far=torch.tensor([4.0, 1.0])), "'near_far'.*near <= far"),
+    "behind the camera": (lambda q: q.update(near_far=torch.tensor([-1.0, 1.0])), "'near_far'.*near <= far"),
+    "no end": (lambda q: q.update(near_far=torch.tensor([1.0, torch.inf])), "'near_far'.*near <= far"),
+    "half known": (lambda q: q.update(near_far=torch.tensor([1.0, torch.nan])), "'near_far'.*or two NaN"),
+}
+
+
+@pytest.mark.parametrize("damage, message", BROKEN.values(), ids=BROKEN)
+def test_a_broken_quartet_is_told_by_key_and_rule(damage, message):
+    quartet = ToyQuartets()[3]
+    damage(quartet)
+    with pytest.raises(CourseError, match=message):
+        check_quartet(quartet)
+
+
+def test_a_quartet_is_a_dict():
+    with pytest.raises(CourseError, match="a dict, not a tuple"):
+        check_quartet(tuple(ToyQuartets()[0].values()))
+
+
+# -- indices and addresses ------------------------------------------------------------------------------------------
+
+shapes = st.tuples(st.integers(1, 7), st.integers(1, 6), st.integers(1, 5))
+
+
+@settings(deadline=None, max_examples=40)
+@given(shapes)
+def test_every_index_has_its_own_address_in_order(shape):
+    rooms, cats, placements = shape
+    toys = Quartets(rooms, cats, placements, 32, 0)
+    addresses = [toys.address(i) for i in range(len(toys))]
+    assert addresses == [
+        (r, c, f, p) for r in range(rooms) for c in range(cats) for f in (0, 1) for p in range(placements)
+    ]
+    assert [toys.room_of(i) for i in range(len(toys))] == [a.room for a in addresses]
+    assert [toys.cat_of(i) for i in range(len(toys))] == [a.cat for a in addresses]
+
+
+@settings(deadline=None, max_examples=40)
+@given(shapes, st.data())
+def test_an_index_may_count_from_the_end_but_not_beyond(shape, data):
+    toys = Quartets(*shape, 32, 0)
+    index = data.draw(st.integers(-len(toys), -1))
+    assert toys.address(index) == toys.address(index + len(toys))
+    for outside in (len(toys), -len(toys) - 1):
+        with pytest.raises(IndexError, match=f"{outside} is outside this dataset of {len(toys)}"):
+            toys.address(outside)
+
+
+def test_items_beyond_the_end_are_errors_everywhere():
+    toys = ToyQuartets()
+    for dataset in (toys, Part(toys, [1, 2])):
+        with pytest.raises(IndexError):
+            dataset[len(dataset)]
+
+
+@pytest.mark.parametrize("change", [{"rooms": 0}, {"cats": 0}, {"placements": 0}, {"size": 31}, {"size": 513}])
+def test_impossible_datasets_are_refused_by_name(change):
+    with pytest.raises(CourseError, match=f"{next(iter(change))}="):
+        ToyQuartets(**change)
+
+
+def test_an_item_does_not_depend_on_the_batch_around_it():
+    toys = ToyQuartets()
+    batch = toys.get_batch([5, 40, 17])
+    for row, index in enumerate([5, 40, 17]):
+        assert_equal(toys[index], {key: value[row] for key, value in batch.items()})
+    assert_equal(toys.__getitems__([5, 40, 17])[1], toys[40])
+
+
+# -- splitting and sampling -----------------------------------------------------------------------------------------
+
+
+def ids(part):
+    return {part.room_of(i) for i in range(len(part))}, {part.cat_of(i) for i in range(len(part))}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 9), st.integers(2, 7), st.floats(0.01, 0.99), st.integers(0, 99))
+def test_no_room_and_no_cat_is_on_both_sides(rooms, cats, share, seed):
+    toys = Quartets(rooms, cats, 2, 32, 0)
+    train, test = split(toys, share, seed)
+    (train_rooms, train_cats), (test_rooms, test_cats) = ids(train), ids(test)
+    assert train_rooms | test_rooms == set(range(rooms)) and not train_rooms & test_rooms
+    assert train_cats | test_cats == set(range(cats)) and not train_cats & test_cats
+    assert len(train) == len(train_rooms) * len(train_cats) * 4 and len(test) == len(test_rooms) * len(test_cats) * 4
+
+
+def test_the_share_is_a_share_of_rooms_and_of_cats():
+    train, test = split(Quartets(10, 20, 1, 32, 0), test=0.3)
+    assert (len(train), len(test)) == (7 * 14 * 2, 3 * 6 * 2)
+
+
+def test_the_split_is_decided_by_its_seed():
+    toys = Quartets(10, 10, 1, 32, 0)
+    first, again, other = (split(toys, seed=seed)[1].indices.tolist() for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_a_part_can_be_split_again():
+    toys = Quartets(8, 8, 1, 32, 0)
+    train, test = split(toys, 0.25)
+    train, watch = split(train, 0.5)
+    groups = [ids(part) for part in (train, watch, test)]
+    for kind in (0, 1):
+        assert sum(len(group[kind]) for group in groups) == 8 == len(set.union(*(group[kind] for group in groups)))
+
+
+@pytest.mark.parametrize("shape, what", [((1, 4), "room"), ((4, 1), "cat")])
+def test_one_room_or_one_cat_cannot_be_split(shape, what):
+    with pytest.raises(CourseError, match=rf"1 {what}\(s\).*at least 2: add a {what}"):
+        split(Quartets(*shape, 1, 32, 0))
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_share_outside_0_and_1_is_refused(share):
+    with pytest.raises(CourseError, match="between 0 and 1"):
+        split(ToyQuartets(), share)
+
+
+def test_a_side_without_quartets_is_told():
+    diagonal = Part(Quartets(2, 2, 1, 32, 0), [0, 6])  # room 0 with cat 0, room 1 with cat 1
+    messages = []
+    for seed in range(8):
+        try:
+            train, test = split(diagonal, 0.5, seed)
+            assert len(train) == len(test) == 1
+        except CourseError as error:
+            messages.append(str(error))
+    assert messages and all("use more quartets" in message for message in messages)
+
+
+def test_a_sample_has_no_repeats_and_is_decided_by_its_seed():
+    toys = Quartets(5, 5, 2, 32, 0)
+    drawn = sample(toys, 30, seed=3).indices.tolist()
+    assert len(drawn) == len(set(drawn)) == 30 and set(drawn) < set(range(100))
+    assert drawn == sample(toys, 30, seed=3).indices.tolist() != sample(toys, 30, seed=4).indices.tolist()
+    assert drawn != sorted(drawn)
+    assert sorted(sample(toys, 1000).indices) == list(range(100))
+
+
+def test_a_part_stands_for_its_indices():
+    toys = ToyQuartets()
+    part = Part(toys, [40, 3, 17])
+    assert len(part) == 3 and part.size == 32
+    assert_equal(part[1], toys[3])
+    assert_equal(part.get_batch([2, 0]), toys.get_batch([17, 40]))
+    assert_equal(part.__getitems__([2, 0])[1], toys[40])
+    assert (part.room_of(0), part.cat_of(0)) == (toys.room_of(40), toys.cat_of(40))
+    assert_equal(part.at_size(48)[1], toys.at_size(48)[3])
+    assert part.key() == Part(toys, [40, 3, 17]).key() != Part(toys, [40, 17, 3]).key()
+    assert part.key() != part.at_size(48).key()
+
+
+def test_a_part_of_a_plain_dataset_does_what_that_can():
+    part = Part(Plain(ToyQuartets()), [40, 3, 17])
+    assert part.at_size(48) is part
+    assert part.key() == Part(Plain(ToyQuartets()), [40, 3, 17]).key() != Part(Plain(ToyQuartets()), [3, 17]).key()
+    assert_equal(part.get_batch([0, 2]), ToyQuartets().get_batch([40, 17]))
+
+
+class Listed(Plain):
+    def __getitems__(self, indices):
+        return self.dataset.__getitems__(indices)
+
+
+@pytest.mark.parametrize("wrap", [lambda toys: toys, Listed, Plain])
+def test_fetch_gives_the_same_batch_from_every_kind_of_dataset(wrap):
+    toys = ToyQuartets()
+    assert_equal(fetch(wrap(toys), [9, 2, 33]), toys.get_batch([9, 2, 33]))
+
+
+def test_fetch_prefers_whole_batches():
+    toys = CountingToys()
+    fetch(toys, range(20))
+    fetch(Listed(toys), range(20))
+    assert toys.calls == 2
+    fetch(Plain(toys), range(20))
+    assert toys.calls == 22
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_loader_yields_the_batches_that_were_asked_for(workers):
+    toys = ToyQuartets()
+    asked = [[1, 2, 3], [40], [7, 7]]
+    for batch, indices in zip(loader(toys, asked, workers), asked, strict=True):
+        assert_equal(batch, toys.get_batch(indices))
+
+
+# -- depth ----------------------------------------------------------------------------------------------------------
+
+scenes = arrays.arrays(np.float32, (2, 1, 4, 5), elements=st.integers(8, 8000).map(lambda k: k / 64))
+masks = arrays.arrays(bool, (2, 1, 4, 5))
+
+
+@settings(deadline=None, max_examples=40)
+@given(scenes, masks)
+def test_depth_reaches_0_and_1_and_gives_back_the_metres(metres, valid):
+    metres, valid = torch.from_numpy(metres), torch.from_numpy(valid)
+    depth, near_far = normalise_depth(metres, valid)
+    assert (depth[~valid] == 0).all() and depth.shape == metres.shape and near_far.shape == (2, 2)
+    for d, z, v, (near, far) in zip(depth, metres, valid, near_far):
+        if not v.any():
+            assert near.isnan() and far.isnan()
+            continue
+        assert near == z[v].min() and far == z[v].max()
+        assert d[v].min() == 0 and d[v].max() == (1 if near < far else 0)
+        assert ((near + d * (far - near) - z)[v].abs() <= (far - near) / 65535 + 1e-5 * far).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(scenes, masks, st.sampled_from([torch.nan, torch.inf, -torch.inf, 0.0, 1e30]))
+def test_what_is_invalid_has_no_influence(metres, valid, rubbish):
+    metres, valid = torch.from_numpy(metres), torch.from_numpy(valid)
+    clean, soiled = normalise_depth(metres, valid), normalise_depth(metres.masked_fill(~valid, rubbish), valid)
+    assert torch.equal(clean[0], soiled[0]) and torch.equal(clean[1].nan_to_num(-1), soiled[1].nan_to_num(-1))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(-0.5, 1.5), st.sampled_from([255, 65535]))
+def test_quantised_values_survive_storage(value, steps):
+    once = quantise(torch.tensor([value]), steps)
+    stored = (once * steps).round().to(torch.int32)
+    assert torch.equal(stored.float() / steps, once) and torch.equal(quantise(once, steps), once)
+    assert (once - min(max(value, 0), 1)).abs() <= 0.5 / steps + 1e-7
+
+
+# -- stored sets ----------------------------------------------------------------------------------------------------
+
+
+class RoughToys(CountingToys):
+    """With every kind of difficulty: soft masks, invalid pixels, images without metres."""
+
+    def get_batch(self, indices):
+        batch = super().get_batch(indices)
+        size = self.size
+        hole = torch.zeros(1, 1, size, size, dtype=torch.bool)
+        hole[..., :5, 3:9] = True
+        valid = batch["valid"] & ~hole
+        depth, near_far = normalise_depth(batch["depth"] * 3 + 1, valid)
+        odd = torch.tensor([i % 2 for i in indices]).bool()
+        return {
+            **batch, "depth": depth, "valid": valid, "near_far": near_far.masked_fill(odd[:, None], torch.nan),
+            "mask": quantise(batch["mask"] * torch.linspace(0, 1, size), 255),
+        }  # fmt: skip
+
+
+def silent(dataset, folder, **options):
+    return store(dataset, folder, **{"workers": 0, "progress": False, **options})
+
+
+def damaged(folder, name, change):
+    (path,) = folder.glob(f"quartets-*/{name}")
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stored_set_equals_its_source_byte_for_byte(tmp_path, workers):
+    part = sample(RoughToys(), 40, seed=1)
+    stored = silent(part, tmp_path, workers=workers)
+    assert len(stored) == 40 and stored.size == 32
+    everything = list(range(40))
+    assert_equal(stored.get_batch(everything), part.get_batch(everything))
+    assert_equal(stored[-1], part[39])
+    assert_equal(stored.__getitems__([4, 2])[1], part[2])
+    assert [(stored.room_of(i), stored.cat_of(i)) for i in everything] == [
+        (part.room_of(i), part.cat_of(i)) for i in everything
+    ]
+    check_quartet(stored[0])
+    with pytest.raises(IndexError):
+        stored[40]
+
+
+def test_the_second_time_nothing_is_made(tmp_path):
+    toys = RoughToys(rooms=2)
+    first = silent(toys, tmp_path)
+    made = toys.calls
+    again = silent(toys, tmp_path)
+    assert made > 0 and toys.calls == made
+    assert_equal(again.get_batch([3, 9]), first.get_batch([3, 9]))
+    assert store(again) is again
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"size": 48}, {"rooms": 3}])
+def test_another_parameter_never_meets_old_pixels(tmp_path, change):
+    silent(ToyQuartets(rooms=2, placements=1), tmp_path)
+    other = ToyQuartets(**{"rooms": 2, "placements": 1, **change})
+    assert_equal(silent(other, tmp_path)[5], other[5])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_another_sample_and_another_store_version_are_other_sets(tmp_path, monkeypatch):
+    toys = ToyQuartets()
+    silent(sample(toys, 8, seed=0), tmp_path)
+    silent(sample(toys, 8, seed=1), tmp_path)
+    monkeypatch.setattr(quartets, "STORE_VERSION", quartets.STORE_VERSION + 1)
+    silent(sample(toys, 8, seed=0), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+ARRAYS = ("bg", "bg_fg", "mask", "depth", "valid", "near_far")
+DAMAGE = {
+    **{f"{name} cut": (f"{name}.npy", lambda data: data[: len(data) * 2 // 3]) for name in ARRAYS},
+    "an empty array": ("mask.npy", lambda data: b""),
+    "no header": ("depth.npy", lambda data: b"\0" * len(data)),
+    "meta cut": ("meta.json", lambda data: data[: len(data) // 2]),
+    "meta empty": ("meta.json", lambda data: b""),
+    "meta not an object": ("meta.json", lambda data: b"[]"),
+    "meta without rooms": ("meta.json", lambda data: json.dumps({"key": {}, "cats": []}).encode()),
+    "meta for fewer": ("meta.json", lambda data: json.dumps({"key": {}, "rooms": [0], "cats": [0]}).encode()),
+}
+
+
+@pytest.mark.parametrize("name, change", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_set_is_made_again(tmp_path, name, change):
+    toys = RoughToys(rooms=2, placements=1)
+    silent(toys, tmp_path)
+    made = toys.calls
+    damaged(tmp_path, name, change)
+    stored = silent(toys, tmp_path)
+    assert toys.calls == 2 * made
+    assert_equal(stored.get_batch(range(len(toys))), toys.get_batch(range(len(toys))))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_missing_file_is_damage_too(tmp_path):
+    toys = ToyQuartets(rooms=2, placements=1)
+    silent(toys, tmp_path)
+    next(tmp_path.glob("*/valid.npy")).unlink()
+    assert_equal(silent(toys, tmp_path)[7], toys[7])
+
+
+def test_a_run_that_dies_in_the_middle_leaves_nothing_to_trust(tmp_path):
+    toys = CountingToys()  # 64 quartets: two batches
+    toys.fail_at = 2
+    with pytest.raises(RuntimeError, match="the power went out"):
+        silent(toys, tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert_equal(silent(toys, tmp_path).get_batch([0, 63]), toys.get_batch([0, 63]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stored_set_works_through_a_data_loader(tmp_path, workers):
+    toys = ToyQuartets(rooms=2)
+    batches = list(DataLoader(silent(toys, tmp_path), batch_size=10, num_workers=workers))
+    assert [len(batch["bg"]) for batch in batches] == [10, 10, 10, 2]
+    assert_equal({key: torch.cat([b[key] for b in batches]) for key in batches[0]}, toys.get_batch(range(32)))
+
+
+def test_a_stored_set_travels_to_another_process_as_a_path(tmp_path):
+    toys = ToyQuartets(rooms=2)
+    sent = pickle.dumps(silent(toys, tmp_path))
+    assert len(sent) < 2000
+    received = pickle.loads(sent)
+    assert_equal(received[11], toys[11])
+
+
+def test_another_size_is_stored_beside_the_first(tmp_path):
+    part = sample(ToyQuartets(), 6)
+    small, large = silent(part, tmp_path), silent(part.at_size(48), tmp_path)
+    assert small.folder != large.folder and len(list(tmp_path.iterdir())) == 2
+    assert_equal(large.get_batch(range(6)), part.at_size(48).get_batch(range(6)))
+
+
+def test_sets_are_kept_in_the_cache_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    stored = store(ToyQuartets(rooms=1, placements=1), workers=0, progress=False)
+    assert stored.folder.parent == tmp_path / "cache"

@@ -1,0 +1,123 @@
+"""What the notebooks start from."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import session
+from helpers.archive.dataset import ArchiveDataset
+from helpers.checkpoints import fingerprint
+from helpers.config import CourseError
+from helpers.model import build
+from helpers.predict import load, predict, pretrained
+from helpers.recipes import recipe
+from helpers.rendering.dataset import RoomsDataset
+from helpers.train import is_finished
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_PROFILE", "tiny")
+    monkeypatch.setenv("COURSE_DATA", "rooms")
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    session._archive.cache_clear()
+
+
+def test_sets_share_no_room_and_no_cat():
+    train_set, test_set = session.sets()
+    for name in ("room_of", "cat_of"):
+        ids = [{getattr(part, name)(i) for i in range(len(part))} for part in (train_set, test_set)]
+        assert ids[0] and ids[1] and not ids[0] & ids[1]
+
+
+def test_without_a_run_of_ones_own_the_courses_network_answers_then_ones_own(capsys):
+    quartet = session.source()[0]
+    bg, bg_fg = (quartet[key].permute(1, 2, 0).numpy() for key in ("bg", "bg_fg"))
+    shipped = session.trained_network()
+    assert "No network of your own is in runs/rooms-tiny-course yet" in capsys.readouterr().out
+    assert (predict(shipped, bg, bg_fg)["mask"] == predict(pretrained(), bg, bg_fg)["mask"]).all()
+
+    session.train_network()
+    capsys.readouterr()
+    own = session.trained_network()
+    assert not capsys.readouterr().out
+    assert (predict(own, bg, bg_fg)["mask"] == predict(load(session.run_dir()), bg, bg_fg)["mask"]).all()
+    assert (predict(own, bg, bg_fg)["mask"] != predict(shipped, bg, bg_fg)["mask"]).any()
+
+
+def test_on_rooms_the_training_starts_from_nothing_and_on_photographs_from_the_courses_network(monkeypatch, tmp_path, capsys):
+    net, wanted = session.start()
+    assert wanted == session.our_recipe() == recipe("course")
+    assert fingerprint(net.state_dict()) == fingerprint(build("DuoNet").state_dict())
+
+    monkeypatch.setenv("COURSE_DATA", str(write_photographs(tmp_path / "mine")))
+    net, wanted = session.start()
+    assert wanted == session.our_recipe() == recipe("fine-tune")
+    assert fingerprint(net.state_dict()) == fingerprint(pretrained().state_dict())
+    session.train_network()
+    assert session.run_dir().name == "photos-mine-tiny-fine-tune" and is_finished(session.run_dir(), wanted)
+    capsys.readouterr()
+    session.trained_network()
+    assert not capsys.readouterr().out, "it is one's own"
+
+
+def test_a_data_source_that_is_no_folder_is_named(monkeypatch):
+    monkeypatch.setenv("COURSE_DATA", "nowhere")
+    with pytest.raises(CourseError, match="COURSE_DATA=nowhere is not a folder"):
+        session.source()
+
+
+def test_an_archive_that_cannot_be_had_is_told_once_and_the_rooms_take_its_place(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COURSE_DATA", "archive")
+    monkeypatch.setenv("COURSE_ARCHIVE", str(tmp_path / "nowhere"))
+    folder = session.run_dir()
+    assert isinstance(session.source(), RoomsDataset) and session.source(32).size == 32
+    shown = capsys.readouterr().out
+    assert shown.count("nowhere is not a folder") == shown.count("goes on with the rendered rooms") == 1
+    assert folder == session.run_dir() and folder.name == "rooms-tiny-course"
+
+    monkeypatch.setenv("COURSE_ARCHIVE", str(write_archive(tmp_path / "archive")))
+    assert session.run_dir() == folder and isinstance(session.source(), RoomsDataset), "a process keeps to its data"
+    monkeypatch.setenv("COURSE_DATA", "rooms")
+    assert session.run_dir() == folder, "what was learnt from rooms is found as such"
+
+
+def test_an_archive_is_used_where_it_is(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COURSE_DATA", "archive")
+    monkeypatch.setenv("COURSE_ARCHIVE", str(write_archive(tmp_path / "archive")))
+    assert isinstance(session.source(), ArchiveDataset)
+    train_set, test_set = session.sets()
+    assert len(train_set) and len(test_set)
+    assert session.run_dir().name == "archive-tiny-course"
+    assert "rendered rooms" not in capsys.readouterr().out
+
+
+def write_photographs(folder):
+    """Four rooms and four cut-outs, as noisy as they are different."""
+    rng = np.random.default_rng(0)
+    for kind, channels in (("bg", 3), ("fg", 4)):
+        (folder / kind).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256, (48, 48, channels), np.uint8)
+            pixels[..., 3:] = 0
+            pixels[8:40, 8:40, 3:] = 255
+            Image.fromarray(pixels).save(folder / kind / f"{number}.png")
+    return folder
+
+
+def write_archive(folder):
+    """Two rooms, two cats, two placements, each mirrored, in the published naming."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, prefix, mode in (("bg_fg", "bgfg", "RGB"), ("mask", "mask", "L"), ("depth", "densedepth", "L")):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+            for room, cat, number in np.ndindex(2, 2, 4):
+                picture = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((192, 192)).convert(mode)
+                buffer = io.BytesIO()
+                picture.save(buffer, "JPEG")
+                archive.writestr(f"{name}/{prefix}_b{room + 1:03}_f{cat + 1:03}_{number}.jpg", buffer.getvalue())
+    return folder

@@ -1,0 +1,216 @@
+"""The machine behind the exercises: gaps that survive everything, one line for every answer, hints, and stripping."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.config import ROOT, CourseError
+from helpers.exercises import checker as checks
+from helpers.exercises.checker import Exercise, Wrong, ____, check, has_blank, hint, solution, strip
+
+NUMBER = "4.9"  # not in notebook 04
+
+
+@pytest.fixture(autouse=True)
+def exercise(monkeypatch):
+    """An exercise of our own: the answer must return 3."""
+
+    def judge(answer):
+        if answer() != 3:
+            raise Wrong("It should be 3.")
+        return "Three it is."
+
+    checks.find("4.1")
+    monkeypatch.setitem(checks.EXERCISES, NUMBER, Exercise(NUMBER, judge, ("Count.", "Count to three.")))
+    monkeypatch.setattr(checks, "_given", checks.Counter())
+
+
+def line(capsys):
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    return out.strip()
+
+
+# -- the gap -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda x: x(), lambda x: x(1, a=2), lambda x: x[0], lambda x: x[..., 1:], lambda x: x.shape, lambda x: x.sum((1, 2))]
+    + [lambda x: x + 1, lambda x: 1 - x, lambda x: -x, lambda x: 2**x, lambda x: x / x, lambda x: ~x & x, lambda x: abs(x)]
+    + [lambda x: x == 1, lambda x: x != x, lambda x: x < 3, lambda x: 3 >= x]
+    + [lambda x: torch.ones(2) * x, lambda x: x - torch.ones(2), lambda x: torch.relu(x), lambda x: torch.ones(2) > x]
+    + [lambda x: np.ones(2) + x, lambda x: x * np.ones(2), lambda x: round(x, 2)],
+)  # fmt: skip
+def test_whatever_is_done_with_a_gap_gives_the_gap(use):
+    assert use(____) is ____
+
+
+def test_a_gap_survives_what_python_does_with_values():
+    a, *rest = [1, *____]
+    ____.shape = ____[0] = 3
+    with ____ as opened:
+        assert opened is ____
+    assert (a, rest, len(____), bool(____), list(____), int(____), repr(____)) == (1, [], 0, False, [], 0, "____")
+    assert float(____) != float(____) and len({____, ____}) == 1 and f"{____}" == "____"
+
+
+def test_jupyter_can_look_at_a_gap():
+    assert not hasattr(____, "_repr_html_") and not hasattr(____, "_ipython_display_")
+
+
+def in_a_notebook(code):
+    names = {"__name__": "__main__", "____": ____, "torch": torch}
+    exec(code, names)
+    return names["answer"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [____, [1, ____], {"a": (____,)}, lambda: ____, lambda: [x + ____ for x in range(3)]]
+    + [in_a_notebook(code) for code in (
+        "def answer():\n    ____\n    return 3",
+        "def inner():\n    return ____\ndef answer():\n    return inner()",
+        "gap = ____\ndef answer():\n    return gap",
+        "def answer(x=____):\n    return x",
+        "def outer(gap):\n    return lambda: gap\nanswer = outer(____)",
+        "class answer:\n    def forward(self):\n        return ____",
+        "def answer():\n    return torch.zeros(2).sum(____)",
+    )],
+)  # fmt: skip
+def test_a_gap_is_found_wherever_it_is(answer, capsys):
+    assert has_blank(answer)
+    check(NUMBER, answer)
+    assert line(capsys).startswith(f"○ {NUMBER}: not yet. Replace the ____ in ")
+
+
+def test_a_gap_that_shows_only_in_an_error_is_found(capsys):
+    answer = in_a_notebook("import importlib\ndef answer():\n    gap = vars(importlib.import_module('helpers.exercises.checker'))['_' * 4]\n"
+                           "    return gap + int('x')")  # fmt: skip
+    assert not has_blank(answer)
+    check(NUMBER, answer)
+    assert line(capsys).startswith(f"○ {NUMBER}: not yet")
+
+
+@pytest.mark.parametrize("answer", [lambda: 3, 3, torch.zeros(3), np.zeros, [1, 2], "____", torch.nn.ReLU()])
+def test_no_gap_is_seen_where_none_is(answer):
+    assert not has_blank(answer)
+
+
+# -- verdicts ------------------------------------------------------------------------------------------------------
+
+
+def test_right_and_wrong(capsys):
+    assert check(NUMBER, lambda: 3) is None
+    assert line(capsys) == f"✓ {NUMBER}: right. Three it is."
+    check(NUMBER, lambda: 4)
+    assert line(capsys) == f"✗ {NUMBER}: It should be 3."
+
+
+def test_an_exception_is_one_sentence(capsys):
+    check(NUMBER, lambda: {}["cat"])
+    assert line(capsys) == f"✗ {NUMBER}: <lambda> stops with KeyError: 'cat'"
+    check(NUMBER, in_a_notebook("def answer():\n    raise ValueError('first\\nsecond' + 300 * 'x')"))
+    assert "answer stops with ValueError: first" in (text := line(capsys)) and "second" not in text
+    check(NUMBER, in_a_notebook("def answer():\n    raise ValueError"))
+    assert "no message" in line(capsys)
+
+
+def test_an_exception_names_the_line_of_the_notebook(capsys, monkeypatch):
+    code = "def inner(x):\n    return x.sum(7)\ndef answer():\n    return inner(torch.ones(2))"
+    names = {"__name__": "__main__", "torch": torch}
+    exec(compile(code, "<cell 1>", "exec"), names)
+    monkeypatch.setitem(checks.linecache.cache, "<cell 1>", (len(code), None, code.splitlines(keepends=True), "<cell 1>"))
+    check(NUMBER, names["answer"])
+    assert line(capsys).endswith("(in the line: return x.sum(7))")
+
+
+def test_a_result_instead_of_a_function(capsys):
+    check(NUMBER, 3)
+    assert "wants the function itself" in (text := line(capsys)) and "(here a int)" in text
+
+
+def test_stop_means_stop():
+    def answer():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check(NUMBER, answer)
+
+
+@pytest.mark.parametrize("call", [lambda n: check(n, len), hint, solution])
+@pytest.mark.parametrize("number, words", [("4.77", "choose 4.1, 4.2"), ("99.1", "choose 1.1, 1.2"), ("cat", "7.1")])
+def test_an_unknown_number_names_those_there_are(call, number, words):
+    with pytest.raises(CourseError, match=f"no exercise {number!r}.*{words}"):
+        call(number)
+
+
+def test_a_number_may_be_a_number(capsys):
+    check(4.9, lambda: 3)
+    assert line(capsys).startswith("✓ 4.9")
+
+
+def test_hints_come_one_by_one_and_begin_again(capsys):
+    said = []
+    for _ in range(4):
+        hint(NUMBER)
+        said.append(line(capsys))
+    assert said[0] == said[3] == f"{NUMBER}, hint 1 of 2: Count."
+    assert said[1] == f"{NUMBER}, hint 2 of 2: Count to three." and "last hint" in said[2] and "solution(" in said[2]
+
+
+def test_importing_the_checks_is_cheap():
+    code = "import sys, helpers.exercises.checker; print([m for m in ('torch', 'numpy', 'helpers.exercises.solutions') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+# -- for teachers --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The course's library as a teacher's own copy."""
+    shutil.copytree(ROOT / "helpers", tmp_path / "helpers", ignore=shutil.ignore_patterns("weights", "__pycache__"))
+    return tmp_path
+
+
+def python(copy, *arguments):
+    return subprocess.run([sys.executable, *arguments], cwd=copy, capture_output=True, text=True)
+
+
+def test_strip_takes_all_solutions_and_leaves_the_checks(copy):
+    file = copy / "helpers/exercises/solutions.py"
+    count = file.read_text(encoding="utf-8").count("@solves(")
+    ask = "from helpers.exercises.checker import check, hint, solution; solution('4.1'); hint('4.1'); check('4.1', lambda p, m: None)"
+    if count:
+        assert "def dice_of" in python(copy, "-c", ask).stdout
+        assert f"{count} solutions taken out" in python(copy, "-m", "helpers.exercises", "strip").stdout
+    stripped = file.read_bytes()
+    assert b"def " not in stripped
+    again = python(copy, "-m", "helpers.exercises", "strip")
+    assert again.returncode == 0 and "no solutions here any more" in again.stdout and file.read_bytes() == stripped
+    lines = python(copy, "-c", ask).stdout.splitlines()
+    assert lines[0].startswith("4.1: your teacher has kept the solution back")
+    assert lines[1].startswith("4.1, hint 1") and lines[2].startswith("✗ 4.1")
+
+
+def test_a_failed_strip_leaves_the_file_whole(tmp_path, monkeypatch):
+    file = tmp_path / "solutions.py"
+    file.write_text(text := '@solves("1.1")\ndef f():\n    return 1\n')
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("power cut")))
+    with pytest.raises(OSError, match="power cut"):
+        strip(file)
+    assert file.read_text() == text and list(tmp_path.iterdir()) == [file]
+
+
+def test_any_other_word_explains_the_command(copy):
+    before = (copy / "helpers/exercises/solutions.py").read_bytes()
+    for arguments in ([], ["Strip"], ["strip", "now"]):
+        run = python(copy, "-m", "helpers.exercises", *arguments)
+        assert run.returncode != 0 and "Usage: python -m helpers.exercises strip" in run.stderr
+    assert (copy / "helpers/exercises/solutions.py").read_bytes() == before

@@ -1,0 +1,754 @@
+"""Every exercise is fed what readers write: nothing yet, what is right, and the typical mistakes."""
+
+import ast
+import re
+from functools import cache
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import nn
+
+from helpers.augment import rescale_depth
+from helpers.config import ROOT
+from helpers.exercises import checker as checks
+from helpers.exercises.checker import check
+from helpers.exercises.solutions import SOLUTIONS
+from helpers.losses import soft_dice_loss
+from helpers.model import DuoNet
+from helpers.photos.segment_cat import align
+from helpers.recipes import Stage, recipe
+
+STEMS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+# By exercise: wrong answers, each with words that the diagnosis must have.
+WRONG = {}
+
+
+def wrong(number, *pairs):
+    WRONG[number] = pairs
+
+
+# -- 04 losses and metrics ----------------------------------------------------------------------------------------
+
+
+def hard_dice(axes, empty=1.0, factor=2):
+    def dice_of(prob, mask):
+        found, real = prob > 0.5, mask > 0.5
+        size = found.sum(axes) + real.sum(axes)
+        return torch.where(size > 0, factor * (found & real).sum(axes) / size.clamp_min(1), empty)
+
+    return dice_of
+
+
+def published_dice(depth, batch):
+    seen = batch["valid"].float()
+    return 1 - float(soft_dice_loss(depth * seen, batch["depth"] * seen, per_image=False))
+
+
+wrong(
+    "4.1",
+    (hard_dice((0, 1, 2, 3)), "one number for the whole batch"),
+    (lambda p, m: hard_dice((1, 2, 3))(p, m).mean(), "one number for the whole batch"),
+    (hard_dice(0), "axis 0, which is the batch"),
+    (hard_dice((2, 3)), "height and width alone"),
+    (hard_dice((1, 2, 3), float("nan")), "0/0"),
+    (hard_dice((1, 2, 3), 0.0), "should score 1. You get 0"),
+    (hard_dice((1, 2, 3), factor=1), "*twice*"),
+    (lambda p, m: hard_dice((1, 2, 3))(p, m)[:3], "shape (3,); it should be (4,)"),
+    (lambda p, m: p.sum(1) + m.sum((1, 2)), "stops with RuntimeError"),
+    (lambda p, m: None, "None"),
+    (lambda p, m: "high", "a number, an array or a tensor"),
+)
+wrong(
+    "4.2",
+    (lambda z, m: F.binary_cross_entropy_with_logits(z.sigmoid(), m) + soft_dice_loss(z.sigmoid(), m), "twice in the BCE"),
+    (lambda z, m: F.binary_cross_entropy_with_logits(z, m) + soft_dice_loss(z, m), "No sigmoid before the Dice loss"),
+    (lambda z, m: F.binary_cross_entropy_with_logits(z.sigmoid(), m) + soft_dice_loss(z, m), "twice in the BCE"),
+    (lambda z, m: F.binary_cross_entropy_with_logits(z, m) + soft_dice_loss(z.sigmoid().sigmoid(), m), "twice before the Dice"),
+    (lambda z, m: F.binary_cross_entropy_with_logits(z, m) + soft_dice_loss((z > 0).float(), m), "has no slope"),
+    (lambda z, m: F.binary_cross_entropy_with_logits(z, m), "BCE alone"),
+)
+wrong(
+    "4.3",
+    (lambda d, b: (d - b["depth"]).square().mean().sqrt(), "You count all pixels"),
+    (lambda d, b: ((d - b["depth"]) * b["valid"]).square().mean().sqrt(), "divide by *all* pixels"),
+    (lambda d, b: (d - b["depth"])[b["valid"]].abs().mean(), "mean absolute error"),
+    (lambda d, b: (d - b["depth"])[b["valid"]].square().mean(), "the root is missing"),
+    (lambda d, b: torch.stack([(d[i] - b["depth"][i])[b["valid"][i]].square().mean().sqrt() for i in range(4)]).mean(), "four roots"),
+    (lambda d, b: torch.stack([(d[i] - b["depth"][i])[b["valid"][i]].square().mean().sqrt() for i in range(4)]), "each picture"),
+)
+wrong(
+    "4.4",
+    (lambda p, t: (1 - ((p * t).sum((1, 2, 3)) + 1) / ((p + t).sum((1, 2, 3)) + 1)).mean(), "counts the overlap twice"),
+    (soft_dice_loss, "That is the Dice loss"),
+    (lambda p, t: 1 - ((p * t).sum() + 1) / ((p + t - p * t).sum() + 1), "whole batch"),
+    (lambda p, t: (1 - (p * t).sum((1, 2, 3)) / (p + t - p * t).sum((1, 2, 3))).mean(), "0/0"),
+    (lambda p, t: (((p * t).sum((1, 2, 3)) + 1) / ((p + t - p * t).sum((1, 2, 3)) + 1)).mean(), "A loss falls"),
+    (lambda p, t: 1 - ((p * t).sum((1, 2, 3)) + 1) / ((p + t - p * t).sum((1, 2, 3)) + 1), "mean over the images is missing"),
+)
+wrong(
+    "4.5",
+    (published_dice, "as with the published Dice"),
+    (lambda d, b: (d - b["depth"])[b["valid"]].abs().mean(), "lowest score of all"),
+    (lambda d, b: 1 - (d - b["depth"]).abs().mean(), "valid pixels only"),
+    (lambda d, b: 1 - (d - b["depth"]).abs().mean((1, 2, 3)), "one single number"),
+    (lambda d, b: d.mean(), "the truth does not win"),
+    (lambda d, b: (d - b["depth"])[b["valid"]].sum().sqrt(), "not a number"),
+)
+
+
+# -- 03 networks --------------------------------------------------------------------------------------------------
+
+
+def pad_with(right, down, **how):
+    def padded(picture):
+        height, width = picture.shape[-2:]
+        return F.pad(picture, (0, right(height, width), 0, down(height, width)), **(how or {"mode": "replicate"}))
+
+    return padded
+
+
+def chained(make):
+    """A layer that doubles, without its 3 x 3 convolution at the end."""
+    return lambda inputs: nn.Sequential(*make(inputs))
+
+
+wrong(
+    "3.1",
+    (pad_with(lambda h, w: -h % 16, lambda h, w: -w % 16), "Height and width are swapped"),
+    (pad_with(lambda h, w: 16 - w % 16, lambda h, w: 16 - h % 16), "already fits, and you add 16"),
+    (pad_with(lambda h, w: w % 16, lambda h, w: h % 16), "You add the remainder"),
+    (pad_with(lambda h, w: -(w % 16), lambda h, w: -(h % 16)), "that rounds down"),
+    (pad_with(lambda h, w: -w % 16 + 1, lambda h, w: -h % 16 + 1), "one row and one column too many"),
+    (pad_with(lambda h, w: -w % 16, lambda h, w: -h % 16, mode="constant"), "black makes an edge"),
+    (lambda x: F.pad(x, (-x.shape[-1] % 16, 0, -x.shape[-2] % 16, 0), mode="replicate"), "at the top and the left"),
+    (lambda x: x, "has the shape (1, 3, 52, 38); it should be (1, 3, 64, 48)"),
+)
+wrong(
+    "3.2",
+    (lambda i, o, k, h, w: (2 * i * o * k * k * h * w, i * o * k * k), "changed places"),
+    (lambda i, o, k, h, w: (i * o * k, 2 * i * o * k * h * w), "square it"),
+    (lambda i, o, k, h, w: (i * o * k * k, i * o * k * k * h * w), "a multiplication and an addition are two"),
+    (lambda i, o, k, h, w: (i * o * k * k + o, 2 * i * o * k * k * h * w), "this convolution has none"),
+    (lambda i, o, k, h, w: (i * o * k * k, 2 * i * o * k * k), "those of one pixel"),
+    (lambda i, o, k, h, w: (o * k * k, 2 * o * k * k * h * w), "looks at all of them"),
+    (lambda i, o, k, h, w: i * o * k * k, "has the shape () (one number); it should be (2,)"),
+    (lambda i, o, k, h, w: (i * o * 9, 2 * i * o * 9 * h * w), "for (3, 16, 5, 8, 6)"),
+)
+wrong(
+    "3.3",
+    (lambda ks, ds: sum((k - 1) * d for k, d in zip(ks, ds)), "from one side to the other"),
+    (lambda ks, ds: 1 + sum((k - 1) * d for k, d in zip(ks, ds)), "the width of the whole field"),
+    (lambda ks, ds: sum(k // 2 for k in ks), "You leave the dilation out"),
+    (lambda ks, ds: sum(k * d for k, d in zip(ks, ds)), "a whole kernel to each side"),
+    (lambda ks, ds: 1 + sum(k // 2 * d for k, d in zip(ks, ds)), "the pixel in the middle"),
+)
+wrong(
+    "3.4",
+    (chained(lambda i: [nn.Conv2d(i, 2 * i, 1), nn.PixelShuffle(2)]), "The pixel-shuffle takes each pixel"),
+    (lambda i: nn.ConvTranspose2d(i, i // 2, 4, 2, 1), "A transposed convolution, too"),
+    (chained(lambda i: [nn.Upsample(scale_factor=2), nn.Conv2d(i, i // 2, 3, padding=1)]), "repeats pixels"),
+    (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i // 2, 1)]), "sees only 4 positions"),
+    (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i // 2, 3)]), "needs padding=1"),
+    (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i, 3, padding=1)]), "half the channels"),
+    (lambda i: nn.Conv2d(i, i // 2, 3, padding=1), "twice the side is asked for"),
+    (lambda i: 2 * i, "an nn.Module, is expected"),
+)
+wrong(
+    "3.5",
+    (lambda: DuoNet(), "too much work. Of the levels that you can change, encoder.1 costs most"),
+    (lambda: DuoNet(stem=8, widths=(20, 40, 80, 128)), "All widths made narrower alike?"),
+    (lambda: DuoNet(stem=32, widths=(40, 80, 160, 160)), "misses both"),
+    (lambda: DuoNet(widths=(40, 80, 160), blocks=(1, 1, 2)), "four numbers each"),
+    (lambda: DuoNet(blocks=(1, 1, 2)), "four numbers each"),
+    (lambda: DuoNet(widths=16), "stops with TypeError"),
+    (lambda: nn.Conv2d(3, 1, 1), "return DuoNet("),
+)
+
+
+# -- 01 data ------------------------------------------------------------------------------------------------------
+
+
+def scaled(fill_near, fill_far, axes=(1, 2, 3), turn=False, divide="range"):
+    def relative_depth(metres, valid):
+        near = metres.masked_fill(~valid, fill_near).amin(axes, keepdim=True)
+        far = metres.masked_fill(~valid, fill_far).amax(axes, keepdim=True)
+        depth = (metres - near) / (far - near if divide == "range" else far)
+        return 1 - depth if turn else depth
+
+    return relative_depth
+
+
+def distance(convert, where, statistic=torch.Tensor.median):
+    def cat_distance(quartet):
+        near, far = quartet["near_far"]
+        return statistic(convert(quartet["depth"], near, far)[where(quartet["mask"] > 0.5, quartet["valid"])])
+
+    return cat_distance
+
+
+def leaking(combine, swapped=False):
+    def leak(train, test):
+        train, test = (test, train) if swapped else (train, test)
+        return combine(*(np.isin(asked, known) for asked, known in zip(test.scenes(), train.scenes())))
+
+    return leak
+
+
+def line(depth, near, far):
+    return near + depth * (far - near)
+
+
+def both(cat, valid):
+    return cat & valid
+
+
+def every_third(ids):
+    return np.isin(ids, np.unique(ids)[::3])
+
+
+INF = float("inf")
+wrong(
+    "1.1",
+    (lambda a, b: (b - a).amax(1), "Bytes wrap around: 3 - 5 is 254"),
+    (lambda a, b: (b - a).float().abs().amax(1), "Turn both pictures into floats"),
+    (lambda a, b: (b.float() - a.float()).amax(1), "a dark cat vanishes"),
+    (lambda a, b: (b.float() - a.float()).abs().mean(1), "the mean over the colours"),
+    (lambda a, b: (b.float() - a.float()).abs().amax(0), "over axis 0, the batch"),
+    (lambda a, b: (b.float() - a.float()).abs().amax(2), "over axis 2, the height"),
+    (lambda a, b: (b.float() - a.float()).abs().amax(1, keepdim=True), "has the shape (4, 1, 64, 64)"),
+)
+wrong(
+    "1.2",
+    (scaled(INF, -INF, (0, 1, 2, 3)), "of the whole batch"),
+    (scaled(INF, -INF, turn=True), "Upside down"),
+    (scaled(0.0, 0.0), "become the nearest"),
+    (scaled(INF, INF), "minus infinity"),
+    (scaled(INF, -INF, divide="far"), "the largest is far - near"),
+    (lambda metres, valid: metres, "instead of"),
+)
+wrong(
+    "1.3",
+    (distance(lambda d, n, f: d, both), "near_far turns it into metres"),
+    (distance(lambda d, n, f: n + d * f, both), "Use far - near"),
+    (distance(lambda d, n, f: f + d * (n - f), both), "Upside down"),
+    (distance(line, lambda cat, valid: cat), "cat *and* valid"),
+    (distance(line, lambda cat, valid: valid), "of the whole picture"),
+    (distance(line, lambda cat, valid: ~cat & valid), "*not* cat"),
+    (distance(line, both, torch.Tensor.mean), "This is the mean"),
+)
+wrong(
+    "1.4",
+    (leaking(lambda room, cat: room.mean()), "rooms alone"),
+    (leaking(lambda room, cat: cat.mean()), "cats alone"),
+    (leaking(lambda room, cat: (room & cat).mean()), "|, not &"),
+    (leaking(lambda room, cat: (room | cat).mean(), swapped=True), "*training* quartets"),
+    (leaking(lambda room, cat: (room | cat).sum()), "a share is asked for"),
+)
+wrong(
+    "1.5",
+    (lambda r, c: (np.arange(0, len(r) * 7 // 10), np.arange(len(r) * 7 // 10, len(r))), "Hold out rooms and cats, not quartets"),
+    (lambda r, c: (np.flatnonzero(~every_third(r)), np.flatnonzero(every_third(r))), "show a cat that was trained on. The rooms are held"),
+    (lambda r, c: (np.flatnonzero(~every_third(c)), np.flatnonzero(every_third(c))), "show a room that was trained on. The cats are held"),
+    (lambda r, c: (~(every_third(r) & every_third(c)), every_third(r) & every_third(c)), "belongs to neither part"),
+    (lambda r, c: (np.arange(9), np.arange(8, 20)), "1 quartets are in both"),
+    (lambda r, c: (np.flatnonzero(r > 0), np.array([], int)), "test is empty"),
+    (lambda r, c: (np.flatnonzero((r == 0) & (c == 0)), np.flatnonzero((r > 0) & (c > 0))), "hold out fewer"),
+    (lambda r, c: (np.flatnonzero((r > 0) & (c > 0)), np.flatnonzero((r == 0) & (c == 0))), "hold out more"),
+    (lambda r, c: r, "return train, test"),
+)
+
+# -- 02 augmentation ----------------------------------------------------------------------------------------------
+
+ALL = ("bg", "bg_fg", "mask", "depth", "valid")
+
+
+def flipped(keys, axis=-1, **more):
+    return lambda q: {**q, **{key: q[key].flip(axis) for key in keys}, **{key: change(q[key]) for key, change in more.items()}}
+
+
+def lit(change, keys=("bg", "bg_fg")):
+    return lambda q, factor: {**q, **{key: change(q[key], factor) for key in keys}}
+
+
+def window(value, top, left, side):
+    return value[..., top : top + side, left : left + side]
+
+
+def crop(rescale, order=lambda top, left: (top, left)):
+    def cropped(q, top, left, side):
+        top, left = order(top, left)
+        return rescale({**q, **{key: window(q[key], top, left, side) for key in ALL}})
+
+    return cropped
+
+
+def anew(q):
+    return {key: value[0] for key, value in rescale_depth({key: value[None] for key, value in q.items()}).items()}
+
+
+def smaller(**change):
+    def pick(x):
+        return x[..., 1::2, 1::2]
+
+    def mix(x):
+        return F.avg_pool2d(x.float(), 2).round().byte() if x.dtype == torch.uint8 else F.avg_pool2d(x.float(), 2)
+
+    ways = {"bg": mix, "bg_fg": mix, "mask": mix, "depth": pick, "valid": pick}
+    ways |= {key: {"mix": mix, "pick": pick}.get(way, way) for key, way in change.items()}
+    return lambda q: {**q, **{key: way(q[key]) for key, way in ways.items()}}
+
+
+def shifted(choose, as_float=True):
+    def aligned(bg, bg_fg):
+        shifts = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
+        moved = torch.stack([bg.roll(shift, (2, 3)) for shift in shifts])
+        cost = (moved.float() - bg_fg.float()).abs() if as_float else (moved - bg_fg).float().abs()
+        return moved[choose(cost), torch.arange(len(bg))]
+
+    return aligned
+
+
+wrong(
+    "2.1",
+    (flipped(("bg", "bg_fg")), "The picture has moved, mask and depth and valid stayed behind"),
+    (flipped(("bg", "bg_fg", "mask")), "depth and valid stayed behind"),
+    (flipped(("bg_fg", "mask", "depth", "valid")), "bg stayed behind"),
+    (flipped(ALL, -2), "stands on its head"),
+    (flipped(ALL, near_far=lambda x: x.flip(0)), "near_far has changed"),
+    (lambda q: q, "Nothing has moved"),
+    (lambda q: {"bg_fg": q["bg_fg"].flip(-1)}, "hand on what you do not change"),
+    (lambda q: {**q, **{key: q[key].float().flip(-1) for key in ALL}}, "the contract wants torch.uint8"),
+)
+wrong(
+    "2.2",
+    (lit(lambda x, f: (x.float() * f).to(torch.int64).to(torch.uint8)), "wrapped around"),
+    (lit(lambda x, f: x * f), "clamp it to 255"),
+    (lit(lambda x, f: (x.float() * f).clamp(0, 255)), "go back to torch.uint8"),
+    (lit(lambda x, f: (x.float() * f).clamp(0, 255).byte(), ("bg_fg",)), "both photographs get the same light"),
+    (lit(lambda x, f: (x.float() * f).clamp(0, 255).to(x.dtype), ("bg", "bg_fg", "depth")), "a lamp moves no wall"),
+    (lit(lambda x, f: (x.float() / 255 * f).clamp(0, 1)), "runs from 0 to 1"),
+    (lit(lambda x, f: (x.float() + 20 * f).clamp(0, 255).byte()), "multiply by factor"),
+)
+wrong(
+    "2.3",
+    (crop(lambda q: q), "cut but not scaled anew"),
+    (crop(anew, lambda top, left: (left, top)), "Height and width are swapped"),
+    (crop(lambda q: {**q, "depth": anew(q)["depth"]}), "near_far is still that of the whole picture"),
+    (crop(lambda q: {**anew(q), "depth": 1 - anew(q)["depth"]}), "upside down"),
+    (crop(lambda q: {**q, "depth": anew({**q, "valid": torch.ones_like(q["valid"])})["depth"]}), "pixels that are not valid"),
+    (lambda q, top, left, side: {**q, "bg": window(q["bg"], top, left, side)}, "'bg_fg' has the shape (3, 64, 64)"),
+)
+wrong(
+    "2.4",
+    (smaller(depth="mix"), "air between cat and wall"),
+    (smaller(mask="pick"), "'mask' is picked, not mixed"),
+    (smaller(bg="pick"), "'bg' is picked, not mixed"),
+    (smaller(valid="mix"), "'valid' is torch.float32"),
+    (smaller(valid=lambda x: torch.ones_like(x[..., ::2, ::2])), "whose depth was not known"),
+    (smaller(valid=lambda x: torch.zeros_like(x[..., ::2, ::2])), "Far fewer pixels are valid"),
+)
+wrong(
+    "2.5",
+    (lambda bg, bg_fg: bg, "has not moved at all"),
+    (lambda bg, bg_fg: bg_fg, "This is the picture with the cat"),
+    (shifted(lambda cost: cost.mean((1, 2, 3, 4)).argmin()), "every pair got the same shift"),
+    (shifted(lambda cost: cost.mean((2, 3, 4)).argmax(0)), "Least cost, not most?"),
+    (lambda bg, bg_fg: bg[:1], "it should stay (4, 3, 64, 64)"),
+)
+
+
+# -- 05 training --------------------------------------------------------------------------------------------------
+
+
+def calls(*names):
+    def train_step(net, optimizer, loss, batch):
+        value = loss(*net.train()(batch["bg"], batch["bg_fg"]), batch)["loss"]
+        for name in names:
+            value.backward() if name == "backward" else getattr(optimizer, name)()
+        return value.item()
+
+    return train_step
+
+
+def keeps_the_graph(net, optimizer, loss, batch):
+    value = loss(*net(batch["bg"], batch["bg_fg"]), batch)["loss"]
+    optimizer.zero_grad()
+    value.backward()
+    optimizer.step()
+    return value
+
+
+def pieces(divide=True, zero="before", step="after"):
+    def accumulated_step(net, optimizer, loss_of, parts):
+        if zero == "before":
+            optimizer.zero_grad()
+        for part in parts:
+            if zero == "inside":
+                optimizer.zero_grad()
+            (loss_of(net, part) / (len(parts) if divide else 1)).backward()
+            if step == "inside":
+                optimizer.step()
+        if step == "after":
+            optimizer.step()
+
+    return accumulated_step
+
+
+def assessed(training=False, weigh=True, gradient=False, restore=True):
+    def answer(net, loss_of, batches):
+        net.train(training)
+        with torch.set_grad_enabled(gradient):
+            losses = [loss_of(net, batch).item() for batch in batches]
+        net.train(restore)
+        counts = [len(batch["bg"]) if weigh else 1 for batch in batches]
+        return sum(loss * count for loss, count in zip(losses, counts)) / sum(counts)
+
+    return answer
+
+
+def plan(*sizes, **changes):
+    return lambda: recipe("course", stages=tuple(Stage(size, 32, epochs) for size, epochs in sizes), **changes)
+
+
+GROWING = ((32, 1), (48, 1), (64, 2))
+wrong(
+    "5.1",
+    (calls("backward", "step"), "zero_grad is missing"),
+    (calls("backward", "zero_grad", "step"), "not between the two"),
+    (calls("step", "backward"), "The step comes before backward"),
+    (calls("zero_grad", "step", "backward"), "backward comes before step"),
+    (calls("zero_grad", "backward"), "no weight has moved"),
+    (calls("zero_grad", "backward", "step", "step"), "Two steps"),
+    (keeps_the_graph, "Return value.item()"),
+)
+wrong(
+    "5.2",
+    (pieces(divide=False), "four times too long"),
+    (pieces(zero="inside"), "Only the last part counts"),
+    (pieces(zero="inside", divide=False), "and it is not divided"),
+    (pieces(step="inside"), "a step after each part"),
+    (pieces(step="inside", divide=False, zero="inside"), "a step after each part"),
+    (pieces(zero="never"), "zero_grad is missing"),
+    (lambda net, optimizer, loss_of, parts: optimizer.zero_grad(), "backward is missing"),
+)
+wrong(
+    "5.3",
+    (assessed(training=True), "still in training mode: its batch norms"),
+    (assessed(training=True, weigh=False), "still in training mode (net.eval() is missing), and the last batch"),
+    (assessed(weigh=False), "Weigh each with its number of pictures"),
+    (assessed(gradient=True), "torch.no_grad()"),
+    (assessed(restore=False), "put it back as it was"),
+)
+wrong(
+    "5.4",
+    (plan((64, 4)), "begin smaller"),
+    (plan((64, 2), (32, 2)), "is tested at 64 px: end there"),
+    (plan((32, 2), (64, 1)), "There are 3 epochs; four"),
+    (plan((40, 2), (64, 2)), "40 is not a multiple of 16"),
+    (plan((32, 2), (64, 2), schedule="step"), "the network stands still"),
+    (plan(*GROWING, learning_rate=1e-5), "the steps are too short"),
+    (plan(*GROWING, learning_rate=30.0), "the steps are too long"),
+    (plan(*GROWING, schedule="cosine"), "stops with CourseError: schedule='cosine'"),
+    (lambda: {"stages": 3}, "return recipe("),
+)
+
+# -- 06 results ---------------------------------------------------------------------------------------------------
+
+
+def ask(read, evaluating=True, gradient=False):
+    def ask_once(net, batch):
+        net.train(not evaluating)
+        with torch.set_grad_enabled(gradient):
+            mask, depth = net(batch["bg"], batch["bg_fg"])
+            return read(mask, depth)
+
+    return ask_once
+
+
+def once(mask, depth):
+    return mask.sigmoid(), depth.sigmoid()
+
+
+def each_dice(prob, mask):
+    return hard_dice((1, 2, 3))(prob, mask)
+
+
+def total_dice(pair, threshold):
+    found, real = pair[0] >= threshold, pair[1] > 0.5
+    return float(2 * (found & real).sum() / (found.sum() + real.sum()))
+
+
+def largest_only(prob):
+    masks = prob.numpy() >= 0.5
+    for mask in masks[:, 0]:
+        parts, count = ndimage.label(mask)
+        mask[parts != 1 + np.argmax(np.bincount(parts.ravel(), minlength=2)[1:])] = False
+    return torch.from_numpy(masks)
+
+
+def across_pictures(prob):
+    parts, _ = ndimage.label(prob.numpy() >= 0.5, np.ones((3, 3, 3, 3)))
+    area = np.bincount(parts.ravel())
+    return torch.from_numpy((parts > 0) & (area[parts] > area[1:].max() / 5))
+
+
+def eroded(prob):
+    return -F.max_pool2d(-(prob >= 0.5).float(), 3, 1, 1)
+
+
+def crashes_when_empty(prob):
+    for mask in prob.numpy()[:, 0] >= 0.5:
+        parts, _ = ndimage.label(mask)
+        np.bincount(parts.ravel())[1:].max()
+    return prob
+
+
+wrong(
+    "6.1",
+    (ask(once, evaluating=False), "still in training mode"),
+    (ask(lambda m, d: (m, d)), "No sigmoid: the mask is still a logit"),
+    (ask(lambda m, d: (m.sigmoid(), d)), "No sigmoid: the depth is still a logit"),
+    (ask(lambda m, d: (m.sigmoid().sigmoid(), d.sigmoid())), "The sigmoid was applied twice: the mask"),
+    (ask(lambda m, d: once(d, m)), "have changed places"),
+    (ask(lambda m, d: (m > 0, d.sigmoid())), "The threshold comes too early"),
+    (ask(once, gradient=True), "torch.no_grad()"),
+    (ask(lambda m, d: m.sigmoid()), "return mask, depth"),
+)
+wrong(
+    "6.2",
+    (lambda p, m, n: each_dice(p, m).argsort(descending=True)[:n], "These are the best"),
+    (lambda p, m, n: each_dice(p, m).argsort()[:n].flip(0), "the worst of them comes last"),
+    (lambda p, m, n: each_dice(p, m).sort().values[:n], "argsort, not sort"),
+    (lambda p, m, n: ((p > 0.5) != (m > 0.5)).sum((1, 2, 3)).argsort(descending=True)[:n], "number of wrong pixels"),
+    (lambda p, m, n: each_dice(p, m).argsort(), "These are all of them"),
+)
+wrong(
+    "6.3",
+    (lambda known, test, ts: max(ts, key=lambda t: total_dice(test, t)), "You chose it on the test set"),
+    (lambda known, test, ts: max(ts, key=lambda t: total_dice([torch.cat(x) for x in zip(known, test)], t)), "both sides together"),
+    (lambda known, test, ts: np.argmax([total_dice(known, t) for t in ts]), "This is the place in the list"),
+    (lambda known, test, ts: max(total_dice(known, t) for t in ts), "This is the Dice"),
+    (lambda known, test, ts: min(ts, key=lambda t: total_dice(known, t)), "argmax, not argmin"),
+    (lambda known, test, ts: [total_dice(known, t) for t in ts], "one single number"),
+)
+wrong(
+    "6.4",
+    (lambda dice, rooms: rooms[dice.argmin()], "the single worst picture"),
+    (lambda dice, rooms: max(rooms.unique(), key=lambda room: dice[rooms == room].mean()), "the easiest room"),
+    (lambda dice, rooms: min(rooms.unique(), key=lambda room: dice[rooms == room].sum()), "Take means"),
+    (lambda dice, rooms: torch.stack([dice[rooms == room].mean() for room in rooms.unique()]).argmin(), "a place in a list"),
+    (lambda dice, rooms: min(dice[rooms == room].mean() for room in rooms.unique()), "its number is asked for"),
+)
+wrong(
+    "6.5",
+    (largest_only, "you took one half away"),
+    (across_pictures, "Treat every picture by itself"),
+    (eroded, "gets worse"),
+    (lambda prob: prob, "of the specks are still there"),
+    (lambda prob: prob * 0, "gets worse"),
+    (lambda prob: prob[:, 0], "it should stay (4, 1, 64, 64)"),
+    (crashes_when_empty, "stops with ValueError"),
+)
+
+# -- 07 your own photos -------------------------------------------------------------------------------------------
+
+
+def relit(gain, finish=lambda x: x.round().clip(0, 255).astype(np.uint8)):
+    return lambda room, scene: finish(room * gain(scene / np.maximum(room, 1.0)))
+
+
+def median(ratio):
+    return np.median(ratio, axis=(0, 1))
+
+
+def over(weigh, mix=lambda w, cat, room: w * cat + (1 - w) * room, finish=lambda x: x.round().astype(np.uint8)):
+    return lambda rgba, room: finish(mix(weigh(rgba[..., 3:] / 255), rgba[..., :3], room))
+
+
+def curve(finish):
+    return lambda disparity, ratio: finish(1 / (1 / ratio + (1 - 1 / ratio) * disparity), ratio)
+
+
+def differs(room, scene, low=0.005, high=1 / 3, laid=True):
+    picture = align(room, scene).room if laid else room
+    return low < (np.abs(scene.astype(float) - picture).max(-1) > 30).mean() < high
+
+
+def careful(test):
+    def usable(room, scene):
+        try:
+            return test(room, scene)
+        except ValueError:
+            return False
+
+    return usable
+
+
+wrong(
+    "7.1",
+    (relit(np.median), "one gain for all colours"),
+    (relit(lambda ratio: ratio.mean((0, 1))), "The mean lets the cat"),
+    (relit(lambda ratio: 1 / median(ratio)), "The gain is upside down"),
+    (relit(lambda ratio: ratio), "Each pixel got a gain of its own"),
+    (relit(median, lambda x: x.astype(int).astype(np.uint8)), "has wrapped around to black"),
+    (relit(median, lambda x: x), "goes beyond 255"),
+    (relit(median, lambda x: x.clip(0, 255)), "a picture is uint8"),
+    (lambda room, scene: room, "Nothing has changed"),
+)
+wrong(
+    "7.2",
+    (over(lambda w: 255 * w, finish=lambda x: x), "divide it by 255"),
+    (over(lambda w: 1 - w), "Upside down"),
+    (over(lambda w: w > 0.5, lambda w, cat, room: np.where(w, cat, room)), "the outline has steps"),
+    (over(lambda w: w > 0, lambda w, cat, room: np.where(w, cat, room)), "comes along as a rim"),
+    (over(lambda w: w, lambda w, cat, room: w * cat + room, lambda x: x.clip(0, 255)), "shines through the cat"),
+    (over(lambda w: w, lambda w, cat, room: w * cat), "it is black"),
+    (over(lambda w: w, finish=lambda x: x), "a picture is uint8"),
+)
+wrong(
+    "7.3",
+    (lambda disparity, ratio: 1 - disparity, "crowds the middle of the room"),
+    (lambda disparity, ratio: disparity, "Upside down: disparity is large"),
+    (curve(lambda distance, ratio: distance), "in units of the nearest"),
+    (curve(lambda distance, ratio: distance - 1), "did not divide"),
+    (curve(lambda distance, ratio: 1 - (distance - 1) / (ratio - 1)), "0 must be the nearest"),
+    (curve(lambda distance, ratio: 1 / distance), "still a disparity"),
+)
+wrong(
+    "7.4",
+    (lambda names: (names[12:], names[:12]), "9 of 9 scenes are on both sides"),
+    (lambda names: (names[3:], names[:3]), "Hold out whole scenes"),
+    (lambda names: ([n for n in names if "_0001_" in n], [n for n in names if "_0002_" in n]), "12 pictures are in neither"),
+    (lambda names: (names, []), "test is empty"),
+    (lambda names: (names, names[:4]), "is in both parts"),
+    (lambda names: (["kitchen_0001"], names), "is no name of the list"),
+    (lambda names: ([n for n in names if "kitchen" in n], [n for n in names if "kitchen" not in n]), "24 of 36 pictures are in the test"),
+)
+wrong(
+    "7.5",
+    (lambda room, scene: True, "It accepts the same picture twice"),
+    (careful(lambda room, scene: differs(room, scene, high=1)), "It accepts two different rooms"),
+    (careful(lambda room, scene: differs(room, scene, low=-1)), "It accepts the same picture twice"),
+    (careful(lambda room, scene: differs(room, scene, laid=False)), "It refuses a good pair"),
+    (differs, "Catch that, and return False"),
+    (lambda room, scene: room == scene, "True or False is expected"),
+)
+
+
+# -- all of them --------------------------------------------------------------------------------------------------
+
+
+@cache
+def notebook(stem):
+    return nbformat.read(ROOT / f"notebooks/{stem}.ipynb", as_version=4)
+
+
+def imports(stem):
+    """The import lines of a notebook, as one piece of code."""
+    lines = []
+    for cell in notebook(stem).cells:
+        if cell.cell_type == "code":
+            tree = ast.parse(re.sub(r"^\s*[%!].*$", "pass", cell.source, flags=re.MULTILINE))
+            lines += [ast.unparse(node) for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return "\n".join(line for line in lines if "COLAB" not in line)
+
+
+def stubs(stem):
+    """By exercise, the cell that asks for it."""
+    found = {}
+    for cell in notebook(stem).cells:
+        numbers = re.findall(r'^check\("([\d.]+)", \w+\)$', cell.source, re.MULTILINE) if cell.cell_type == "code" else ()
+        for number in numbers:
+            assert number not in found, f"{number} is asked for twice"
+            found[number] = cell.source
+    return found
+
+
+STUBS = {number: (stem, source) for stem in STEMS for number, source in stubs(stem).items()}
+for stem in STEMS:
+    try:
+        checks.find(f"{int(stem[:2])}.1")
+    except checks.CourseError:
+        pass  # test_notebooks_and_exercises_agree says so
+NUMBERS = sorted(checks.EXERCISES)
+solved = pytest.mark.skipif(not SOLUTIONS, reason="the solutions have been taken out of this copy")
+
+
+def said(capsys, number, answer):
+    check(number, answer)
+    text = capsys.readouterr()
+    assert text.err == "" and text.out.endswith("\n") and text.out.count("\n") == 1, "one line, and nothing else"
+    assert number in text.out
+    return text.out
+
+
+def test_notebooks_and_exercises_agree():
+    assert sorted(STUBS) == NUMBERS
+    for stem in STEMS:
+        numbers = list(stubs(stem))
+        assert numbers == [f"{int(stem[:2])}.{k}" for k in range(1, len(numbers) + 1)], "in order, none left out"
+        assert len(numbers) >= 4, f"{stem} has {len(numbers)} exercises"
+
+
+def test_every_exercise_has_hints_wrong_answers_and_a_solution():
+    assert sorted(WRONG) == NUMBERS
+    for number in NUMBERS:
+        assert checks.EXERCISES[number].hints, number
+        assert len(WRONG[number]) >= 2, number
+    if SOLUTIONS:
+        assert sorted(SOLUTIONS) == NUMBERS
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_each_exercise_is_a_text_a_gap_and_its_helps(stem):
+    cells = notebook(stem).cells
+    for number in stubs(stem):
+        (place,) = [i for i, cell in enumerate(cells) if f'check("{number}", ' in cell.source]
+        text, stub, helps = cells[place - 1 : place + 2]
+        assert text.cell_type == "markdown" and text.source.startswith(f"**{number} ")
+        assert len(stub.source.splitlines()) <= 14
+        assert helps.source == f'# hint("{number}")\n# solution("{number}")'
+
+
+@pytest.mark.parametrize("number", sorted(STUBS))
+def test_with_gaps_it_is_not_solved_yet(number, capsys):
+    stem, source = STUBS[number]
+    assert "____" in source
+    names = {"__name__": "__main__"}
+    exec(imports(stem), names)
+    exec(source, names)
+    text = capsys.readouterr()
+    assert text.out.startswith(f"○ {number}: not yet. Replace the ____") and not text.err
+
+
+@solved
+@pytest.mark.parametrize("number", NUMBERS)
+def test_its_solution_is_right(number, capsys):
+    assert said(capsys, number, SOLUTIONS[number]).startswith(f"✓ {number}: right.")
+
+
+@solved
+@pytest.mark.parametrize("number", sorted(STUBS))
+def test_what_solution_shows_is_right_where_it_is_pasted(number, capsys):
+    stem, stub = STUBS[number]
+    code = checks.source_of(SOLUTIONS[number])
+    names = {"__name__": "__main__"}
+    exec(imports(stem), names)
+    exec(code, names)
+    wanted = re.search(rf'^check\("{re.escape(number)}", (\w+)\)$', stub, re.MULTILINE)[1]
+    assert code.splitlines()[0] == re.search(rf"^(def {wanted}\(.*)$", stub, re.MULTILINE)[1], "the stub's first line"
+    assert said(capsys, number, names[wanted]).startswith("✓")
+
+
+@pytest.mark.parametrize(
+    "number, answer, words",
+    [pytest.param(number, *pair, id=f"{number}-{k}") for number, pairs in WRONG.items() for k, pair in enumerate(pairs)],
+)
+def test_a_mistake_is_diagnosed(number, answer, words, capsys):
+    text = said(capsys, number, answer)
+    assert text.startswith(f"✗ {number}: ") and words in text

@@ -1,0 +1,201 @@
+"""The frame: what is installed, what Colab has, what make does, and that the documents agree with all that."""
+
+import ast
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from helpers import config
+from helpers.config import ROOT
+from helpers.upkeep import links
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+COURSE = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"] + EXTRAS["course"])}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# Preinstalled on Colab's GPU image, as seen in August 2026; Python there is 3.13.
+COLAB = {
+    "accelerate": "1.14.0",
+    "albumentations": "2.0.8",
+    "gdown": "5.2.2",
+    "ipykernel": "6.17.1",
+    "ipywidgets": "7.7.1",
+    "matplotlib": "3.10.0",
+    "numpy": "2.1.3",
+    "opencv-python-headless": "5.0.0.93",
+    "plotly": "5.24.1",
+    "tensorboard": "2.20.0",
+    "torch": "2.11.0+cu128",
+    "torchsummary": "1.5.1",
+    "torchvision": "0.26.0",
+    "tqdm": "4.67.3",
+}
+# Also there, but nobody noted the version.
+COLAB_UNVERSIONED = {"h5py", "ipython", "pillow", "safetensors", "scipy", "transformers"}
+# Used where they are there, never installed by the course; who lacks one is told what to do.
+OPTIONAL = {"transformers", "onnxruntime", "onnxscript", "segmentation-models-pytorch"}
+# What is run from outside the notebooks, and not on Colab.
+RUNNERS = {"benchmarks", "upkeep"}
+OWNERS = importlib.metadata.packages_distributions()  # module -> packages that bring it
+
+
+def distributions(tree: ast.AST) -> set[str]:
+    """The packages, by the names under which they are installed, that a piece of code imports."""
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            modules.add(node.module.partition(".")[0])
+    modules -= {"helpers", *sys.stdlib_module_names}
+    return {canonicalize_name(OWNERS.get(module, [module])[0]) for module in modules}
+
+
+def library(runners: bool) -> set[str]:
+    paths = [path for path in (ROOT / "helpers").rglob("*.py") if runners or path.parent.name not in RUNNERS]
+    return set().union(*(distributions(ast.parse(path.read_text(encoding="utf-8"))) for path in paths))
+
+
+def notebooks() -> set[str]:
+    found = set()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                plain = re.sub(r"^\s*[%!].*$", "pass", cell.source, flags=re.MULTILINE)  # magics are no Python
+                found |= distributions(ast.parse(plain))
+    return found
+
+
+# -- what is installed --------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_imported_is_declared():
+    missing = (library(runners=True) | notebooks()) - set(COURSE) - OPTIONAL - {"ipython"}  # ipykernel and ipython are one
+    assert not missing, f"add {missing} to pyproject.toml, or do without"
+
+
+def test_all_that_notebooks_import_is_on_colab():
+    missing = (library(runners=False) | notebooks()) - set(COLAB) - COLAB_UNVERSIONED - OPTIONAL
+    assert not missing, f"{missing} would have to be installed on Colab"
+
+
+@pytest.mark.parametrize("name", COLAB)
+def test_colab_has_a_version_that_is_admitted(name):
+    assert COURSE[name].specifier.contains(COLAB[name]), f"{COURSE[name]} does not admit Colab's {COLAB[name]}"
+    assert "3.13.5" in Requirement(f"python{PROJECT['requires-python']}").specifier
+
+
+@pytest.mark.parametrize("text", [text for extra in (PROJECT["dependencies"], *EXTRAS.values()) for text in extra])
+def test_requirements_are_ranges_that_what_is_installed_here_fits(text):
+    requirement = Requirement(text)
+    assert {spec.operator for spec in requirement.specifier} <= {">=", "<"}, "a range, not a pin"
+    assert requirement.specifier.contains(importlib.metadata.version(requirement.name))
+
+
+def test_only_helpers_is_packaged_for_the_supported_pythons():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert settings["packages"] == {"find": {"include": ["helpers*"]}}
+    supported = Requirement(f"python{PROJECT['requires-python']}").specifier
+    assert [minor for minor in range(9, 16) if f"3.{minor}.1" in supported] == [11, 12, 13]
+
+
+def test_conda_installs_the_same():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["name"] == PROJECT["name"]
+    assert environment["channels"] == ["conda-forge"]
+    *conda, pip = environment["dependencies"]
+    assert conda == [f"python{PROJECT['requires-python']}", "pip"]
+    assert pip == {"pip": [f"--editable .[{','.join(EXTRAS)}]"]}
+
+
+# -- make ---------------------------------------------------------------------------------------------------------
+
+
+def make(*arguments, **environment):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--no-print-directory", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**clean, **environment})
+
+
+def fake_python(folder, script):
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_make_alone_lists_what_there_is():
+    shown = make()
+    assert shown.returncode == 0, shown.stderr
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert {"course", "test", "lab", "images", "bench", "relink", "clean"} <= set(targets)
+    listed = re.findall(r"^  (\w+) +\w.*$", shown.stdout, re.MULTILINE)
+    assert listed == targets
+
+
+@pytest.mark.parametrize(
+    "script, words",
+    [
+        ("exit 1", "needs Python 3.11, 3.12 or 3.13"),
+        ('case "$2" in *version_info*) exit 0;; esac; exit 1', "cannot make virtual environments.*python3-venv"),
+        (
+            # a Python whose virtual environments have a pip that fails
+            'if [ "$2" = venv ]; then mkdir -p "$3/bin"; printf "#!/bin/sh\\nexit 1\\n" > "$3/bin/python"; '
+            'chmod +x "$3/bin/python"; fi',
+            "installation failed.*tries again",
+        ),
+    ],
+    ids=["too old", "no venv", "pip fails"],
+)
+def test_what_an_installation_lacks_is_told_and_the_next_make_tries_again(tmp_path, script, words):
+    python, venv = fake_python(tmp_path, script), tmp_path / "venv"
+    result = make("course", f"PYTHON={python}", f"VENV={venv}")
+    assert result.returncode != 0
+    assert re.search(words, result.stdout), result.stdout + result.stderr
+    assert not (venv / "installed").exists()
+
+
+def test_a_python_that_is_not_there_is_told_too(tmp_path):
+    result = make("test", "PYTHON=python3.99", f"VENV={tmp_path / 'venv'}")
+    assert result.returncode != 0 and "'python3.99' is not one" in result.stdout
+
+
+def test_ci_runs_make_test():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    lines = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "set -euo pipefail" and lines[-1] == "make test"
+
+
+# -- the front page -----------------------------------------------------------------------------------------------
+
+
+def test_readme_lists_every_notebook_with_its_badge():
+    there = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    listed = re.findall(r"^\| \d \| \[(\w+)\]\(notebooks/\1\.ipynb\) \|", README, re.MULTILINE)
+    assert listed == there
+    assert all(links.badge(name) in README for name in listed)
+
+
+def test_readme_speaks_of_this_repository_and_of_every_setting():
+    assert f"git clone https://github.com/{config.REPOSITORY}.git" in README
+    assert PROJECT["urls"]["Source"] == f"https://github.com/{config.REPOSITORY}.git"
+    for name in [*config.PROFILES, "COURSE_PROFILE", "COURSE_DATA", "COURSE_CACHE", "COURSE_RUNS"]:
+        assert f"`{name}`" in README or name == "tiny", name
+    for target in re.findall(r"`make (\w+)", README):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
+
+
+def test_readme_leads_to_files_that_are_there():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
+        assert (ROOT / target).exists(), target

@@ -1,0 +1,79 @@
+"""The weights that come with the course, and how they are made."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from toy import ToyQuartets
+
+from helpers.config import CourseError
+from helpers.dataset import sample, split
+from helpers.evaluate import MeanDepth, evaluate
+from helpers.model import build
+from helpers.predict import WEIGHTS, load, pretrained
+from helpers.recipes import Stage, recipe
+from helpers.rendering.dataset import RoomsDataset
+from helpers.train import train
+from helpers.upkeep import publish_weights as module
+from helpers.upkeep.publish_weights import plan, publish
+
+
+@pytest.fixture(scope="module")
+def rooms():
+    """The training and test side of a few of the profiles' rooms, which the shipped weights have never seen."""
+    train_part, test_part = split(RoomsDataset(64, rooms=24, cats=12, placements=1, seed=0))
+    return sample(train_part, 64), sample(test_part, 48)
+
+
+def test_they_are_small_and_know_how_they_were_trained():
+    assert WEIGHTS.stat().st_size <= 12e6
+    net = pretrained()
+    assert not net.training and type(net).__name__ == module.NETWORK
+    assert net.trained_size == plan().stages[-1].size and net.depth_readout == "sigmoid"
+    with safe_open(WEIGHTS, "pt") as stream:
+        floats = {stream.get_tensor(name).dtype for name in stream.keys() if stream.get_tensor(name).is_floating_point()}
+    assert floats == {torch.float16}
+
+
+def test_they_find_cats_and_depth_in_rooms_they_never_saw(rooms):
+    net, (known, unseen) = pretrained(), rooms
+    clean, disturbed = (evaluate(net, unseen, disturbed=wanted) for wanted in (False, True))
+    assert clean["mask_dice"] > 0.9 and disturbed["mask_dice"] > 0.9
+    mean = MeanDepth().fit(known)
+    batch = unseen.get_batch(range(len(unseen)))
+    baseline = (mean.predict(batch) - batch["depth"]).square().mean().sqrt()
+    assert clean["depth_rmse"] < 0.8 * baseline
+
+
+def test_their_rooms_are_in_no_profile():
+    theirs = RoomsDataset(32, module.ROOMS, module.CATS, module.PLACEMENTS, seed=module.SEED)
+    ours = RoomsDataset(32)
+    assert theirs.seed != ours.seed
+    assert not torch.equal(theirs[0]["bg"], ours[0]["bg"])
+
+
+def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeypatch, capsys):
+    stages = (Stage(32, 8, 1),)
+    small = recipe("course", "tiny", stages=stages)
+    monkeypatch.setattr(module, "plan", lambda: small)
+    monkeypatch.setattr(module, "WEIGHTS", tmp_path / "weights" / "DuoNet.safetensors")
+    monkeypatch.setattr(module, "CARD", tmp_path / "weights" / "README.md")
+    monkeypatch.setattr(module, "TEST_SIZES", (32,))
+    monkeypatch.setattr(module, "TEST_SAMPLES", 4)
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    with pytest.raises(CourseError, match="run/ holds no finished training"):
+        publish(run)
+    assert not module.WEIGHTS.exists()
+
+    net, data = build("DuoNet"), ToyQuartets()
+    history = train(net, data, data, small, run, progress=False)
+    facts = {key: history[-1][key] for key in ("samples", "seconds", "cpu_seconds")}
+    facts |= {"train_quartets": 64, "machine": "a test", "date": "today"}
+    (run / "facts.json").write_text(json.dumps(facts))
+    text = publish(run)
+    assert module.CARD.read_text() == text and "rooms, 32 px, disturbed" in text and "a test" in text
+    shipped = load(module.WEIGHTS)
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(shipped.state_dict()[name], value.half().float() if value.is_floating_point() else value)
