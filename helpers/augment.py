@@ -1,6 +1,6 @@
 """Changes to quartets that keep the contract: geometry moves all four images together, colour spares the targets.
 
-:class:`Augment` and :func:`disturb` work on a whole batch on its device: that is what training uses. The same for one
+:class:`Augment` and :func:`perturb` work on a whole batch on its device: that is what training uses. The same for one
 quartet, with albumentations, is in :mod:`helpers.demos.transforms`.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from helpers.dataset import Quartet, normalise_depth
 
-# What a second photograph of the same room really differs by; SCIENCE calls these pairs "disturbed".
+# What a second photograph of the same room really differs by; SCIENCE calls these pairs "perturbed".
 SHIFT = 2 / 64  # of the image side, either way
 EXPOSURE = 0.10
 NOISE = 5 / 255
@@ -46,7 +46,7 @@ class Draws:
         return torch.randn(self.count, *shape, generator=torch.Generator(device).manual_seed(seed), device=device)[self.mine]
 
 
-def disturb(batch: Quartet, generator: torch.Generator, share: float = 1.0) -> Quartet:
+def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0) -> Quartet:
     """Give pairs what two real photographs have: camera shift, another exposure, independent noise.
 
     The background moves by up to 1/32 of the side (2 px at 64 px) and changes its exposure by up to 10 %; both
@@ -55,12 +55,12 @@ def disturb(batch: Quartet, generator: torch.Generator, share: float = 1.0) -> Q
     Args:
         batch: quartets with a batch dimension, on any device.
         generator: a CPU generator; the same state gives the same change on every device.
-        share: probability, for each pair, of being disturbed.
+        share: probability, for each pair, of being perturbed.
     """
-    return _disturb(batch, Draws(generator, len(batch["bg"])), share)
+    return _perturb(batch, Draws(generator, len(batch["bg"])), share)
 
 
-def _disturb(batch: Quartet, draws: Draws, share: float) -> Quartet:
+def _perturb(batch: Quartet, draws: Draws, share: float) -> Quartet:
     bg, bg_fg = batch["bg"], batch["bg_fg"]
     device = bg.device
     chosen = draws.uniform(0, 1) < share
@@ -83,28 +83,28 @@ def shift_images(images: Tensor, shift: Tensor) -> Tensor:
 
 
 class Augment:
-    """What the course's training does to each batch: mirror, crop, colour, and disturb some of the pairs.
+    """What the course's training does to each batch: mirror, crop, colour, and perturb some of the pairs.
 
     Mirror and crop move all images of a quartet together (one sampling grid; mask and images by area, depth by the
     nearest pixel, so that no depth is invented) and depth is scaled anew, because a crop has its own nearest and
     farthest pixel. Colour and brightness change both photographs alike and leave the targets alone.
     """
 
-    def __init__(self, disturbed: float = 0.5, crop: float = 0.3, colour: float = 0.25, cropped: float = 1.0):
+    def __init__(self, perturbed: float = 0.5, crop: float = 0.3, colour: float = 0.25, cropped: float = 1.0):
         """
         Args:
-            disturbed: share of the pairs that :func:`disturb` changes.
+            perturbed: share of the pairs that :func:`perturb` changes.
             crop: the smallest crop has 1 - crop of the side.
             cropped: share of the quartets that are cropped; the others keep their size, at which they are tested.
             colour: greatest relative change of brightness, contrast and of each colour channel.
         """
-        self.disturbed, self.crop, self.cropped, self.colour = disturbed, crop, cropped, colour
+        self.perturbed, self.crop, self.cropped, self.colour = perturbed, crop, cropped, colour
 
     def __call__(self, batch: Quartet, generator: torch.Generator, part: tuple[int, int] = (0, 1)) -> Quartet:
         """``generator`` is a CPU generator; ``part`` says which part of a larger batch this is, see :class:`Draws`."""
         draws = Draws(generator, len(batch["bg"]), part)
         batch = self._tint(self._move(batch, draws), draws)
-        return _disturb(batch, draws, self.disturbed) if self.disturbed else batch
+        return _perturb(batch, draws, self.perturbed) if self.perturbed else batch
 
     def _move(self, batch: Quartet, draws: Draws) -> Quartet:
         count, device = len(batch["bg"]), batch["bg"].device

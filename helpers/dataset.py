@@ -53,7 +53,7 @@ class Address(NamedTuple):
     placement: int
 
 
-class Quartets(Dataset):
+class SceneDataset(Dataset):
     """Base of every source: rooms x cats x 2 flips x placements, in this order, drawn from one seed.
 
     A source implements :meth:`get_batch`, :meth:`at_size` and :meth:`key`; everything else follows.
@@ -94,7 +94,7 @@ class Quartets(Dataset):
         """The quartets of ``indices`` with a leading batch dimension; byte for byte what one-by-one would give."""
         raise NotImplementedError
 
-    def at_size(self, size: int) -> Quartets:
+    def at_size(self, size: int) -> SceneDataset:
         """The same quartets at another image side (the next training stage)."""
         raise NotImplementedError
 
@@ -110,7 +110,7 @@ class Quartets(Dataset):
         return [{name: value[i] for name, value in batch.items()} for i in range(len(indices))]
 
 
-class Part(Dataset):
+class Subset(Dataset):
     """Some indices of a dataset, which still knows rooms, cats, sizes and batches."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int]):
@@ -133,16 +133,16 @@ class Part(Dataset):
     def size(self) -> int:
         return self.dataset.size
 
-    def at_size(self, size: int) -> Part:
+    def at_size(self, size: int) -> Subset:
         """The same quartets at another side; unchanged where the dataset has only one (training then resizes)."""
-        return Part(self.dataset.at_size(size), self.indices) if hasattr(self.dataset, "at_size") else self
+        return Subset(self.dataset.at_size(size), self.indices) if hasattr(self.dataset, "at_size") else self
 
     def key(self) -> dict:
         whole = self.dataset.key() if hasattr(self.dataset, "key") else {"quartets": len(self.dataset)}
         return {**whole, "indices": hashlib.sha256(self.indices.tobytes()).hexdigest()}
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
-        return fetch(self.dataset, [int(self.indices[i]) for i in indices])
+        return get_batch(self.dataset, [int(self.indices[i]) for i in indices])
 
     def __getitem__(self, index: int) -> Quartet:
         return self.dataset[int(self.indices[index])]
@@ -152,7 +152,7 @@ class Part(Dataset):
         return [{name: value[i] for name, value in batch.items()} for i in range(len(indices))]
 
 
-def fetch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
+def get_batch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
     """A batch from any map-style dataset of quartets, by the fastest way that it offers."""
     if hasattr(dataset, "get_batch"):
         return dataset.get_batch(indices)
@@ -169,11 +169,11 @@ def scenes(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.array([dataset.room_of(i) for i in indices]), np.array([dataset.cat_of(i) for i in indices])
 
 
-def split(dataset: Dataset, test: float = 0.3, seed: int = 0) -> tuple[Part, Part]:
+def split(dataset: Dataset, test: float = 0.3, seed: int = 0) -> tuple[Subset, Subset]:
     """Hold out rooms *and* cats: no room and no cat of the second part is in the first.
 
     Args:
-        dataset: anything with ``room_of(index)`` and ``cat_of(index)``; a :class:`Part` can be split again.
+        dataset: anything with ``room_of(index)`` and ``cat_of(index)``; a :class:`Subset` can be split again.
         test: share of the rooms, and of the cats, that the test part gets (at least one of each).
         seed: which rooms and cats.
 
@@ -201,14 +201,14 @@ def split(dataset: Dataset, test: float = 0.3, seed: int = 0) -> tuple[Part, Par
     for which, chosen in (("train", ~in_test[0] & ~in_test[1]), ("test", in_test[0] & in_test[1])):
         if not chosen.any():
             raise CourseError(f"No quartet is left for the {which} part at test={test}, seed={seed}: use more quartets.")
-        parts.append(Part(dataset, np.flatnonzero(chosen)))
+        parts.append(Subset(dataset, np.flatnonzero(chosen)))
     return parts[0], parts[1]
 
 
-def sample(dataset: Dataset, count: int, seed: int = 0) -> Part:
+def sample(dataset: Dataset, count: int, seed: int = 0) -> Subset:
     """``count`` quartets drawn without repeats (all of them where there are fewer), in a seeded order."""
     order = np.random.default_rng([seed, len(dataset)]).permutation(len(dataset))
-    return Part(dataset, order[:count])
+    return Subset(dataset, order[:count])
 
 
 def check_quartet(quartet: Quartet) -> Quartet:
@@ -272,11 +272,11 @@ def quantise(x: Tensor, steps: int) -> Tensor:
 
 # -- stored sets --------------------------------------------------------------------------------------------------
 
-STORE_VERSION = 1  # raise it when the files below change
+CACHE_VERSION = 1  # raise it when the files below change
 
 
-class Stored(Dataset):
-    """Quartets that were made once, at one size, and are read from disk, memory-mapped. Made by :func:`store`."""
+class CachedDataset(Dataset):
+    """Quartets that were made once, at one size, and are read from disk, memory-mapped. Made by :func:`cached`."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -327,11 +327,11 @@ class Stored(Dataset):
             "near_far": get["near_far"],
         }
 
-    __getitem__ = Quartets.__getitem__
-    __getitems__ = Quartets.__getitems__
+    __getitem__ = SceneDataset.__getitem__
+    __getitems__ = SceneDataset.__getitems__
 
 
-def store(dataset: Dataset, folder: str | Path | None = None, workers: int | None = None, progress: bool = True) -> Stored:
+def cached(dataset: Dataset, folder: str | Path | None = None, workers: int | None = None, progress: bool = True) -> CachedDataset:
     """Make every quartet of ``dataset`` once, keep them on disk, and read them from there ever after.
 
     The folder (in :func:`helpers.config.cache_dir`) is named by a hash of ``dataset.key()``, so another seed,
@@ -339,24 +339,24 @@ def store(dataset: Dataset, folder: str | Path | None = None, workers: int | Non
     later one would trust. Photographs count among the parameters by name, size and time.
 
     Args:
-        dataset: a source, or a :class:`Part` of one, with ``key()``. ``bg`` must depend on the room alone.
+        dataset: a source, or a :class:`Subset` of one, with ``key()``. ``bg`` must depend on the room alone.
         folder: where sets are kept; default ``cache_dir()``.
         workers: processes that make quartets; default one per core.
         progress: show a progress bar.
     """
-    if isinstance(dataset, Stored):
+    if isinstance(dataset, CachedDataset):
         return dataset
-    key = {**dataset.key(), "store": STORE_VERSION}
+    key = {**dataset.key(), "store": CACHE_VERSION}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
     path = Path(folder or cache_dir()) / f"quartets-{name}"
     if path.exists():
         try:
-            return Stored(path)
+            return CachedDataset(path)
         except (ValueError, OSError, EOFError, KeyError, TypeError):  # what cut files and foreign JSON raise
             _set_aside(path)
     with whole_folder(path) as temporary:
         _write(dataset, key, temporary, os.cpu_count() if workers is None else workers, progress)
-    return Stored(path)
+    return CachedDataset(path)
 
 
 def _set_aside(path: Path) -> None:
@@ -412,7 +412,7 @@ class _Batches(Dataset):
         self.dataset = dataset
 
     def __getitem__(self, indices: Sequence[int]) -> Quartet:
-        return fetch(self.dataset, indices)
+        return get_batch(self.dataset, indices)
 
 
 def to_device(batch: Quartet, device: torch.device) -> Quartet:

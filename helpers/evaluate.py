@@ -2,7 +2,7 @@
 
 :func:`evaluate` gives every metric of a network, :func:`score` of anything that predicts. :func:`subtract_background` finds
 the cat where the two photographs differ; :class:`MeanDepth` says of every room what rooms are like on average: neither has
-a parameter that was learnt from the pictures it is asked about. :func:`spoil` spoils pairs in one way at a time, from barely
+a parameter that was learnt from the pictures it is asked about. :func:`corrupt` spoils pairs in one way at a time, from barely
 to badly, so that a table can say which of them a method survives.
 """
 
@@ -19,8 +19,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from helpers.augment import disturb, generator_of, resize, shift_images
-from helpers.dataset import Quartet, Stored, fetch, loader, to_device
+from helpers.augment import generator_of, perturb, resize, shift_images
+from helpers.dataset import CachedDataset, Quartet, get_batch, loader, to_device
 from helpers.memory import kept_memory
 from helpers.metrics import Meter, grid_index, phase_bias
 from helpers.model import probabilities
@@ -30,7 +30,7 @@ from helpers.model import probabilities
 EVALUATION_BATCH = 64
 ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth
 
-Answer = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it says nothing
+Predictor = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it says nothing
 
 
 def resized(dataset: Dataset, size: int) -> Dataset:
@@ -40,28 +40,28 @@ def resized(dataset: Dataset, size: int) -> Dataset:
 
 @torch.no_grad()
 def evaluate(
-    net: nn.Module, dataset: Dataset, size: int | None = None, depth_readout: str = "sigmoid",
-    disturbed: bool = False, seed: int = 0,
+    net: nn.Module, dataset: Dataset, size: int | None = None, depth_activation: str = "sigmoid",
+    perturbed: bool = False, seed: int = 0,
 ) -> dict[str, float]:  # fmt: skip
     """Every metric of ``net`` on ``dataset`` (see :class:`helpers.metrics.Meter`), without gradients, in 32 bits.
 
     Args:
         size: side in pixels; default the dataset's own.
-        depth_readout: see :func:`helpers.model.probabilities`.
-        disturbed: give each pair another camera position, exposure and noise first (:func:`helpers.augment.disturb`).
-        seed: of the disturbance.
+        depth_activation: see :func:`helpers.model.probabilities`.
+        perturbed: give each pair another camera position, exposure and noise first (:func:`helpers.augment.perturb`).
+        seed: of the perturbation.
     """
     device, was_training, meter = next(net.parameters()).device, net.training, Meter()
     net.eval()
     with kept_memory():
-        for batch in test_batches(dataset, size, device, disturbed, seed):
-            meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), depth_readout), batch)
+        for batch in test_batches(dataset, size, device, perturbed, seed):
+            meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), depth_activation), batch)
     net.train(was_training)
     return meter.result()
 
 
 def test_batches(
-    dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", disturbed: bool = False, seed: int = 0
+    dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", perturbed: bool = False, seed: int = 0
 ) -> Iterator[Quartet]:
     """The whole set in order, batch by batch; the arguments are those of :func:`evaluate`."""
     dataset = resized(dataset, size) if size else dataset
@@ -69,24 +69,24 @@ def test_batches(
     for number, batch in enumerate(loader(dataset, batches)):
         batch = to_device(batch, device)
         batch = resize(batch, size) if size else batch
-        if disturbed:
-            batch = disturb(batch, generator_of(seed, number))
+        if perturbed:
+            batch = perturb(batch, generator_of(seed, number))
         yield batch
 
 
-def score(answer: Answer, test_set: Stored, seed: int = 0) -> dict[str, float]:
-    """Every metric of ``answer(batch) -> mask_prob or None, depth or None``, clean and on disturbed pairs.
+def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[str, float]:
+    """Every metric of ``predict(batch) -> mask_prob or None, depth or None``, clean and on perturbed pairs.
 
     Returns:
-        the keys of :class:`helpers.metrics.Meter` that the answer has something to say about, each a second time with
-        ``disturbed_`` before it, and ``grid`` and ``phase_bias``, what is left of a checkerboard in the depth maps and in
+        the keys of :class:`helpers.metrics.Meter` that the prediction has something to say about, each a second time with
+        ``perturbed_`` before it, and ``grid`` and ``phase_bias``, what is left of a checkerboard in the depth maps and in
         their mean error.
     """
     result = {}
-    for prefix, disturbed in (("", False), ("disturbed_", True)):
+    for prefix, perturbed in (("", False), ("perturbed_", True)):
         meter, has_mask, maps, errors = Meter(), True, [], []
-        for batch in test_batches(test_set, disturbed=disturbed, seed=seed):
-            mask, depth = answer(batch)
+        for batch in test_batches(test_set, perturbed=perturbed, seed=seed):
+            mask, depth = predict(batch)
             nothing = torch.zeros_like(batch["mask"])
             meter.update(nothing if mask is None else mask, nothing if depth is None else depth, batch)
             has_mask = mask is not None
@@ -102,15 +102,15 @@ def score(answer: Answer, test_set: Stored, seed: int = 0) -> dict[str, float]:
     return result
 
 
-def network_answer(net: nn.Module, depth_readout: str) -> Answer:
+def network_predictor(net: nn.Module, depth_activation: str) -> Predictor:
     """What ``net`` says, as probabilities; see :func:`helpers.model.probabilities`."""
     net.eval()
 
     @torch.no_grad()
-    def answer(batch: Quartet) -> tuple[Tensor, Tensor]:
-        return probabilities(*net(batch["bg"], batch["bg_fg"]), depth_readout)
+    def predict(batch: Quartet) -> tuple[Tensor, Tensor]:
+        return probabilities(*net(batch["bg"], batch["bg_fg"]), depth_activation)
 
-    return answer
+    return predict
 
 
 # -- predictions without a network --------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class MeanDepth:
         """
         total = count = torch.zeros(())
         for start in range(0, len(train_set), FIT_BATCH):
-            batch = fetch(train_set, range(start, min(start + FIT_BATCH, len(train_set))))
+            batch = get_batch(train_set, range(start, min(start + FIT_BATCH, len(train_set))))
             total = total + torch.where(batch["valid"], batch["depth"], 0.0).double().sum(0, keepdim=True).cpu()
             count = count + batch["valid"].sum(0, keepdim=True).cpu()
         overall = total.sum() / count.sum() if count.sum() else torch.tensor(0.5, dtype=torch.double)
@@ -198,16 +198,16 @@ class MeanDepth:
 # -- corruptions --------------------------------------------------------------------------------------------------
 
 # Levels of each kind. The camera's shift is in pixels at a side of 64, whatever the side is.
-LEVELS: dict[str, tuple[float, ...]] = {
+CORRUPTION_LEVELS: dict[str, tuple[float, ...]] = {
     "noise": (2, 5, 10, 20),
     "exposure": (5, 10, 20, 40),
     "shift": (1, 2, 4, 8),
     "jpeg": (90, 70, 50, 30),
 }
-UNITS = {"noise": "noise, σ of 255", "exposure": "exposure, ± %", "shift": "camera shift, px of 64", "jpeg": "JPEG quality"}
+CORRUPTION_UNITS = {"noise": "noise, σ of 255", "exposure": "exposure, ± %", "shift": "camera shift, px of 64", "jpeg": "JPEG quality"}
 
 
-def spoil(batch: Quartet, kind: str, level: float, generator: torch.Generator) -> Quartet:
+def corrupt(batch: Quartet, kind: str, level: float, generator: torch.Generator) -> Quartet:
     """Pairs of which one thing is wrong. ``bg_fg`` does not move, so ``mask`` and ``depth`` stay true.
 
     Args:
@@ -235,7 +235,7 @@ def spoil(batch: Quartet, kind: str, level: float, generator: torch.Generator) -
         return {**batch, "bg": _bytes(shift_images(bg.float(), way.to(bg.device)))}
     if kind == "jpeg":
         return {**batch, "bg": torch.stack([_reencoded(image, int(level)) for image in bg.cpu()]).to(bg.device)}
-    raise ValueError(f"kind={kind!r}: choose one of {', '.join(LEVELS)}.")
+    raise ValueError(f"kind={kind!r}: choose one of {', '.join(CORRUPTION_LEVELS)}.")
 
 
 def _bytes(image: Tensor) -> Tensor:
@@ -248,20 +248,20 @@ def _reencoded(image: Tensor, quality: int) -> Tensor:
     return torch.from_numpy(np.array(Image.open(stream))).permute(2, 0, 1)
 
 
-def mask_dice(answer: Callable[[Quartet], tuple[Tensor, Tensor | None]], batches: Sequence[Quartet], seed: int = 0) -> dict[str, list[float]]:
-    """Mask Dice of ``answer(batch) -> mask_prob, depth`` on every kind and level, over all pixels of all batches.
+def corrupted_mask_dice(predict: Callable[[Quartet], tuple[Tensor, Tensor | None]], batches: Sequence[Quartet], seed: int = 0) -> dict[str, list[float]]:
+    """Mask Dice of ``predict(batch) -> mask_prob, depth`` on every kind and level, over all pixels of all batches.
 
     Returns:
         for each kind, and ``"clean"``, one Dice for each of its levels; every method meets the same pairs.
     """
-    cases = [("clean", 0.0), *((kind, level) for kind, levels in LEVELS.items() for level in levels)]
+    cases = [("clean", 0.0), *((kind, level) for kind, levels in CORRUPTION_LEVELS.items() for level in levels)]
     result: dict[str, list[float]] = {}
     for kind, level in cases:
         generator = torch.Generator().manual_seed(seed)
         overlap = size = 0
         for batch in batches:
-            spoilt = batch if kind == "clean" else spoil(batch, kind, level, generator)
-            found, real = answer(spoilt)[0] >= 0.5, batch["mask"] >= 0.5
+            corrupted = batch if kind == "clean" else corrupt(batch, kind, level, generator)
+            found, real = predict(corrupted)[0] >= 0.5, batch["mask"] >= 0.5
             overlap += (found & real).sum().item()
             size += (found.sum() + real.sum()).item()
         result.setdefault(kind, []).append(2 * overlap / size if size else 1.0)

@@ -35,7 +35,7 @@ class Meter:
     mask_dice, mask_iou      at 0.5, over all pixels of the set
     mask_dice_image          mean over images of each image's Dice (1 where prediction and truth are both empty)
     mask_dice_worst          the same over the worst 5 % of the images
-    boundary_f1, boundary_f2 F-measure of outlines, matched within 1 and 2 pixels, over the set (Martin et al., 2004)
+    boundary_f_1px, boundary_f_2px F-measure of outlines, matched within 1 and 2 pixels, over the set (Martin et al., 2004)
     mask_ece                 expected calibration error over all pixels of the set, 0 is best (Guo et al., 2017): see
                              :func:`calibration_error`
     depth_mae, depth_rmse    on [0, 1], over all valid pixels of the set

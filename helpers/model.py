@@ -271,15 +271,15 @@ def forward_gflop(net: nn.Module, size: int) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def probabilities(mask_logits: Tensor, depth_logits: Tensor, depth_readout: str = "sigmoid") -> tuple[Tensor, Tensor]:
+def probabilities(mask_logits: Tensor, depth_logits: Tensor, depth_activation: str = "sigmoid") -> tuple[Tensor, Tensor]:
     """Logits to ``mask_prob, depth`` in [0, 1]: the one place where a sigmoid is applied to a prediction.
 
     Args:
-        depth_readout: "sigmoid" for a network whose loss saw ``sigmoid(depth_logits)``; "clamp" for one whose loss
+        depth_activation: "sigmoid" for a network whose loss saw ``sigmoid(depth_logits)``; "clamp" for one whose loss
             pulled the raw logit towards [0, 1], as the published loss does.
     """
-    if depth_readout not in ("sigmoid", "clamp"):
-        raise ValueError(f"depth_readout must be 'sigmoid' or 'clamp', not {depth_readout!r}.")
+    if depth_activation not in ("sigmoid", "clamp"):
+        raise ValueError(f"depth_activation must be 'sigmoid' or 'clamp', not {depth_activation!r}.")
     depth_logits = depth_logits.float()
-    depth = depth_logits.sigmoid() if depth_readout == "sigmoid" else depth_logits.clamp(0, 1)
+    depth = depth_logits.sigmoid() if depth_activation == "sigmoid" else depth_logits.clamp(0, 1)
     return mask_logits.float().sigmoid(), depth

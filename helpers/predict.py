@@ -35,7 +35,7 @@ Picture = np.ndarray | Image.Image | str | Path
 def load(path: str | Path) -> nn.Module:
     """A trained network, in evaluation mode, from a run's folder or a ``.safetensors`` file.
 
-    The network knows how it was trained: ``net.depth_readout`` and ``net.trained_size`` (the side, in pixels, of its
+    The network knows how it was trained: ``net.depth_activation`` and ``net.trained_size`` (the side, in pixels, of its
     last stage) tell :func:`predict` how to use it.
 
     Raises:
@@ -59,7 +59,7 @@ def load(path: str | Path) -> nn.Module:
     try:
         net.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in tensors.items()})
         used = json.loads(about.get("recipe", "{}"))
-        net.depth_readout = used.get("depth_readout", "sigmoid")
+        net.depth_activation = used.get("depth_activation", "sigmoid")
         net.trained_size = int(used["stages"][-1]["size"]) if used.get("stages") else None
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CourseError(f"The weights in {file.name} do not fit {about['network']}: they come from another version.") from error
@@ -141,7 +141,7 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, side: int | None = None
     was_training = net.training
     logits = net.eval()(room, scene)
     net.train(was_training)
-    mask, depth = probabilities(*logits, getattr(net, "depth_readout", "sigmoid"))
+    mask, depth = probabilities(*logits, getattr(net, "depth_activation", "sigmoid"))
     maps = torch.cat((mask, depth), 1)[..., : inner[0], : inner[1]]  # (1, 2, h, w), padding cut off
     maps = F.interpolate(maps, (height, width), mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
     mask, depth = maps[0].cpu().numpy()
@@ -163,15 +163,15 @@ TOLERANCE = 1e-4  # of a probability: two programs that add in another order
 OPSET = 18
 
 
-class Answer(nn.Module):
+class Probabilities(nn.Module):
     """``bg, bg_fg -> mask, depth``: float32 pictures (B, 3, H, W) in [0, 1] to probabilities (B, 1, H, W)."""
 
     def __init__(self, net: nn.Module):
         super().__init__()
-        self.net, self.readout = net, getattr(net, "depth_readout", "sigmoid")
+        self.net, self.activation = net, getattr(net, "depth_activation", "sigmoid")
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
-        return probabilities(*self.net(bg, bg_fg), self.readout)
+        return probabilities(*self.net(bg, bg_fg), self.activation)
 
 
 def exported(net: nn.Module, size: int | None = None) -> ExportedProgram:
@@ -191,7 +191,7 @@ def exported(net: nn.Module, size: int | None = None) -> ExportedProgram:
         # The example below is not a square: else the height would be taken to equal the width always.
         shape |= {2: STRIDE * Dim("h", min=2, max=LARGEST // STRIDE), 3: STRIDE * Dim("w", min=2, max=LARGEST // STRIDE)}
     example = torch.rand(2, 3, size or 4 * STRIDE, size or 6 * STRIDE)
-    return torch.export.export(Answer(net).eval(), (example, example.clone()), dynamic_shapes={name: shape for name in INPUTS})
+    return torch.export.export(Probabilities(net).eval(), (example, example.clone()), dynamic_shapes={name: shape for name in INPUTS})
 
 
 def write_pt2(program: ExportedProgram, path: str | Path) -> None:
@@ -219,7 +219,7 @@ def write_onnx(program: ExportedProgram, path: str | Path) -> None:
         made.save(temporary, external_data=False)
 
 
-class OnnxAnswer:
+class OnnxModel:
     """An ONNX file in ONNX Runtime, on the processor: called as the network is, with arrays of float32 in [0, 1]."""
 
     def __init__(self, path: str | Path, threads: int = 0):
@@ -238,11 +238,11 @@ class OnnxAnswer:
 @torch.no_grad()
 def largest_difference(net: nn.Module, other, shapes: list[tuple[int, int, int]], seed: int = 0) -> float:
     """Between the network's probabilities and another program's, on random pictures of (batch, height, width)."""
-    generator, answer = torch.Generator().manual_seed(seed), Answer(net).eval()
+    generator, answer = torch.Generator().manual_seed(seed), Probabilities(net).eval()
     worst = 0.0
     for batch, height, width in shapes:
         pair = torch.rand(2, batch, 3, height, width, generator=generator)
-        theirs = other(*(pair.numpy() if isinstance(other, OnnxAnswer) else pair))
+        theirs = other(*(pair.numpy() if isinstance(other, OnnxModel) else pair))
         for own, others in zip(answer(*pair), theirs):
             worst = max(worst, (own - torch.as_tensor(others)).abs().max().item())
     return worst
@@ -268,7 +268,7 @@ def main() -> None:
         for suffix, write in (("pt2", write_pt2), ("onnx", write_onnx)):
             path = arguments.to / f"{name}.{suffix}"
             write(program, path)
-            other = torch.export.load(path).module() if suffix == "pt2" else OnnxAnswer(path)
+            other = torch.export.load(path).module() if suffix == "pt2" else OnnxModel(path)
             worst = largest_difference(net, other, shapes)
             print(f"{path.parent.name}/{path.name}: {path.stat().st_size / 1e6:.1f} MB, differs by at most {worst:.1e}")
             if worst > TOLERANCE:

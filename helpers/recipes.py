@@ -42,7 +42,7 @@ class Recipe:
     precision: str
     channels_last: bool
     augment: dict[str, float] | None
-    depth_readout: str
+    depth_activation: str
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ CHOICES = {
     "optimizer": ("sgd", "adamw", "muon"),
     "schedule": ("step", "one-cycle"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
-    "depth_readout": ("sigmoid", "clamp"),
+    "depth_activation": ("sigmoid", "clamp"),
 }
 
 # Sizes and epochs for each profile. "full" is the published schedule; "quick" runs it in miniature.
@@ -85,13 +85,13 @@ def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
     if name == "published":
         base = Recipe(
             name, stages, loss="published", optimizer="sgd", learning_rate=0.01, weight_decay=1e-5, schedule="step",
-            precision="fp32", channels_last=False, augment=None, depth_readout="clamp",
+            precision="fp32", channels_last=False, augment=None, depth_activation="clamp",
         )  # fmt: skip
     elif name in ("course", "fine-tune"):
         base = Recipe(
             name, stages, loss="course", optimizer="muon", learning_rate=1.2e-2 if name == "course" else 4e-3, weight_decay=0.02,
-            schedule="one-cycle", precision="auto", channels_last=True, augment={"disturbed": 0.35, "crop": 0.2, "cropped": 0.25, "colour": 0.1},
-            depth_readout="sigmoid",
+            schedule="one-cycle", precision="auto", channels_last=True, augment={"perturbed": 0.35, "crop": 0.2, "cropped": 0.25, "colour": 0.1},
+            depth_activation="sigmoid",
         )  # fmt: skip
     else:
         raise CourseError(f"There is no recipe {name!r}: choose 'published', 'course' or 'fine-tune'.")

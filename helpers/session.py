@@ -19,7 +19,7 @@ from helpers import config
 from helpers.config import PROFILES, CourseError, data_folder, data_source, profile, runs_dir
 
 if TYPE_CHECKING:
-    from helpers.dataset import Part, Quartets, Stored
+    from helpers.dataset import CachedDataset, SceneDataset, Subset
 
 MINUTES = Path(__file__).with_name("minutes.json")  # what each notebook takes; helpers.upkeep.front_page writes it
 
@@ -81,7 +81,7 @@ def describe_data() -> str:
     return f"your photographs in {data_folder().name}/"
 
 
-def source(size: int | None = None) -> Quartets:
+def source(size: int | None = None) -> SceneDataset:
     """The dataset of ``COURSE_DATA`` (rendered rooms, the published data, or photographs) at ``size`` pixels.
 
     Default: the profile's, at which notebooks show and test. If the published data cannot be had, it says why, and
@@ -120,17 +120,17 @@ def _archive() -> Path | None:
         return None
 
 
-def sets() -> tuple[Part | Stored, Stored]:
+def sets() -> tuple[Subset | CachedDataset, CachedDataset]:
     """``train_set, test_set`` as large as the profile says: no room and no cat is in both.
 
     The test set is made once, then read from disk; so is a small training set. A large one is drawn when needed.
     """
-    from helpers.dataset import sample, split, store
+    from helpers.dataset import cached, sample, split
 
     p = profile()
     train_part, test_part = split(source())
     train_set = sample(train_part, p.train_samples)
-    return store(train_set) if p.stored else train_set, store(sample(test_part, p.test_samples))
+    return cached(train_set) if p.stored else train_set, cached(sample(test_part, p.test_samples))
 
 
 def our_recipe():

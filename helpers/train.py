@@ -38,10 +38,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from helpers.augment import Augment, generator_of, resize
-from helpers.callbacks import Camera
+from helpers.callbacks import SnapshotRecorder
 from helpers.checkpoints import newest, save_checkpoint
 from helpers.config import CourseError
-from helpers.dataset import Quartet, fetch, loader, to_device
+from helpers.dataset import Quartet, get_batch, loader, to_device
 from helpers.evaluate import evaluate, resized
 from helpers.memory import kept_memory
 from helpers.metrics import Meter
@@ -107,7 +107,7 @@ def train(
             for epoch in range(run.epoch, stage.epochs):
                 run.train_epoch(stage_train, stage, epoch, progress, stop)
                 # Every process scores the whole test set with the network itself: exact, and nobody waits for anybody.
-                metrics = evaluate(run.accelerator.unwrap_model(run.net), stage_test, stage.size, recipe.depth_readout)
+                metrics = evaluate(run.accelerator.unwrap_model(run.net), stage_test, stage.size, recipe.depth_activation)
                 run.end_epoch(stage, epoch, metrics, stage_test)
             run.end_stage()
     return run.history
@@ -250,7 +250,7 @@ class _Run:
         if self.accelerator.is_main_process:
             for path in self.folder.glob(".*-*"):  # temporary files of a run that was killed while it wrote
                 path.unlink(missing_ok=True)
-            self.camera = Camera(self.folder, self.test_set, self._total(), len(self.recipe.stages), self.seen)
+            self.camera = SnapshotRecorder(self.folder, self.test_set, self._total(), len(self.recipe.stages), self.seen)
             self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.seen)
 
     def __exit__(self, *_) -> None:
@@ -318,7 +318,7 @@ class _Run:
         """Keeps what the network says now, if that is due after a step that began at ``before`` samples."""
         if self.camera and self.camera.is_due(before, self.seen):
             net, test = self.accelerator.unwrap_model(self.net), resized(self.test_set, stage.size)
-            self.camera.take(net, test, self.seen, self.stage + 1, stage.size, self.recipe.depth_readout)
+            self.camera.take(net, test, self.seen, self.stage + 1, stage.size, self.recipe.depth_activation)
 
     def _start_clock(self) -> None:
         self._started = time.monotonic(), time.process_time()
@@ -405,7 +405,7 @@ class _Run:
             outputs, batch = self.accelerator.gather(outputs), self.accelerator.gather(batch)
             batch["valid"] = batch["valid"].bool()
         meter = Meter(edges=False)
-        meter.update(*probabilities(*outputs, self.recipe.depth_readout), batch)
+        meter.update(*probabilities(*outputs, self.recipe.depth_activation), batch)
         result = meter.result()
         point = {"samples": self.seen, "size": stage.size, "learning_rate": rate, **losses,
                  "mask_dice": result["mask_dice"], "depth_rmse": result["depth_rmse"]}  # fmt: skip
@@ -424,7 +424,7 @@ class _Run:
             if math.isfinite(loss):
                 continue
             # A number decides a batch, so it can be made again: nothing had to be kept for this moment.
-            batch = self._prepared(fetch(dataset, batches[number]), stage, epoch, number, (0, 1))
+            batch = self._prepared(get_batch(dataset, batches[number]), stage, epoch, number, (0, 1))
             tensors = {key: value.cpu().contiguous() for key, value in batch.items()}
             about = {"stage": str(self.stage + 1), "epoch": str(epoch + 1), "batch": str(number + 1),
                      "indices": json.dumps(batches[number])}  # fmt: skip
@@ -469,7 +469,7 @@ class _Run:
         batch = resize(to_device(batch, self.device), stage.size)
         net = self.accelerator.unwrap_model(self.net)
         net.eval()
-        mask, depth = probabilities(*net(batch["bg"], batch["bg_fg"]), self.recipe.depth_readout)
+        mask, depth = probabilities(*net(batch["bg"], batch["bg_fg"]), self.recipe.depth_activation)
         panels = [batch["bg"] / 255, batch["bg_fg"] / 255, batch["mask"], mask, batch["depth"], depth]
         strips = torch.cat([panel.expand(-1, 3, -1, -1) for panel in panels], 3)  # (rows, 3, H, 6W)
         return torch.cat(list(strips), 1).cpu()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from helpers.dataset import Quartets, normalise_depth
+from helpers.dataset import SceneDataset, normalise_depth
 
 
-class ToyQuartets(Quartets):
+class ToyQuartets(SceneDataset):
     def __init__(self, rooms=4, cats=4, placements=2, size=32, seed=0):
         super().__init__(rooms, cats, placements, size, seed)
 

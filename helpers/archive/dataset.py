@@ -31,14 +31,14 @@ from helpers.archive.images import REDUCED, clean_mask, decode, reduction, resiz
 from helpers.archive.index import ZIPS, open_index, stamps
 from helpers.archive.zips import BadMember, ZipReader, count_members
 from helpers.config import CourseError, cache_dir
-from helpers.dataset import Address, Quartet, Quartets
+from helpers.dataset import Address, Quartet, SceneDataset
 from helpers.utils import bar, whole_file
 
 VERSION = 1  # raise it when the same zips would give another index or other pixels
 MAX_BACKGROUND = 50_000_000  # pixels, and bytes
 MAX_BACKGROUNDS = 10_000
 BACKGROUND_FORMATS = {".jpg", ".jpeg", ".png", ".webp"}
-HALO = 17  # pixels of 192: the JPEG block of 16 that a pixel of the cat can disturb, on all sides
+HALO = 17  # pixels of 192: the JPEG block of 16 that a pixel of the cat can perturb, on all sides
 SAME_ROOM = 12  # mean difference in grey levels: the right background has 1 to 2, that of another room 60 and more
 PLACEMENTS = 16  # looked at together for a recovered background
 ENOUGH = 5  # placements that show a pixel without the cat
@@ -190,8 +190,8 @@ class ArchiveDataset(Dataset):
             bg[i] = self._background(int(self._index.rooms[row]))
         return batch
 
-    __getitem__ = Quartets.__getitem__
-    __getitems__ = Quartets.__getitems__
+    __getitem__ = SceneDataset.__getitem__
+    __getitems__ = SceneDataset.__getitems__
 
     def _read_into(self, row: int, bg_fg: np.ndarray, mask: np.ndarray, depth: np.ndarray) -> None:
         """Fill (3, S, S) uint8, (S, S) and (S, S) float32 with quartet ``row`` or the one that stands in for it."""
@@ -319,7 +319,7 @@ class ArchiveDataset(Dataset):
         return picture
 
     def _looks(self, room: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pictures (H, W, 3) of a room and where the cat disturbs them (H, W) bool, of up to ``count`` readable ones.
+        """Pictures (H, W, 3) of a room and where the cat perturbs them (H, W) bool, of up to ``count`` readable ones.
 
         They come in a random but fixed order, so that they show many cats in many places.
         """

@@ -23,7 +23,7 @@ from helpers.benchmarks.report import fill
 from helpers.benchmarks.runs import Trial, difference, gather, run_seeds, with_spread
 from helpers.checkpoints import fingerprint
 from helpers.config import CourseError, data_words, plain_errors, profile, runs_dir
-from helpers.dataset import Stored, sample, split, store
+from helpers.dataset import CachedDataset, cached, sample, split
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet
 from helpers.predict import pretrained
@@ -36,7 +36,7 @@ SPLIT_SEED = 1
 BASE = "course"
 STAGES = (Stage(32, 32, 1), Stage(48, 32, 1))  # shorter and smaller than a course's run: there are many of them
 COLUMNS = {
-    "mask_dice": ("mask Dice", "{:.3f}"), "disturbed_mask_dice": ("Dice, disturbed", "{:.3f}"),
+    "mask_dice": ("mask Dice", "{:.3f}"), "perturbed_mask_dice": ("Dice, perturbed", "{:.3f}"),
     "depth_rmse": ("depth RMSE", "{:.4f}"), "grid": ("grid index", "{:.3f}"),
 }  # fmt: skip
 
@@ -91,8 +91,8 @@ CHOICES = {
     "mask-bce": Choice("losses", "mask: BCE alone", changes={"loss": "mask BCE alone"}),
     "equal": Choice("weights of the tasks", "the same for both", changes={"loss": "equal weights"}),
     "uncertainty": Choice("weights of the tasks", "by uncertainty", changes={"loss": "uncertainty"}),
-    "perfect-pairs": Choice("augmentation", "no pair is disturbed", changes=_augmented(disturbed=0.0)),
-    "disturbed": Choice("augmentation", "two pairs of three are disturbed", changes=_augmented(disturbed=0.67)),
+    "perfect-pairs": Choice("augmentation", "no pair is perturbed", changes=_augmented(perturbed=0.0)),
+    "perturbed": Choice("augmentation", "two pairs of three are perturbed", changes=_augmented(perturbed=0.67)),
     "no-crop": Choice("augmentation", "no crop", changes=_augmented(crop=0.0)),
     "crop-all": Choice("augmentation", "every quartet is cropped", changes=_augmented(cropped=1.0)),
     "colour": Choice("augmentation", "colours change by up to a quarter", changes=_augmented(colour=0.25)),
@@ -107,12 +107,12 @@ CHOICES = {
 }  # fmt: skip
 
 
-def validation_sets() -> tuple[Stored, Stored]:
+def validation_sets() -> tuple[CachedDataset, CachedDataset]:
     """``fit, validation``: two parts of the training scenes, with no room and no cat in both."""
     p = profile()
     train_part, _ = split(source())
     fit, validation = split(train_part, VALIDATION, SPLIT_SEED)
-    return store(sample(fit, p.train_samples)), store(sample(validation, p.test_samples))
+    return cached(sample(fit, p.train_samples)), cached(sample(validation, p.test_samples))
 
 
 def table(seeds: Sequence[int] = (0, 1, 2), choices: Sequence[str] = tuple(CHOICES), progress: bool = True) -> dict:

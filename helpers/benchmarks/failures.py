@@ -21,8 +21,8 @@ from helpers.benchmarks.failure_depths import explain_depth
 from helpers.benchmarks.failure_figure import figure, save
 from helpers.benchmarks.failure_masks import explain_mask
 from helpers.config import CourseError, data_words, plain_errors, profile, runs_dir
-from helpers.dataset import fetch, scenes, to_device
-from helpers.evaluate import Answer, MeanDepth, network_answer
+from helpers.dataset import get_batch, scenes, to_device
+from helpers.evaluate import MeanDepth, Predictor, network_predictor
 from helpers.plots import array, plane, quartets_of
 from helpers.predict import load
 from helpers.session import our_recipe, run_dir, sets, trained_network
@@ -37,7 +37,7 @@ TENTH = 0.1  # "small", "hardly differs" and "unlike" are the outermost tenth of
 # -- the worst of a set -------------------------------------------------------------------------------------------
 
 
-def worst(dataset: Dataset, answer: Answer, count: int = COUNT) -> list[Case]:
+def worst(dataset: Dataset, answer: Predictor, count: int = COUNT) -> list[Case]:
     """The worst quartets of a test set, explained: first the masks, then the depth maps, each the worst first.
 
     Args:
@@ -73,11 +73,11 @@ def worst(dataset: Dataset, answer: Answer, count: int = COUNT) -> list[Case]:
     return cases
 
 
-def _ask(dataset: Dataset, answer: Answer, indices: Sequence[int]) -> Iterator[Case]:
+def _ask(dataset: Dataset, answer: Predictor, indices: Sequence[int]) -> Iterator[Case]:
     """A :class:`Case` for each index, not yet explained."""
     for start in range(0, len(indices), BATCH):
         wanted = list(indices[start : start + BATCH])
-        batch = fetch(dataset, wanted)
+        batch = get_batch(dataset, wanted)
         prob, predicted = (array(said) for said in answer(batch))
         for i, (index, quartet) in enumerate(zip(wanted, quartets_of(batch))):
             mask, depth, valid = (plane(quartet[key]) for key in ("mask", "depth", "valid"))
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with plain_errors():
         own = chosen.run or (run_dir() if is_finished(run_dir(), our_recipe()) else None)
         net = (load(chosen.run) if chosen.run else trained_network()).to(device)
-        test_set, answer = sets()[1], network_answer(net, net.depth_readout)
+        test_set, answer = sets()[1], network_predictor(net, net.depth_activation)
         cases = worst(test_set, lambda batch: answer(to_device(batch, device)))
         if not cases:
             raise CourseError("Not one test quartet has an error, so there is nothing to show: use a larger test set.")

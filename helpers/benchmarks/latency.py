@@ -2,7 +2,7 @@
 
 ``python -m helpers.benchmarks.latency [--sizes 64 192] [--repeats 50] [--threads 2] [--compile]`` runs every network in
 plain PyTorch, with its faster layout of memory, in 16 bits where the processor multiplies them faster, and in ONNX
-Runtime. All answer with probabilities (:class:`helpers.predict.Answer`), and what does not answer alike is not timed.
+Runtime. All answer with probabilities (:class:`helpers.predict.Probabilities`), and what does not answer alike is not timed.
 The programs take turns, one answer each in every round, so that a busy moment hits all alike. Memory is measured in a
 process of its own for each program. The result goes to ``runs/bench/latency.json``; :func:`markdown` draws its table.
 """
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from helpers.config import CourseError, plain_errors, runs_dir
 from helpers.model import NETWORKS, build
-from helpers.predict import TOLERANCE, Answer, OnnxAnswer, exported, write_onnx
+from helpers.predict import TOLERANCE, OnnxModel, Probabilities, exported, write_onnx
 from helpers.recipes import pick_precision
 from helpers.utils import write_json
 
@@ -52,9 +52,9 @@ def make(network: str, program: str, size: int, threads: int, onnx_file: Path) -
     """A network with random weights, ready to answer for one random pair of pictures at ``size`` pixels."""
     pair = torch.rand(2, 1, 3, size, size, generator=torch.Generator().manual_seed(0)).unbind()
     if program == ONNX:
-        answer, arrays = OnnxAnswer(onnx_file, threads), [image.numpy() for image in pair]
+        answer, arrays = OnnxModel(onnx_file, threads), [image.numpy() for image in pair]
         return lambda: answer(*arrays)
-    net = Answer(build(network)).eval()
+    net = Probabilities(build(network)).eval()
     if program in (LAYOUT, SIXTEEN):
         net = net.to(memory_format=torch.channels_last)
         pair = [image.contiguous(memory_format=torch.channels_last) for image in pair]  # as a photograph lies in memory

@@ -18,8 +18,8 @@ from pathlib import Path
 from torch import nn
 
 from helpers.checkpoints import LAST, PREVIOUS
-from helpers.dataset import Stored
-from helpers.evaluate import mask_dice, network_answer, score, test_batches
+from helpers.dataset import CachedDataset
+from helpers.evaluate import corrupted_mask_dice, network_predictor, score, test_batches
 from helpers.memory import kept_memory
 from helpers.model import count_parameters, forward_gflop, seeded
 from helpers.recipes import LOSSES, Recipe
@@ -44,16 +44,16 @@ class Trial:
 
 
 def run(
-    trial: Trial, train_set, test_set: Stored, folder: Path, seed: int = 0, readouts: Sequence[str] = (), progress: bool = True,
+    trial: Trial, train_set, test_set: CachedDataset, folder: Path, seed: int = 0, activations: Sequence[str] = (), progress: bool = True,
 ) -> dict:  # fmt: skip
     """Train and score, or go on with that, or read what an earlier call found.
 
     Args:
-        readouts: other ways to read the depth, each scored beside the recipe's own.
+        activations: other ways to read the depth, each scored beside the recipe's own.
 
     Returns:
         JSON-ready: ``what`` was trained, on which ``machine`` and ``date``, its ``facts`` (parameters, operations,
-        samples, seconds), ``scores`` by read-out, and ``spoilt``: mask Dice on pairs spoilt in one way at a time.
+        samples, seconds), ``scores`` by output activation, and ``spoilt``: mask Dice on pairs spoilt in one way at a time.
 
     Raises:
         CourseError: ``folder`` holds an unfinished run of something else; see :func:`helpers.train.train`.
@@ -67,15 +67,15 @@ def run(
     if trial.start:
         what["start"] = trial.start
     what = json.loads(json.dumps(what))  # as it is read again: a tuple is a list there
-    wanted = [recipe.depth_readout, *readouts]
+    wanted = [recipe.depth_activation, *activations]
     known = _read(folder / SCORE)
     if known and known["what"] == what and set(wanted) <= set(known["scores"]):
         return known
     gflop = forward_gflop(net, FLOP_SIZE)
     history = train(net, train_set, test_set, recipe, folder, progress)
     with kept_memory():
-        scores = {readout: score(network_answer(net, readout), test_set) for readout in wanted}
-        spoilt = mask_dice(network_answer(net, recipe.depth_readout), list(test_batches(test_set)))
+        scores = {activation: score(network_predictor(net, activation), test_set) for activation in wanted}
+        spoilt = corrupted_mask_dice(network_predictor(net, recipe.depth_activation), list(test_batches(test_set)))
     result = {
         "what": what, "machine": machine(), "date": date.today().isoformat(),
         "facts": {"parameters": what["parameters"], "gflop": gflop,
@@ -99,14 +99,14 @@ def _read(path: Path) -> dict | None:
 
 
 def run_seeds(
-    trial: Trial, train_set, test_set: Stored, folder: Path, seeds: Iterable[int], readouts: Sequence[str] = (),
+    trial: Trial, train_set, test_set: CachedDataset, folder: Path, seeds: Iterable[int], activations: Sequence[str] = (),
     progress: bool = True,
 ) -> list[dict]:  # fmt: skip
     """:func:`run` under each of ``seeds``, each in a folder of its own: ``folder``'s name with the seed behind it."""
     results = []
     for seed in seeds:
         print(f"{trial.title}, seed {seed}", flush=True)
-        results.append(run(trial, train_set, test_set, folder.with_name(f"{folder.name}-{seed}"), seed, readouts, progress))
+        results.append(run(trial, train_set, test_set, folder.with_name(f"{folder.name}-{seed}"), seed, activations, progress))
     return results
 
 

@@ -3,7 +3,7 @@
 ``python -m helpers.benchmarks.table table [--data rooms|FOLDER] [--profile quick] [--seeds 3] [--rows NAME ...]`` trains, on the
 same quartets and equally often, the published recipe, the course's, and what stands between and beside them, each under
 several seeds. All are scored beside background subtraction and the mean depth map on rooms and cats that none has seen:
-clean, on disturbed pairs (:func:`helpers.augment.disturb`), and on pairs that are spoilt in one way at a time
+clean, on perturbed pairs (:func:`helpers.augment.perturb`), and on pairs that are spoilt in one way at a time
 (:mod:`helpers.evaluate`). Results go to ``runs/bench/``; what is finished is not done again, and what was interrupted
 goes on. ``python -m helpers.benchmarks.table readme`` puts what is stored into the README, the tables of :mod:`helpers.benchmarks.latency`
 and :mod:`helpers.benchmarks.loop` among it, and ``python -m helpers.benchmarks.table render`` times the renderer.
@@ -32,7 +32,16 @@ from helpers.benchmarks.runs import FLOP_SIZE, Trial, difference, gather, run_se
 from helpers.checkpoints import fingerprint
 from helpers.config import PROFILES, CourseError, data_source, data_words, plain_errors, profile, runs_dir
 from helpers.dataset import Quartet, loader
-from helpers.evaluate import ABOUT_MASK, LEVELS, UNITS, MeanDepth, mask_dice, score, subtract_background, test_batches
+from helpers.evaluate import (
+    ABOUT_MASK,
+    CORRUPTION_LEVELS,
+    CORRUPTION_UNITS,
+    MeanDepth,
+    corrupted_mask_dice,
+    score,
+    subtract_background,
+    test_batches,
+)
 from helpers.metrics import grid_index
 from helpers.model import NETWORKS
 from helpers.predict import pretrained
@@ -75,8 +84,8 @@ class Column(NamedTuple):
 
 COLUMNS = {
     "mask_dice": Column("mask Dice", "{:.3f}", 1),
-    "disturbed_mask_dice": Column("Dice, disturbed", "{:.3f}", 1),
-    "boundary_f1": Column("outline F, 1 px", "{:.3f}", 1),
+    "perturbed_mask_dice": Column("Dice, perturbed", "{:.3f}", 1),
+    "boundary_f_1px": Column("outline F, 1 px", "{:.3f}", 1),
     "mask_ece": Column("calibration error", "{:.4f}", -1),
     "depth_rmse": Column("depth RMSE", "{:.3f}", -1),
     "depth_mae": Column("depth MAE", "{:.3f}", -1),
@@ -120,18 +129,18 @@ def table(data: str, profile_name: str, seeds: Sequence[int] = (0, 1, 2), rows: 
         "background subtraction": gather([score(_subtraction, test_set)]),
         "mean depth map": gather([score(lambda batch: (None, mean.predict(batch)), test_set)]),
     }
-    spoilt = {"background subtraction": gather([_flat(mask_dice(_subtraction, pairs))])}
+    spoilt = {"background subtraction": gather([_flat(corrupted_mask_dice(_subtraction, pairs))])}
     facts, machines = {}, {machine()}
     networks = {**NETWORKS, **peers.PEERS, SHIPPED: pretrained}
     for name, row in ((name, row) for name, row in ROWS.items() if name in rows):
         before = fingerprint(pretrained().state_dict()) if row.network == SHIPPED else ""
         trial = Trial(row.title, networks[row.network], recipe(row.recipe), before)
-        readouts = ["sigmoid"] if name == PUBLISHED else []
+        activations = ["sigmoid"] if name == PUBLISHED else []
         folder = runs_dir() / "bench" / run_dir(name).name
-        results = run_seeds(trial, train_set, test_set, folder, seeds, readouts, progress)
-        scores[row.title] = gather(result["scores"][trial.recipe.depth_readout] for result in results)
-        for readout in readouts:
-            scores[AS_PUBLISHED] = gather(result["scores"][readout] for result in results)
+        results = run_seeds(trial, train_set, test_set, folder, seeds, activations, progress)
+        scores[row.title] = gather(result["scores"][trial.recipe.depth_activation] for result in results)
+        for activation in activations:
+            scores[AS_PUBLISHED] = gather(result["scores"][activation] for result in results)
         facts[row.title] = gather(result["facts"] for result in results)
         spoilt[row.title] = gather(_flat(result["spoilt"]) for result in results)
         machines |= {result["machine"] for result in results}
@@ -176,7 +185,7 @@ def _seconds(dataset: RoomsDataset, batches: list[list[int]], workers: int) -> f
 def markdown(result: dict) -> str:
     """The tables of one result, what they say, and a caption that says how they were made."""
     forms = {key: (column.title, column.form) for key, column in COLUMNS.items()}
-    about = {key: "mask" if key.removeprefix("disturbed_").startswith(ABOUT_MASK) else "depth" for key in forms}
+    about = {key: "mask" if key.removeprefix("perturbed_").startswith(ABOUT_MASK) else "depth" for key in forms}
     parts = [f"**{result['data'][0].upper()}{result['data'][1:]}**"]
     for task in ("mask", "depth"):
         parts.append(_table(task, {key: form for key, form in forms.items() if about[key] == task}, result["scores"]))
@@ -223,7 +232,7 @@ def verdict(result: dict) -> list[str]:
         return (1 - statistics.fmean(row["mask_dice"])) / (1 - statistics.fmean(scores[PUBLISHED_TITLE]["mask_dice"]))
 
     if PUBLISHED_TITLE in scores:
-        other = f" ({rmse(ours, AS_PUBLISHED):.2f} times in the published read-out)" if AS_PUBLISHED in scores else ""
+        other = f" ({rmse(ours, AS_PUBLISHED):.2f} times in the published output activation)" if AS_PUBLISHED in scores else ""
         time_ratio = statistics.fmean(facts[OUR_TITLE]["seconds"]) / statistics.fmean(facts[PUBLISHED_TITLE]["seconds"])
         lines.append(
             f"The course against the published recipe: {rmse(ours):.2f} times its depth RMSE{other}, "
@@ -272,9 +281,9 @@ def _caption(result: dict) -> str:
 def _spoilt_markdown(rows: dict[str, dict[str, list[float]]]) -> str:
     """Mask Dice by what was done to the pairs: a line for each kind and level, a column for each method."""
     lines = {}
-    for kind, levels in {"clean": (None,), **LEVELS}.items():
+    for kind, levels in {"clean": (None,), **CORRUPTION_LEVELS}.items():
         for i, level in enumerate(levels):
-            name = kind if level is None else f"{UNITS[kind]}: {level:g}"
+            name = kind if level is None else f"{CORRUPTION_UNITS[kind]}: {level:g}"
             lines[name] = {method: row[f"{kind} {i}"] for method, row in rows.items()}
     return _table("mask Dice", {method: (method, "{:.3f}") for method in rows}, lines)
 

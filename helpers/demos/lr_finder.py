@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from helpers.augment import Augment, resize
 from helpers.config import CourseError
-from helpers.dataset import fetch, to_device
+from helpers.dataset import get_batch, to_device
 from helpers.recipes import LOSSES, Recipe, Stage, make_optimizer, pick_precision
 from helpers.train import make_batches
 from helpers.utils import bar
@@ -72,7 +72,7 @@ def find_rate(
     counter = bar(steps, "finding the learning rate", "step", show=progress)
     for step in range(steps):
         rate = low * (high / low) ** (step / max(steps - 1, 1))
-        batch = resize(to_device(fetch(train_set, batches[step % len(batches)]), device), stage.size)
+        batch = resize(to_device(get_batch(train_set, batches[step % len(batches)]), device), stage.size)
         batch = augment(batch, generator) if augment else batch
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             logits = net(batch["bg"], batch["bg_fg"])

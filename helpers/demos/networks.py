@@ -238,7 +238,7 @@ def _drawn_depth(side: int, seed: int) -> Tensor:
     return torch.from_numpy(metres).float()[None]
 
 
-class Answers(NamedTuple):
+class Responses(NamedTuple):
     """How several losses, or metrics, answer while one thing goes more and more wrong."""
 
     xlabel: str
@@ -246,15 +246,15 @@ class Answers(NamedTuple):
     lines: Mapping[str, Sequence[float]]
 
 
-def answers(xlabel: str, x: Sequence[float], change: Callable[[float], Tensor],
-            judges: Mapping[str, Callable[[Tensor], Tensor | float]]) -> Answers:  # fmt: skip
+def responses(xlabel: str, x: Sequence[float], change: Callable[[float], Tensor],
+            judges: Mapping[str, Callable[[Tensor], Tensor | float]]) -> Responses:  # fmt: skip
     """Let each of the ``judges`` look at ``change(x)`` for every ``x``."""
     changed = [change(value) for value in x]
-    return Answers(xlabel, x, {name: [float(judge(maps)) for maps in changed] for name, judge in judges.items()})
+    return Responses(xlabel, x, {name: [float(judge(maps)) for maps in changed] for name, judge in judges.items()})
 
 
 @styled
-def show_answers(panels: Mapping[str, Answers], ylabel: str = "loss") -> Figure:
+def show_responses(panels: Mapping[str, Responses], ylabel: str = "loss") -> Figure:
     """One panel for each way of being wrong, with one scale for all."""
     size = (2.5 * len(panels), 2.6)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.config import profile
-from helpers.dataset import Part, sample, split
+from helpers.dataset import Subset, sample, split
 from helpers.rendering.dataset import RoomsDataset
 
 TURN, MOVE, EXPOSURE, NOISE = 0.5, 0.012, 0.12, 2.0  # degrees, share of the side, share of the light, steps of 255
@@ -46,7 +46,7 @@ def handheld(picture: np.ndarray, seed: int) -> np.ndarray:
     return noisy.round().clip(0, 255).astype(np.uint8)
 
 
-def stand_ins(folder: str | Path, count: int = 3, size: int = 512) -> list[StandIn]:
+def phone_pairs(folder: str | Path, count: int = 3, size: int = 512) -> list[StandIn]:
     """Write ``count`` pairs, ``room_1.jpg`` and ``cat_1.jpg`` and so on, of rooms and cats that no training has seen.
 
     They are the test side of the profile's rendered data, ``size`` pixels wide and three quarters as high.
@@ -72,7 +72,7 @@ def stand_ins(folder: str | Path, count: int = 3, size: int = 512) -> list[Stand
     return pairs
 
 
-def _good_ones(test: Part, count: int) -> list[int]:
+def _good_ones(test: Subset, count: int) -> list[int]:
     """Scenes of different rooms and cats, with a whole cat of middling size; others where there are too few."""
     good, others, rooms, cats = [], [], set(), set()
     candidates = sample(test, CANDIDATES)

@@ -36,7 +36,7 @@ FILLS = ("invalid", "reflect")
 
 
 @dataclass(frozen=True)
-class Strengths:
+class Magnitudes:
     """How far each change may go; 0 switches it off. The defaults are what notebook 02 shows."""
 
     mirror: float = 0.5  # probability
@@ -52,7 +52,7 @@ class Strengths:
     noise: float = 5.0  # greatest standard deviation, of 255
     jpeg: float = 30.0  # quality lost at most, of 100
 
-    def times(self, factor: float) -> Strengths:
+    def times(self, factor: float) -> Magnitudes:
         """Everything ``factor`` times as strong (0: nothing is changed), within what makes sense."""
         most = {"mirror": 0.5, "crop": 0.9, "brightness": 1.0, "contrast": 1.0, "exposure": 1.0, "jpeg": 99.0}
         return replace(self, **{name: min(value * factor, most.get(name, 180)) for name, value in vars(self).items()})
@@ -181,7 +181,7 @@ class Apart(A.ImageOnlyTransform):
         return data
 
 
-def pipeline(size: int, strengths: Strengths = Strengths(), seed: int = 0, fill: str = "invalid", always: bool = False):
+def pipeline(size: int, strengths: Magnitudes = Magnitudes(), seed: int = 0, fill: str = "invalid", always: bool = False):
     """The course's changes to one quartet, in the order in which a camera makes them.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.dataset import Quartet, fetch, normalise_depth
+from helpers.dataset import Quartet, get_batch, normalise_depth
 from helpers.demos.networks import blurred, moved
 from helpers.exercises.checker import NotYet, Wrong, has_blank
 from helpers.rendering.dataset import RoomsDataset
@@ -23,7 +23,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 @cache
 def _rendered() -> Quartet:
     dataset = RoomsDataset(SIDE, rooms=4, cats=4, placements=2)
-    return fetch(dataset, [1, 19, 34, 53])  # every room and every cat once
+    return get_batch(dataset, [1, 19, 34, 53])  # every room and every cat once
 
 
 def quartets() -> Quartet:

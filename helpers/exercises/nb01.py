@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from helpers.dataset import Part
+from helpers.dataset import Subset
 from helpers.exercises.checker import Wrong, exercise
 from helpers.exercises.compare import as_array, expect, one_quartet, quartets
 from helpers.rendering.dataset import RoomsDataset
@@ -109,8 +109,8 @@ def distance_of_the_cat(cat_distance):
 def how_much_leaks(leak):
     dataset = RoomsDataset(64, rooms=6, cats=8, placements=2)
     rooms, cats = dataset.scenes()
-    train = Part(dataset, np.flatnonzero((rooms < 4) & (cats < 3)))
-    test = Part(dataset, np.flatnonzero((rooms >= 3) & (cats >= 2)))
+    train = Subset(dataset, np.flatnonzero((rooms < 4) & (cats < 3)))
+    test = Subset(dataset, np.flatnonzero((rooms >= 3) & (cats >= 2)))
     room, cat = (np.isin(of_test, of_train) for of_test, of_train in zip(test.scenes(), train.scenes()))
     back = [np.isin(of_train, of_test) for of_test, of_train in zip(test.scenes(), train.scenes())]
     right = (room | cat).mean()
@@ -125,7 +125,7 @@ def how_much_leaks(leak):
         "Those with both a known room and a known cat are counted twice. Use |, not +.": room.mean() + cat.mean(),
     }  # fmt: skip
     expect(leak(train, test), right, mistakes, "the share")
-    honest = Part(dataset, np.flatnonzero((rooms >= 4) & (cats >= 3)))
+    honest = Subset(dataset, np.flatnonzero((rooms >= 4) & (cats >= 3)))
     expect(leak(train, honest), 0.0, {}, "the share for an honest test")
     return f"Here {right:.0%} of the test quartets leak, and none with rooms and cats held out."
 

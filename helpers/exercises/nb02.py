@@ -14,7 +14,7 @@ from helpers.exercises.compare import SIDE, as_array, expect, one_quartet, quart
 
 PICTURES = ("bg", "bg_fg")
 INVENTED = 0.02  # of the range of depth: what differs by more from all pixels around was measured nowhere
-LEVELS = 4  # of 255, by which ways to shrink a picture may differ on average
+CORRUPTION_LEVELS = 4  # of 255, by which ways to shrink a picture may differ on average
 RESCUED = 0.75  # of the Dice that the shift has cost
 
 
@@ -162,7 +162,7 @@ def half_the_side(halved):
         around = F.unfold(quartet[key].float()[None], 2, stride=2)[0].unflatten(0, (-1, 4))  # (channels, 4, pixels)
         if ((around - got[key].float().flatten(1)[:, None]).abs().amin(1) < 1e-6).all():
             raise Wrong(f"{key!r} is picked, not mixed: of four pixels three are lost, and with them thin things. Take their mean.")
-        if off > LEVELS:
+        if off > CORRUPTION_LEVELS:
             raise Wrong(f"{key!r} differs from the mean of its four pixels by {off:.0f} of 255 on average.")
     return f"The mask keeps its share of the picture ({got['mask'].mean():.2%}), and every depth is one that somebody measured."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from helpers.dataset import Quartet, fetch
+from helpers.dataset import Quartet, get_batch
 from helpers.exercises.checker import Wrong, exercise
 from helpers.exercises.compare import Either, as_array, expect, quartets
 from helpers.rendering.dataset import RoomsDataset
@@ -184,4 +184,4 @@ def a_usable_pair(usable):
 
 def _large() -> Quartet:
     """Rendered pairs at a size at which there is enough to align."""
-    return fetch(RoomsDataset(128, rooms=4, cats=4, placements=2), [1, 19, 34, 53])
+    return get_batch(RoomsDataset(128, rooms=4, cats=4, placements=2), [1, 19, 34, 53])

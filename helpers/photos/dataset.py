@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.config import CourseError
-from helpers.dataset import Address, Quartet, Quartets, normalise_depth, quantise
+from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, quantise
 from helpers.photos.folder import (
     CUTOUT_SIDE,
     PhotoFolder,
@@ -35,7 +35,7 @@ from helpers.photos.folder import (
 from helpers.photos.standing import GRID, Camera, Standing, find_standing
 
 VERSION = 3  # raise it when the same files would give other pixels
-LEVELS = 5  # of each cut-out: full size, half, quarter, ...
+CORRUPTION_LEVELS = 5  # of each cut-out: full size, half, quarter, ...
 UPRIGHT_METRES = (0.4, 0.55)  # height of a sitting cat, or one that comes towards you
 LYING_METRES = (0.48, 0.65)  # length of a walking or lying cat, without or with some tail
 FLOATING_SIDE = (0.25, 0.6)  # longest side of a floating cat, as a share of the picture's
@@ -67,7 +67,7 @@ class Placement:
         return self.u + x * cos - y * sin, self.v + x * sin + y * cos
 
 
-class PhotosDataset(Quartets):
+class PhotosDataset(SceneDataset):
     """Rooms x cats x 2 flips x placements, composed from the pictures in ``root`` when they are asked for.
 
     Args:
@@ -139,7 +139,7 @@ class PhotosDataset(Quartets):
         level = torch.stack(canvases)  # (C, 4, side, side)
         self._extents = np.array(extents)  # (C, 2): share of the canvas that the box takes
         self._levels = []
-        for _ in range(LEVELS):
+        for _ in range(CORRUPTION_LEVELS):
             self._levels.append((level * 255).round().byte().to(self.device))  # (C, 4, side / 2^k, side / 2^k)
             level = F.avg_pool2d(level, 2)
 
@@ -286,7 +286,7 @@ class PhotosDataset(Quartets):
         grid = torch.cat((2 * extent_x * x - 1, 2 * extent_y * y - 1), 1).permute(0, 2, 3, 1)  # (B, S, S, 2)
         heights = np.array([p.height for p in placements]) * self.size  # of the boxes, in pixels of the picture
         shrink = extents[:, 1] * self._levels[0].shape[-1] / heights
-        levels = np.log2(shrink).round().clip(0, LEVELS - 1).astype(int)  # about as fine as the picture: no aliasing
+        levels = np.log2(shrink).round().clip(0, CORRUPTION_LEVELS - 1).astype(int)  # about as fine as the picture: no aliasing
         drawn = grid.new_empty(len(cats), 4, self.size, self.size)
         for level in np.unique(levels):
             rows = np.flatnonzero(levels == level)

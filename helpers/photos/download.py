@@ -2,7 +2,7 @@
 
 Cats with an outline come from Oxford-IIIT Pet (:mod:`helpers.photos.oxford_pets`); rooms with measured depth from DIODE
 (:mod:`helpers.photos.diode`) or from NYU Depth v2 (:mod:`helpers.photos.nyu_depth`). One folder has one camera, so its rooms come from
-one of the two. Nothing here is part of the course: whoever wants it downloads it (:func:`fetch`) under its own licence.
+one of the two. Nothing here is part of the course: whoever wants it downloads it (:func:`get_batch`) under its own licence.
 A download is checked before it is believed, read with bounded memory, and a folder is written whole or not at all.
 """
 

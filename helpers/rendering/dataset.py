@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from helpers.config import CourseError, cache_dir
-from helpers.dataset import Quartet, Quartets, normalise_depth, quantise
+from helpers.dataset import Quartet, SceneDataset, normalise_depth, quantise
 from helpers.rendering.cat_pass import Actor, add_cats
 from helpers.rendering.cats import Cat, Volume, draw_cat
 from helpers.rendering.layout import furnish
@@ -55,8 +55,8 @@ def _bytes(tensors: Sequence[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-class RoomsDataset(Quartets):
-    """Quartets of rendered rooms and cats; see :class:`helpers.dataset.Quartets` for the order of the indices.
+class RoomsDataset(SceneDataset):
+    """Quartets of rendered rooms and cats; see :class:`helpers.dataset.SceneDataset` for the order of the indices.
 
     Args:
         size: image side in pixels, 32..512.

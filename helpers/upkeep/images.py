@@ -19,12 +19,12 @@ from PIL import Image
 from helpers import plots
 from helpers.augment import resize
 from helpers.benchmarks import failure_figure, failures
-from helpers.callbacks import CANDIDATES, read_film
+from helpers.callbacks import CANDIDATES, read_snapshots
 from helpers.config import ROOT, CourseError, profile
-from helpers.dataset import Quartet, fetch, sample, split
+from helpers.dataset import Quartet, get_batch, sample, split
 from helpers.demos import networks as lessons
 from helpers.demos.architecture import show_depth_mask_net, show_duo_net
-from helpers.evaluate import network_answer
+from helpers.evaluate import network_predictor
 from helpers.model import build, probabilities
 from helpers.predict import load
 from helpers.rendering.dataset import RoomsDataset
@@ -84,13 +84,13 @@ def finished_run() -> Path:
 @torch.no_grad()
 def answers(net: torch.nn.Module, scenes: Quartet) -> tuple[torch.Tensor, torch.Tensor]:
     """``mask_prob, depth`` of a batch."""
-    return probabilities(*net(scenes["bg"], scenes["bg_fg"]), getattr(net, "depth_readout", "sigmoid"))
+    return probabilities(*net(scenes["bg"], scenes["bg_fg"]), getattr(net, "depth_activation", "sigmoid"))
 
 
 def results(count: int = 4) -> Figure:
     """What the network of notebook 05 says about test rooms and cats, before its training and after."""
     net = load(finished_run())
-    scenes = fetch(sets()[1], range(count))
+    scenes = get_batch(sets()[1], range(count))
     asked = {"before training": start()[0].eval(), "after training": net}
     said = {when: answers(network, scenes) for when, network in asked.items()}
     rows = [
@@ -105,7 +105,7 @@ def results(count: int = 4) -> Figure:
 
 def stages(index: int = 1) -> Figure:
     """One test scene as each stage of the training sees it, and what the network says at the end of that stage."""
-    folder, scene = finished_run(), fetch(sets()[1], [index])
+    folder, scene = finished_run(), get_batch(sets()[1], [index])
     rows: dict[str, dict[str, object]] = {"with the cat": {}, "mask": {}, "depth": {}}
     for number, stage in enumerate(our_recipe().stages, 1):
         small = resize(scene, stage.size)
@@ -113,7 +113,7 @@ def stages(index: int = 1) -> Figure:
         name = f"stage {number}: {stage.size} px"
         for row, panel in zip(rows.values(), (small["bg_fg"][0], mask[0], plots.depth_picture(depth[0]))):
             row[name] = panel
-    large = fetch(_test_part(192), [index])
+    large = get_batch(_test_part(192), [index])
     truth = large["bg_fg"][0], large["mask"][0], plots.depth_picture(large["depth"][0], large["valid"][0])
     for row, panel in zip(rows.values(), truth):
         row["the truth, 192 px"] = panel
@@ -130,21 +130,21 @@ def training() -> Figure:
 
 def time_travel() -> list[Image.Image]:
     """The moving picture: the answers of the run from its first step to its last, under a slider."""
-    kept = read_film(finished_run())
-    small = resize(fetch(sets()[1], range(min(CANDIDATES, len(sets()[1])))), kept.bg_fg.shape[-1])["bg_fg"].numpy()
+    kept = read_snapshots(finished_run())
+    small = resize(get_batch(sets()[1], range(min(CANDIDATES, len(sets()[1])))), kept.bg_fg.shape[-1])["bg_fg"].numpy()
     # The film does not say which quartets it shows, but its photographs do.
     wanted = kept.bg_fg[list(film.shown(kept))]
     indices = [next((i for i, scene in enumerate(small) if np.array_equal(scene, one)), None) for one in wanted]
     if None in indices:
         raise CourseError(f"{run_dir().name}/ was trained on other data: delete the folder and train again.")
-    large = fetch(_test_part(film.PANEL), indices)
+    large = get_batch(_test_part(film.PANEL), indices)
     return film.draw(kept, large["bg"], large["bg_fg"])
 
 
 def worst() -> Figure:
     """The test scenes on which the run does worst, by the cause of the error: :mod:`helpers.benchmarks.failures`."""
     net = load(finished_run())
-    return failure_figure.figure(failures.worst(sets()[1], network_answer(net, net.depth_readout)))
+    return failure_figure.figure(failures.worst(sets()[1], network_predictor(net, net.depth_activation)))
 
 
 def _test_part(size: int):

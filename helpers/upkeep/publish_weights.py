@@ -19,7 +19,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch.utils.data import Dataset
 
 from helpers.config import CourseError, plain_errors, runs_dir
-from helpers.dataset import Part, Stored, sample, split, store
+from helpers.dataset import CachedDataset, Subset, cached, sample, split
 from helpers.evaluate import evaluate
 from helpers.model import build, count_parameters
 from helpers.photos.dataset import PhotosDataset
@@ -36,7 +36,7 @@ SIZE, ROOMS, CATS, PLACEMENTS = 128, 6000, 400, 2
 TRAIN_SAMPLES, TEST_SAMPLES = 24_000, 400
 TEST_SIZES = (64, 96, 128, 192)
 METRICS = {
-    "mask_dice": "mask Dice", "mask_iou": "mask IoU", "boundary_f1": "outline F", "depth_mae": "depth MAE",
+    "mask_dice": "mask Dice", "mask_iou": "mask IoU", "boundary_f_1px": "outline F", "depth_mae": "depth MAE",
     "depth_rmse": "depth RMSE", "abs_rel": "AbsRel", "delta1": "δ < 1.25",
 }  # fmt: skip
 
@@ -45,17 +45,17 @@ def plan() -> Recipe:
     """The course's recipe, longer, with stronger changes of colour and crop: photographs vary more."""
     return recipe(
         "course", "quick", stages=(Stage(48, 32, 2), Stage(64, 32, 2), Stage(96, 32, 1), Stage(128, 32, 1)),
-        augment={"disturbed": 0.5, "crop": 0.35, "cropped": 0.5, "colour": 0.4},
+        augment={"perturbed": 0.5, "crop": 0.35, "cropped": 0.5, "colour": 0.4},
     )  # fmt: skip
 
 
-def training_sets() -> tuple[Stored, Stored]:
+def training_sets() -> tuple[CachedDataset, CachedDataset]:
     """``train_set, watched``: no room and no cat is in both, and none is in any profile's data."""
     train_part, watched = split(RoomsDataset(SIZE, ROOMS, CATS, PLACEMENTS, seed=SEED), test=0.1)
-    return store(sample(train_part, TRAIN_SAMPLES)), store(sample(watched, TEST_SAMPLES))
+    return cached(sample(train_part, TRAIN_SAMPLES)), cached(sample(watched, TEST_SAMPLES))
 
 
-def unseen(dataset: Dataset) -> Part:
+def unseen(dataset: Dataset) -> Subset:
     """The test quartets of a source that these weights have never seen."""
     return sample(split(dataset)[1], TEST_SAMPLES)
 
@@ -82,9 +82,9 @@ def publish(run: Path, photos: Sequence[Path] = ()) -> str:
     sources |= {f"photographs in {folder.name}/, {size} px": PhotosDataset(folder, size) for folder in photos for size in TEST_SIZES}
     rows = {}
     for name, dataset in sources.items():
-        test_set = store(unseen(dataset))
-        for kind, disturbed in (("", False), (", disturbed", True)):
-            scores = evaluate(net, test_set, disturbed=disturbed)
+        test_set = cached(unseen(dataset))
+        for kind, perturbed in (("", False), (", perturbed", True)):
+            scores = evaluate(net, test_set, perturbed=perturbed)
             rows[name + kind] = {title: scores[key] for key, title in METRICS.items() if key in scores}
             print(name + kind, {title: round(value, 3) for title, value in rows[name + kind].items()}, flush=True)
     text = card(rows, json.loads((run / "facts.json").read_text()))
@@ -116,7 +116,7 @@ both was held out and only watched). No photograph. The profiles' rooms and cats
 
 ## What it is worth
 
-{TEST_SAMPLES} test quartets each; *disturbed*: the camera has moved, the exposure has changed, and there is noise.
+{TEST_SAMPLES} test quartets each; *perturbed*: the camera has moved, the exposure has changed, and there is noise.
 Photographs were never trained on, and nothing was chosen by these numbers. The strengths of the augmentation come from an
 earlier comparison on other photographs, of which no record is kept.
 

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from helpers.callbacks import Film
+from helpers.callbacks import Snapshots
 from helpers.plots import DEPTH_COLOURS, MASK_COLOUR, array, depth_picture, overlay, picture
 
 PANEL, GAP, MARGIN = 224, 12, 16
@@ -27,21 +27,21 @@ COLOURS = 160  # of the GIF: fewer are visible in the depth, more are larger and
 FINE = 4  # shapes are drawn so many times larger, then reduced: smooth edges
 
 
-def shown(film: Film) -> tuple[int, int]:
+def shown(film: Snapshots) -> tuple[int, int]:
     """Which two quartets of the film are shown: the one with the largest cat, and one with a smaller cat."""
     return 0, len(film.bg_fg) // 2
 
 
-def draw(film: Film, rooms, scenes) -> list[Image.Image]:
+def draw(film: Snapshots, rooms, scenes) -> list[Image.Image]:
     """One loop: the first quartet while it is learnt, a look under its depth, and another one back to the start.
 
     Args:
         film: of a whole run.
         rooms, scenes: uint8 (2, 3, PANEL, PANEL), the photographs of the quartets :func:`shown`.
     """
-    last = len(film.frames) - 1
+    last = len(film.snapshots) - 1
     # The hand is faster at first, where a network has seen too little to say anything.
-    slow = next(moment for moment, frame in enumerate(film.frames) if frame.samples >= film.frames[-1].samples / 64)
+    slow = next(moment for moment, frame in enumerate(film.snapshots) if frame.samples >= film.snapshots[-1].samples / 64)
     at = {moment: moment / max(1, last) for moment in [*range(0, slow, 4), *range(slow, last + 1)]}  # on the slider
     divider = _smooth(0, 0.62, 11) + [0.62] * 4 + _smooth(0.62, 0, 11)
     edge = MARGIN + 2 * (PANEL + GAP)
@@ -78,10 +78,10 @@ def save(pictures: Sequence[Image.Image], path: Path) -> None:
 # -- one picture --------------------------------------------------------------------------------------------------
 
 
-def _picture(film: Film, room: np.ndarray, scene: np.ndarray, quartet: int, moment: int, share: float) -> Image.Image:
+def _picture(film: Snapshots, room: np.ndarray, scene: np.ndarray, quartet: int, moment: int, share: float) -> Image.Image:
     """What the network says about a quartet at a moment; left of the divider, at ``share``, the photograph."""
-    frame = film.frames[moment]
-    prob, depth = (_enlarged(answer[quartet]) for answer in frame.answers)
+    frame = film.snapshots[moment]
+    prob, depth = (_enlarged(answer[quartet]) for answer in frame.predictions)
     split = round(share * PANEL)
     depth_panel = np.concatenate([scene[:, :split], depth_picture(depth)[:, split:]], 1)
     sheet = Image.new("RGB", (WIDTH, HEIGHT), "white")
@@ -101,7 +101,7 @@ def _picture(film: Film, room: np.ndarray, scene: np.ndarray, quartet: int, mome
     pen.text((MARGIN, TRACK - 34), f"learnt from {frame.samples:,} examples", INK, _font(15, bold=True))
     said = f"stage {frame.stage} of {film.stages}, seen at {frame.size} px"
     pen.text((WIDTH - MARGIN, TRACK - 32), said, INK, _font(13), anchor="ra")
-    _slider(sheet, moment / max(1, len(film.frames) - 1))
+    _slider(sheet, moment / max(1, len(film.snapshots) - 1))
     return sheet
 
 

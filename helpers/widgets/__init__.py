@@ -1,11 +1,11 @@
 """Interactive views for notebooks: each is an ipywidgets panel whose pictures were drawn beforehand.
 
 ``explore`` walks through predictions, ``divide`` compares two pictures under a divider, ``worst_first`` sorts by error,
-``time_travel`` replays a training, ``explore_losses`` and ``explore_strengths`` change what a loss or an augmentation
+``time_travel`` replays a training, ``explore_losses`` and ``explore_magnitudes`` change what a loss or an augmentation
 does, ``point_cloud`` turns a depth map into points. Every view stands beside a static figure in its notebook.
 """
 
-from helpers.widgets.augmentation_explorer import explore_strengths
+from helpers.widgets.augmentation_explorer import explore_magnitudes
 from helpers.widgets.cloud_viewer import point_cloud
 from helpers.widgets.compare import divide
 from helpers.widgets.error_browser import worst_first
@@ -13,4 +13,4 @@ from helpers.widgets.explorer import explore
 from helpers.widgets.loss_explorer import explore_losses
 from helpers.widgets.snapshot_viewer import time_travel
 
-__all__ = ["explore", "divide", "worst_first", "time_travel", "explore_losses", "explore_strengths", "point_cloud"]
+__all__ = ["explore", "divide", "worst_first", "time_travel", "explore_losses", "explore_magnitudes", "point_cloud"]

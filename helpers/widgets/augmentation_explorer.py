@@ -13,7 +13,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from helpers.dataset import Quartet
-from helpers.demos.transforms import FILLS, Strengths, apply, pipeline
+from helpers.demos.transforms import FILLS, Magnitudes, apply, pipeline
 from helpers.plots import depth_picture, overlay, picture
 from helpers.widgets.explorer import GAP, REMEMBERED, Control, fixed_image, strip, words_above
 
@@ -39,7 +39,7 @@ PANELS = ("bg", "bg_fg, the mask on it", "their difference x 3", "depth")
 
 
 class StrengthsExplorer(widgets.VBox):
-    """Four pictures of one changed quartet, what was drawn, and the controls; made by :func:`explore_strengths`.
+    """Four pictures of one changed quartet, what was drawn, and the controls; made by :func:`explore_magnitudes`.
 
     Attributes:
         controls: for each strength a :class:`helpers.widgets.explorer.Control`; drive them by ``.slider.value``.
@@ -76,7 +76,7 @@ class StrengthsExplorer(widgets.VBox):
 
     def _draw_frame(self, strengths: tuple[float, ...], seed: int, fill: str) -> tuple[bytes, str]:
         """The PNG of the four panels, and what was drawn."""
-        changes = pipeline(self._quartet["bg"].shape[-1], Strengths(*strengths), seed, fill, always=True)
+        changes = pipeline(self._quartet["bg"].shape[-1], Magnitudes(*strengths), seed, fill, always=True)
         changed, drawn = apply(changes, self._quartet)
         difference = np.abs(picture(changed["bg_fg"]) - picture(changed["bg"])).max(-1)
         panels = [
@@ -92,6 +92,6 @@ class StrengthsExplorer(widgets.VBox):
         return strip(panels, SIDE), "changed by: " + (", ".join(["Move", *names]) if any(strengths) else "nothing")
 
 
-def explore_strengths(quartet: Quartet) -> StrengthsExplorer:
+def explore_magnitudes(quartet: Quartet) -> StrengthsExplorer:
     """A :class:`StrengthsExplorer` of one quartet: let it stand last in a cell."""
     return StrengthsExplorer(quartet)

@@ -14,7 +14,7 @@ import ipywidgets as widgets
 import numpy as np
 from torch.utils.data import Dataset
 
-from helpers.dataset import Quartet, fetch, scenes
+from helpers.dataset import Quartet, get_batch, scenes
 from helpers.plots import array, depth_picture, in_metres, mask_errors, picture, plane, quartets_of
 from helpers.widgets.explorer import (
     ERROR_LIMIT,
@@ -62,7 +62,7 @@ class WorstFirst(widgets.VBox):
         slider = widgets.IntSlider(value=1, min=1, max=max(2, len(dataset)), disabled=len(dataset) == 1)
         self.rank = Control("rank", slider, ("worse", "better"), str)
 
-        height, width = fetch(dataset, [0])["bg"].shape[-2:]
+        height, width = get_batch(dataset, [0])["bg"].shape[-2:]
         panel = round(SIDE * width / height)
         self.about = widgets.Label()
         self.mask_words, self.depth_words = ([widgets.Label() for _ in range(3)] for _ in range(2))
@@ -120,7 +120,7 @@ class WorstFirst(widgets.VBox):
 
     def _draw(self, index: int) -> tuple[bytes, bytes, float, str]:
         """Both PNGs of a quartet, the cat's share of the picture, and the metres of its depth in words."""
-        batch = fetch(self._dataset, [index])
+        batch = get_batch(self._dataset, [index])
         mask, depth = (plane(array(said)[0]) for said in self._answer(batch))
         quartet = quartets_of(batch)[0]
         valid = plane(quartet["valid"]).astype(bool)

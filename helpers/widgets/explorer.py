@@ -84,30 +84,30 @@ class Control(widgets.HBox):
     Attributes:
         slider: ``slider.value`` is the value, kept within the slider's ends.
         back, forth: the buttons.
-        readout: the text ``name: value``.
+        activation: the text ``name: value``.
     """
 
     def __init__(self, name: str, slider, steps: tuple[str, str], show: Callable[[float], str]):
         self.slider = slider
         # Where the row is too narrow the slider shrinks first, then the text goes below it; no word is cut.
-        slider.readout, slider.layout = False, widgets.Layout(flex="1 1 120px", width="120px", max_width="240px")
+        slider.activation, slider.layout = False, widgets.Layout(flex="1 1 120px", width="120px", max_width="240px")
         self.back, self.forth = (
             widgets.Button(description=word, layout=widgets.Layout(flex="0 0 86px", width="86px")) for word in steps
         )
-        self.readout = widgets.Label(layout=widgets.Layout(flex="0 0 auto", width="250px"))
+        self.activation = widgets.Label(layout=widgets.Layout(flex="0 0 auto", width="250px"))
         self._name, self._show = name, show
         self.back.on_click(lambda _: self._move(-1))
         self.forth.on_click(lambda _: self._move(1))
         slider.observe(self._write, "value")
         self._write()
-        super().__init__([self.back, slider, self.forth, self.readout], layout=widgets.Layout(flex_flow="row wrap"))
+        super().__init__([self.back, slider, self.forth, self.activation], layout=widgets.Layout(flex_flow="row wrap"))
 
     def _move(self, steps: int) -> None:
         moved = round(self.slider.value + steps * self.slider.step, 6)  # 0.1 + 0.2 shall be 0.3
         self.slider.value = min(max(moved, self.slider.min), self.slider.max)
 
     def _write(self, _=None) -> None:
-        self.readout.value = f"{self._name}: {self._show(self.slider.value)}"
+        self.activation.value = f"{self._name}: {self._show(self.slider.value)}"
 
 
 def _share(name: str, value: float, low: float = 0.0, high: float = 1.0, step: float = 0.05) -> Control:

@@ -118,7 +118,7 @@ def measured(quartet: Quartet, mask: Tensor, depth: Tensor) -> dict[str, float]:
         "BCE": float(F.binary_cross_entropy_with_logits(lessons.confident(mask), quartet["mask"])),
         "Dice loss": float(soft_dice_loss(mask, quartet["mask"])),
         "mask Dice": of_mask["mask_dice"],
-        "boundary F, 2 px": of_mask["boundary_f2"],
+        "boundary F, 2 px": of_mask["boundary_f_2px"],
         **{name: float(value) if valid.any() else math.nan for name, value in of_depth.items()},
     }
 

@@ -14,7 +14,7 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.figure import Figure
 
-from helpers.callbacks import Film, read_film
+from helpers.callbacks import Snapshots, read_snapshots
 from helpers.plots import depth_picture, overlay, picture, show_images
 from helpers.widgets.explorer import GAP, REMEMBERED, SIDE, Control, dice, fixed_image, strip, words_above
 
@@ -39,10 +39,10 @@ class TimeTravel(widgets.VBox):
         mask_words, depth_words: what stands above them.
     """
 
-    def __init__(self, film: Film):
+    def __init__(self, film: Snapshots):
         self._film = film
         self._rows = lru_cache(REMEMBERED)(self._draw_rows)
-        count, quartets = len(film.frames), len(film.bg_fg)
+        count, quartets = len(film.snapshots), len(film.bg_fg)
         self.moment, self.sample = (
             Control(name, widgets.IntSlider(value=1, min=1, max=max(2, most), disabled=most == 1), buttons,
                     lambda number, most=most: f"{number} of {most}")
@@ -63,9 +63,9 @@ class TimeTravel(widgets.VBox):
 
     def _show(self, _=None) -> None:
         film = self._film
-        moment = min(self.moment.slider.value, len(film.frames)) - 1
+        moment = min(self.moment.slider.value, len(film.snapshots)) - 1
         sample = min(self.sample.slider.value, len(film.bg_fg)) - 1
-        frame = film.frames[moment]
+        frame = film.snapshots[moment]
         self.about.value = (
             f"after {frame.samples:,} training samples, stage {frame.stage} of {film.stages}, {frame.size} px"
         )
@@ -82,7 +82,7 @@ class TimeTravel(widgets.VBox):
         """The PNGs of both rows, the mask's Dice, and the mean absolute depth error (NaN: no pixel is valid)."""
         film = self._film
         scene, truth, valid = film.bg_fg[sample], film.depth[sample] / 255, film.valid[sample]
-        prob, depth = (enlarged(maps[sample], scene.shape[-1]) / 255 for maps in film.frames[moment].answers)
+        prob, depth = (enlarged(maps[sample], scene.shape[-1]) / 255 for maps in film.snapshots[moment].predictions)
         found, real = prob >= 0.5, film.mask[sample] >= 128
         error = np.abs(depth - truth)[valid].mean() if valid.any() else np.nan
         masks = strip([overlay(scene, found), picture(prob), picture(film.mask[sample])], SIDE)
@@ -96,7 +96,7 @@ def time_travel(run_dir: str | Path) -> TimeTravel:
     Raises:
         CourseError: the run has kept no frames.
     """
-    return TimeTravel(read_film(run_dir))
+    return TimeTravel(read_snapshots(run_dir))
 
 
 def show_journey(run_dir: str | Path) -> Figure:
@@ -105,14 +105,14 @@ def show_journey(run_dir: str | Path) -> Figure:
     Raises:
         CourseError: the run has kept no frames.
     """
-    film = read_film(run_dir)
-    chosen = np.unique(np.linspace(0, len(film.frames) - 1, COLUMNS).round().astype(int))
-    frames = [film.frames[place] for place in chosen]
+    film = read_snapshots(run_dir)
+    chosen = np.unique(np.linspace(0, len(film.snapshots) - 1, COLUMNS).round().astype(int))
+    frames = [film.snapshots[place] for place in chosen]
     rows = []
     for sample in range(min(ROOMS, len(film.bg_fg))):
         truths = picture(film.mask[sample]), depth_picture(film.depth[sample] / 255, film.valid[sample])
         for which, (colour, truth) in enumerate(zip((picture, depth_picture), truths)):
-            said = {f"{frame.samples:,}": colour(frame.answers[which, sample] / 255) for frame in frames}
+            said = {f"{frame.samples:,}": colour(frame.predictions[which, sample] / 255) for frame in frames}
             rows.append({"scene": film.bg_fg[sample], **said, "truth": truth})
     figure = show_images(rows, side=0.95)
     figure.suptitle("what the network says after so many training samples", fontsize=10)

@@ -25,7 +25,7 @@ from helpers.archive.dataset import ArchiveDataset
 from helpers.archive.images import clean_mask, jpeg_side, scale_depth
 from helpers.archive.zips import BadMember, member_name
 from helpers.config import CourseError, cache_dir
-from helpers.dataset import check_quartet, fetch, loader, sample, split, store
+from helpers.dataset import cached, check_quartet, get_batch, loader, sample, split
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real" / "archive"
 SIDE, ROOMS, CATS, NUMBERS = 96, 3, 4, 12  # 2 flips x 6 placements
@@ -153,7 +153,7 @@ def test_batches_single_quartets_and_workers_give_the_same_bytes(dataset):
         assert_same({name: value[i] for name, value in batch.items()}, dataset[index])
     (there,) = loader(dataset, [indices], workers=2)
     assert_same(there, batch)
-    assert_same(fetch(dataset, indices), batch)
+    assert_same(get_batch(dataset, indices), batch)
 
 
 def test_indices_beyond_the_end_are_errors(dataset):
@@ -171,7 +171,7 @@ def test_the_split_holds_out_rooms_and_cats(dataset):
 
 def test_a_sample_can_be_stored_and_its_key_follows_size_zips_and_backgrounds(dataset, folder, tmp_path):
     part = sample(dataset, 12)
-    assert_same(store(part, workers=0, progress=False).get_batch(range(12)), part.get_batch(range(12)))
+    assert_same(cached(part, workers=0, progress=False).get_batch(range(12)), part.get_batch(range(12)))
     key = json.dumps(dataset.key())
     assert json.dumps(dataset.at_size(64).key()) != key == json.dumps(ArchiveDataset(folder, SIZE).key())
     other = write_archive(tmp_path / "other", every()[:-1])
@@ -606,10 +606,10 @@ def large_file(root):
     path.write_bytes(huge())
 
 
-@pytest.mark.parametrize("spoil, words", [(swap_files, "does not show room 1"), (cut_file, "cannot be read"), (large_file, "cannot be read .*pixels")])  # fmt: skip
-def test_a_background_that_cannot_be_right_is_recovered_instead(tmp_path, spoil, words):
+@pytest.mark.parametrize("corrupt, words", [(swap_files, "does not show room 1"), (cut_file, "cannot be read"), (large_file, "cannot be read .*pixels")])  # fmt: skip
+def test_a_background_that_cannot_be_right_is_recovered_instead(tmp_path, corrupt, words):
     root = write_archive(tmp_path / "a", every(3, 2, 8))
-    spoil(root)
+    corrupt(root)
     dataset = ArchiveDataset(root, SIDE)
     with pytest.warns(UserWarning, match=words):
         bg = dataset[0]["bg"]

@@ -8,7 +8,7 @@ from toy import ToyQuartets
 
 from helpers.benchmarks import ablation, variants
 from helpers.config import CourseError
-from helpers.dataset import fetch, scenes, split
+from helpers.dataset import get_batch, scenes, split
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet, count_parameters
 from helpers.recipes import LOSSES, Stage
@@ -68,7 +68,7 @@ def test_group_norm_does_not_depend_on_the_batch(pair):
 
 
 def test_losses_leave_out_what_they_say():
-    batch = fetch(ToyQuartets(), range(4))
+    batch = get_batch(ToyQuartets(), range(4))
     logits = torch.randn(2, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     parts = CourseLoss()(*logits, batch)
     assert LOSSES["depth L1 alone"]()(*logits, batch)["loss"] == pytest.approx(
@@ -85,7 +85,7 @@ def test_no_two_losses_have_the_same_name_in_a_stored_trial():
 
 
 def test_uncertainty_makes_both_tasks_weigh_the_same():
-    batch = fetch(ToyQuartets(), range(4))
+    batch = get_batch(ToyQuartets(), range(4))
     logits = torch.randn(2, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     parts, own = CourseLoss()(*logits, batch), LOSSES["uncertainty"]()(*logits, batch)["loss"]
     mask = float(sum(value for name, value in parts.items() if name.startswith("mask")))

@@ -16,7 +16,7 @@ from helpers.benchmarks.failure_depths import DEPTH_CAUSES
 from helpers.benchmarks.failure_figure import LARGEST
 from helpers.benchmarks.failure_masks import MASK_CAUSES
 from helpers.config import CourseError
-from helpers.dataset import Part
+from helpers.dataset import Subset
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,12 @@ def test_ten_of_each_the_worst_first_and_no_room_twice(cases):
 
 
 def test_scores_are_those_of_the_meter(cases):
-    from helpers.dataset import fetch
+    from helpers.dataset import get_batch
     from helpers.metrics import Meter
 
     dataset = ToyQuartets(rooms=12, cats=3, placements=1)
     for case in (cases[0], cases[10]):
-        meter, batch = Meter(), fetch(dataset, [case.index])
+        meter, batch = Meter(), get_batch(dataset, [case.index])
         meter.update(*half_right(batch), batch)
         assert case.dice == pytest.approx(meter.result()["mask_dice"])
         assert case.rmse == pytest.approx(meter.result()["depth_rmse"])
@@ -63,7 +63,7 @@ def test_few_rooms_are_shown_more_than_once_and_few_quartets_all():
     assert len(depth) == 10 and {case.room for case in depth} == {0, 1}
     rmse = [case.rmse for case in depth]
     assert rmse == sorted(rmse, reverse=True) and len({case.index for case in depth}) == 10
-    few = failures.worst(Part(ToyQuartets(), [0, 9, 20]), half_right)
+    few = failures.worst(Subset(ToyQuartets(), [0, 9, 20]), half_right)
     assert 0 < len(of(few, "mask")) <= 3 and len(of(few, "depth")) == 3
 
 
@@ -77,7 +77,7 @@ def test_quartets_without_error_are_no_failures():
     assert failures.worst(ToyQuartets(), lambda batch: (batch["mask"], batch["depth"])) == []
 
 
-class Blind(Part):
+class Blind(Subset):
     """Quartets whose depth nobody knows."""
 
     def get_batch(self, indices):
@@ -95,7 +95,7 @@ def test_without_depth_there_are_masks_alone(tmp_path):
 
 def test_an_empty_set_is_refused():
     with pytest.raises(CourseError, match="no quartets"):
-        failures.worst(Part(ToyQuartets(), []), half_right)
+        failures.worst(Subset(ToyQuartets(), []), half_right)
 
 
 # -- words, files, command -----------------------------------------------------------------------------------------
@@ -123,10 +123,10 @@ def test_files_are_a_small_png_and_the_numbers(cases, tmp_path):
         assert kept["dice"] == case.dice and kept["share"] == case.share
 
 
-def trained(readout="sigmoid"):
+def trained(activation="sigmoid"):
     """A network as :func:`helpers.predict.load` gives it."""
     net = model.build("DuoNet")
-    net.depth_readout = readout
+    net.depth_activation = activation
     return net
 
 

@@ -9,7 +9,7 @@ from toy import ToyQuartets
 
 from helpers.benchmarks import runs as trials
 from helpers.benchmarks.runs import Trial, difference, gather, run, with_spread
-from helpers.dataset import sample, split, store
+from helpers.dataset import cached, sample, split
 from helpers.evaluate import score
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet
@@ -21,7 +21,7 @@ SHORT = recipe("course", "tiny", stages=(Stage(32, 8, 1),))
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     parts = split(ToyQuartets(rooms=6, cats=6, placements=2, size=48))
-    return sample(parts[0], 16), store(sample(parts[1], 8), tmp_path_factory.mktemp("sets"))
+    return sample(parts[0], 16), cached(sample(parts[1], 8), tmp_path_factory.mktemp("sets"))
 
 
 def truth(batch):
@@ -30,24 +30,24 @@ def truth(batch):
 
 def test_score_of_the_truth_is_perfect_and_of_a_missing_map_is_absent(sets):
     perfect = score(truth, sets[1])
-    assert perfect["mask_dice"] == perfect["disturbed_mask_dice"] == 1
-    assert perfect["depth_rmse"] == 0 and "grid" in perfect and "disturbed_grid" in perfect
+    assert perfect["mask_dice"] == perfect["perturbed_mask_dice"] == 1
+    assert perfect["depth_rmse"] == 0 and "grid" in perfect and "perturbed_grid" in perfect
     only_mask = score(lambda batch: (truth(batch)[0], None), sets[1])
     assert only_mask["mask_dice"] == 1 and not any("depth" in name or "delta" in name or "grid" in name for name in only_mask)
     only_depth = score(lambda batch: (None, batch["depth"]), sets[1])
     assert only_depth["depth_rmse"] == 0 and not any("mask" in name or "boundary" in name for name in only_depth)
 
 
-def test_disturbed_scores_see_disturbed_pairs(sets):
+def test_perturbed_scores_see_perturbed_pairs(sets):
     seen = []
     score(lambda batch: (seen.append(batch["bg"].clone()) or batch["mask"], None), sets[1])
-    clean, disturbed = seen
-    assert not torch.equal(clean, disturbed)
+    clean, perturbed = seen
+    assert not torch.equal(clean, perturbed)
 
 
 def test_a_finished_trial_is_read_and_not_trained_again(sets, tmp_path, monkeypatch):
     trial = Trial("one", DuoNet, SHORT)
-    first = run(trial, *sets, tmp_path, seed=1, readouts=["clamp"], progress=False)
+    first = run(trial, *sets, tmp_path, seed=1, activations=["clamp"], progress=False)
     assert first["scores"]["sigmoid"]["mask_dice"] == first["scores"]["clamp"]["mask_dice"]
     assert first["scores"]["sigmoid"]["depth_rmse"] != first["scores"]["clamp"]["depth_rmse"]
     assert first["facts"]["samples"] == 16 and first["what"]["recipe"]["seed"] == 1
@@ -58,7 +58,7 @@ def test_a_finished_trial_is_read_and_not_trained_again(sets, tmp_path, monkeypa
         raise AssertionError("trained again")
 
     monkeypatch.setattr(trials, "train", never)
-    assert run(trial, *sets, tmp_path, seed=1, readouts=["clamp"], progress=False) == first
+    assert run(trial, *sets, tmp_path, seed=1, activations=["clamp"], progress=False) == first
     with pytest.raises(AssertionError, match="trained again"):  # another recipe is another trial
         run(dataclasses.replace(trial, recipe=recipe("course", "tiny", stages=(Stage(32, 4, 1),))), *sets, tmp_path, seed=1)
     monkeypatch.setitem(LOSSES, "course", lambda: CourseLoss(structure_weight=1))

@@ -12,12 +12,12 @@ from helpers.benchmarks.report import fill, parts
 from helpers.checkpoints import fingerprint
 from helpers.config import CourseError
 from helpers.dataset import sample, split
-from helpers.evaluate import LEVELS
+from helpers.evaluate import CORRUPTION_LEVELS
 from helpers.predict import pretrained
 from helpers.train import train
 
 OURS, PUBLISHED = bench.OUR_TITLE, bench.PUBLISHED_TITLE
-SPOILT = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **LEVELS}.items() for i in range(len(levels))}
+SPOILT = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **CORRUPTION_LEVELS}.items() for i in range(len(levels))}
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_verdict_tells_ratios_and_who_is_ahead():
 def test_verdict_names_the_published_read_out_where_it_was_scored():
     published = {bench.AS_PUBLISHED: row([0.85, 0.85], [0.2, 0.2])}
     made = result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), **published)
-    assert "0.50 times its depth RMSE (0.25 times in the published read-out), 0.33 times" in bench.verdict(made)[0]
+    assert "0.50 times its depth RMSE (0.25 times in the published output activation), 0.33 times" in bench.verdict(made)[0]
 
 
 def test_a_row_that_was_trained_before_is_told_apart_and_not_compared():

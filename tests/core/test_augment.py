@@ -6,7 +6,7 @@ import torch
 from skimage.registration import phase_cross_correlation
 from toy import ToyQuartets
 
-from helpers.augment import Augment, disturb, rescale_depth, resize
+from helpers.augment import Augment, perturb, rescale_depth, resize
 from helpers.dataset import check_quartet, normalise_depth
 
 SIDE = 64
@@ -69,18 +69,18 @@ EVERYTHING = ("bg", "bg_fg", *TRUTH)
 
 @pytest.mark.parametrize("seed", range(4))
 def test_mirror_and_crop_move_all_images_together(seed):
-    moved = Augment(disturbed=0, colour=0)(coordinates(), generator(seed))
+    moved = Augment(perturbed=0, colour=0)(coordinates(), generator(seed))
     assert_targets_follow_images(moved, 0.5 + 0.2)  # half a pixel, and the bytes' rounding
 
 
 def test_mirrors_and_crops_are_as_wide_as_declared():
-    moved = Augment(disturbed=0, colour=0, crop=0.3)(coordinates(64), generator())
+    moved = Augment(perturbed=0, colour=0, crop=0.3)(coordinates(64), generator())
     red = moved["bg_fg"][:, 0].float() / 4
     widths = (red[:, 32, -1] - red[:, 32, 0]) * SIDE / (SIDE - 1)
     assert 20 < (widths < 0).sum() < 44
     assert widths.abs().min() > 0.7 * SIDE - 2 and widths.abs().max() > 0.97 * SIDE - 2
     assert widths.abs().min() < 0.75 * SIDE
-    uncropped = Augment(disturbed=0, colour=0, crop=0)(coordinates(8), generator())
+    uncropped = Augment(perturbed=0, colour=0, crop=0)(coordinates(8), generator())
     assert all(torch.equal(after, before) or torch.equal(after, before.flip(-1))
                for after, before in zip(uncropped["bg"], coordinates(8)["bg"]))  # fmt: skip
 
@@ -88,7 +88,7 @@ def test_mirrors_and_crops_are_as_wide_as_declared():
 @pytest.mark.parametrize("share, expected", [(0.0, (0, 0)), (0.5, (70, 122)), (1.0, (188, 192))])
 def test_the_share_of_cropped_quartets(share, expected):
     before = coordinates(192)
-    moved = Augment(disturbed=0, colour=0, crop=0.4, cropped=share)(before, generator())
+    moved = Augment(perturbed=0, colour=0, crop=0.4, cropped=share)(before, generator())
     whole = [torch.equal(after, image) or torch.equal(after, image.flip(-1)) for after, image in zip(moved["bg"], before["bg"])]
     assert expected[0] <= 192 - sum(whole) <= expected[1]
     red = moved["bg_fg"][:, 0].float() / 4
@@ -123,7 +123,7 @@ def test_a_shrunk_photograph_is_averaged_not_sampled():
 def test_a_crop_has_its_own_nearest_and_farthest_pixel_and_true_metres():
     batch = toys()
     batch["near_far"][3] = torch.nan
-    moved = Augment(disturbed=0, colour=0)(batch, generator(1))
+    moved = Augment(perturbed=0, colour=0)(batch, generator(1))
     assert_contract(moved)
     assert moved["near_far"][3].isnan().all() and not moved["near_far"][2].isnan().any()
     before, after = metres_of(batch), metres_of(moved)
@@ -149,8 +149,8 @@ def test_rescaling_knows_what_to_do_without_valid_pixels():
 
 
 def test_colour_leaves_the_targets_alone():
-    plain = Augment(disturbed=0, colour=0)(toys(), generator(2))
-    tinted = Augment(disturbed=0, colour=0.25)(toys(), generator(2))
+    plain = Augment(perturbed=0, colour=0)(toys(), generator(2))
+    tinted = Augment(perturbed=0, colour=0.25)(toys(), generator(2))
     assert equal(plain, tinted, TRUTH)
     for key in ("bg", "bg_fg"):
         assert ((plain[key].float() - tinted[key].float()).abs().amax((1, 2, 3)) > 0).all()
@@ -158,14 +158,14 @@ def test_colour_leaves_the_targets_alone():
 
 def test_colour_changes_both_photographs_alike():
     before = toys()
-    after = Augment(disturbed=0, crop=0)(before, generator(3))
+    after = Augment(perturbed=0, crop=0)(before, generator(3))
     same = (before["bg"] == before["bg_fg"]).all(1)
     unchanged = (after["bg"] == after["bg_fg"]).all(1)
     assert unchanged.sum() >= same.sum() > 0.5 * same.numel()
     assert not unchanged.all()
 
 
-# -- disturbed pairs ------------------------------------------------------------------------------------------------
+# -- perturbed pairs ------------------------------------------------------------------------------------------------
 
 
 def textured(count, level=110, contrast=30):
@@ -186,7 +186,7 @@ def shift_between(before, after):
 
 def test_the_room_moves_by_up_to_two_pixels_and_the_scene_does_not():
     batch = textured(24)
-    pairs = disturb(batch, generator())
+    pairs = perturb(batch, generator())
     room = np.array([shift_between(*pair) for pair in zip(batch["bg"], pairs["bg"])])
     scene = np.array([shift_between(*pair) for pair in zip(batch["bg_fg"], pairs["bg_fg"])])
     assert np.abs(scene).max() <= 0.1
@@ -196,7 +196,7 @@ def test_the_room_moves_by_up_to_two_pixels_and_the_scene_does_not():
 
 def test_the_exposure_of_the_room_changes_by_up_to_ten_percent():
     batch = textured(24)
-    pairs = disturb(batch, generator(1))
+    pairs = perturb(batch, generator(1))
     room, scene = ((pairs[key].float().mean((1, 2, 3)) / batch[key].float().mean((1, 2, 3))) for key in ("bg", "bg_fg"))
     assert 0.89 < room.min() < 0.95 and 1.05 < room.max() < 1.11
     assert (scene - 1).abs().max() < 0.01
@@ -208,16 +208,16 @@ def test_both_photographs_get_independent_noise_of_five_levels():
         "bg": torch.full((8, 3, SIDE, SIDE), 120).byte(),
         "bg_fg": torch.full((8, 3, SIDE, SIDE), 120).byte(),
     }
-    pairs = disturb(flat, generator(2))
+    pairs = perturb(flat, generator(2))
     noise = [pairs[key].float() - pairs[key].float().mean((1, 2, 3), keepdim=True) for key in ("bg", "bg_fg")]
     assert [value.std().item() for value in noise] == pytest.approx([5, 5], rel=0.05)
     assert (noise[0] * noise[1]).mean().abs() < 0.5
 
 
-def test_disturbing_leaves_the_truth_and_the_original_alone():
+def test_perturbing_leaves_the_truth_and_the_original_alone():
     batch = toys()
     kept = {key: value.clone() for key, value in batch.items()}
-    pairs = disturb(batch, generator())
+    pairs = perturb(batch, generator())
     assert equal(pairs, kept, TRUTH) and equal(batch, kept, EVERYTHING)
     assert_contract(pairs)
 
@@ -227,19 +227,19 @@ def changed(batch, pairs):
             for a, b, c, d in zip(batch["bg"], pairs["bg"], batch["bg_fg"], pairs["bg_fg"])]  # fmt: skip
 
 
-def test_the_share_of_disturbed_pairs():
+def test_the_share_of_perturbed_pairs():
     batch = textured(60)
-    assert not any(changed(batch, disturb(batch, generator(), share=0)))
-    assert all(changed(batch, disturb(batch, generator(), share=1)))
-    half = changed(batch, disturb(batch, generator(), share=0.5))
+    assert not any(changed(batch, perturb(batch, generator(), share=0)))
+    assert all(changed(batch, perturb(batch, generator(), share=1)))
+    half = changed(batch, perturb(batch, generator(), share=0.5))
     assert 18 < sum(half) < 42
-    both = disturb(batch, generator(), share=0.5)
+    both = perturb(batch, generator(), share=0.5)
     rooms, scenes = ([not torch.equal(a, b) for a, b in zip(batch[key], both[key])] for key in ("bg", "bg_fg"))
     assert rooms == scenes == half
 
 
 def test_the_changes_are_decided_by_the_generator():
-    for change in (disturb, Augment()):
+    for change in (perturb, Augment()):
         first, again, other = (change(toys(), generator(seed)) for seed in (5, 5, 6))
         assert equal(first, again, EVERYTHING)
         assert not torch.equal(first["bg"], other["bg"]) and not torch.equal(first["bg_fg"], other["bg_fg"])
@@ -253,9 +253,9 @@ def test_the_global_generator_is_left_alone():
 
 def test_the_share_is_handed_on_by_augment():
     batch = textured(12)
-    calm = Augment(disturbed=0, crop=0, colour=0)(batch, generator())
+    calm = Augment(perturbed=0, crop=0, colour=0)(batch, generator())
     assert all((calm["bg"] == calm["bg_fg"]).flatten(1).all(1))
-    wild = Augment(disturbed=1.0, crop=0, colour=0)(batch, generator())
+    wild = Augment(perturbed=1.0, crop=0, colour=0)(batch, generator())
     assert not any((wild["bg"] == wild["bg_fg"]).flatten(1).all(1))
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from toy import ToyQuartets
 
-from helpers.augment import disturb
-from helpers.dataset import fetch
+from helpers.augment import perturb
+from helpers.dataset import get_batch
 from helpers.evaluate import MeanDepth, subtract_background
 from helpers.metrics import Meter
 
@@ -69,7 +69,7 @@ def test_floats_give_what_bytes_give():
 
 
 def test_a_pair_is_not_changed_by_the_batch_around_it():
-    batch = fetch(ToyQuartets(size=64), range(16))
+    batch = get_batch(ToyQuartets(size=64), range(16))
     before = batch["bg"].clone()
     together = subtract_background(batch["bg"], batch["bg_fg"])
     alone = torch.cat([subtract_background(batch["bg"][i, None], batch["bg_fg"][i, None]) for i in range(16)])
@@ -78,8 +78,8 @@ def test_a_pair_is_not_changed_by_the_batch_around_it():
     assert torch.equal(batch["bg"], before), "its input is only read"
 
 
-def test_it_collapses_on_disturbed_pairs():
-    clean = fetch(ToyQuartets(rooms=8, size=64), range(64))
+def test_it_collapses_on_perturbed_pairs():
+    clean = get_batch(ToyQuartets(rooms=8, size=64), range(64))
     clean["bg"] = room(64, 1).expand(64, -1, -1, -1)  # texture is what a shift of the camera gives away
     clean["bg_fg"] = torch.where(clean["mask"] > 0.5, clean["bg_fg"], clean["bg"])
 
@@ -89,7 +89,7 @@ def test_it_collapses_on_disturbed_pairs():
         return meter.result()["mask_dice"]
 
     assert score(clean) > 0.9
-    assert score(disturb(clean, torch.Generator().manual_seed(0))) < 0.4
+    assert score(perturb(clean, torch.Generator().manual_seed(0))) < 0.4
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_pairs_that_do_not_fit_are_refused(bg, bg_fg):
 
 def test_the_mean_map_is_the_mean_over_valid_pixels():
     toys = ToyQuartets()
-    batch = fetch(toys, range(len(toys)))
+    batch = get_batch(toys, range(len(toys)))
     assert torch.allclose(MeanDepth().fit(toys).predict(batch)[0], batch["depth"].mean(0), atol=1e-6)
 
 
@@ -141,7 +141,7 @@ def test_a_source_without_depth_gets_the_middle():
 def test_the_mean_map_takes_the_size_of_the_batch():
     baseline = MeanDepth().fit(ToyQuartets(size=64))
     for size in (32, 64, 112):
-        batch = fetch(ToyQuartets(size=size), range(5))
+        batch = get_batch(ToyQuartets(size=size), range(5))
         depth = baseline.predict(batch)
         assert depth.shape == (5, 1, size, size)
         Meter().update(batch["mask"], depth, batch)  # raises outside [0, 1]
@@ -149,10 +149,10 @@ def test_the_mean_map_takes_the_size_of_the_batch():
 
 
 def test_the_mean_is_that_of_the_training_set():
-    few, batch = ToyQuartets(rooms=1), fetch(ToyQuartets(rooms=2), range(16, 24))
+    few, batch = ToyQuartets(rooms=1), get_batch(ToyQuartets(rooms=2), range(16, 24))
     assert torch.equal(MeanDepth().fit(few).predict(batch)[0], MeanDepth().fit(few).map[0])
 
 
 def test_predicting_before_fitting_says_what_to_do():
     with pytest.raises(ValueError, match=r"fit\(train_set\)"):
-        MeanDepth().predict(fetch(ToyQuartets(), [0]))
+        MeanDepth().predict(get_batch(ToyQuartets(), [0]))

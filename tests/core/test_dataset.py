@@ -15,16 +15,16 @@ from toy import ToyQuartets
 from helpers import dataset as quartets
 from helpers.config import CourseError
 from helpers.dataset import (
-    Part,
-    Quartets,
+    SceneDataset,
+    Subset,
+    cached,
     check_quartet,
-    fetch,
+    get_batch,
     loader,
     normalise_depth,
     quantise,
     sample,
     split,
-    store,
 )
 
 
@@ -133,7 +133,7 @@ shapes = st.tuples(st.integers(1, 7), st.integers(1, 6), st.integers(1, 5))
 @given(shapes)
 def test_every_index_has_its_own_address_in_order(shape):
     rooms, cats, placements = shape
-    toys = Quartets(rooms, cats, placements, 32, 0)
+    toys = SceneDataset(rooms, cats, placements, 32, 0)
     addresses = [toys.address(i) for i in range(len(toys))]
     assert addresses == [
         (r, c, f, p) for r in range(rooms) for c in range(cats) for f in (0, 1) for p in range(placements)
@@ -145,7 +145,7 @@ def test_every_index_has_its_own_address_in_order(shape):
 @settings(deadline=None, max_examples=40)
 @given(shapes, st.data())
 def test_an_index_may_count_from_the_end_but_not_beyond(shape, data):
-    toys = Quartets(*shape, 32, 0)
+    toys = SceneDataset(*shape, 32, 0)
     index = data.draw(st.integers(-len(toys), -1))
     assert toys.address(index) == toys.address(index + len(toys))
     for outside in (len(toys), -len(toys) - 1):
@@ -155,7 +155,7 @@ def test_an_index_may_count_from_the_end_but_not_beyond(shape, data):
 
 def test_items_beyond_the_end_are_errors_everywhere():
     toys = ToyQuartets()
-    for dataset in (toys, Part(toys, [1, 2])):
+    for dataset in (toys, Subset(toys, [1, 2])):
         with pytest.raises(IndexError):
             dataset[len(dataset)]
 
@@ -184,7 +184,7 @@ def ids(part):
 @settings(deadline=None, max_examples=40)
 @given(st.integers(2, 9), st.integers(2, 7), st.floats(0.01, 0.99), st.integers(0, 99))
 def test_no_room_and_no_cat_is_on_both_sides(rooms, cats, share, seed):
-    toys = Quartets(rooms, cats, 2, 32, 0)
+    toys = SceneDataset(rooms, cats, 2, 32, 0)
     train, test = split(toys, share, seed)
     (train_rooms, train_cats), (test_rooms, test_cats) = ids(train), ids(test)
     assert train_rooms | test_rooms == set(range(rooms)) and not train_rooms & test_rooms
@@ -193,18 +193,18 @@ def test_no_room_and_no_cat_is_on_both_sides(rooms, cats, share, seed):
 
 
 def test_the_share_is_a_share_of_rooms_and_of_cats():
-    train, test = split(Quartets(10, 20, 1, 32, 0), test=0.3)
+    train, test = split(SceneDataset(10, 20, 1, 32, 0), test=0.3)
     assert (len(train), len(test)) == (7 * 14 * 2, 3 * 6 * 2)
 
 
 def test_the_split_is_decided_by_its_seed():
-    toys = Quartets(10, 10, 1, 32, 0)
+    toys = SceneDataset(10, 10, 1, 32, 0)
     first, again, other = (split(toys, seed=seed)[1].indices.tolist() for seed in (1, 1, 2))
     assert first == again != other
 
 
 def test_a_part_can_be_split_again():
-    toys = Quartets(8, 8, 1, 32, 0)
+    toys = SceneDataset(8, 8, 1, 32, 0)
     train, test = split(toys, 0.25)
     train, watch = split(train, 0.5)
     groups = [ids(part) for part in (train, watch, test)]
@@ -215,7 +215,7 @@ def test_a_part_can_be_split_again():
 @pytest.mark.parametrize("shape, what", [((1, 4), "room"), ((4, 1), "cat")])
 def test_one_room_or_one_cat_cannot_be_split(shape, what):
     with pytest.raises(CourseError, match=rf"1 {what}\(s\).*at least 2: add a {what}"):
-        split(Quartets(*shape, 1, 32, 0))
+        split(SceneDataset(*shape, 1, 32, 0))
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
@@ -225,7 +225,7 @@ def test_a_share_outside_0_and_1_is_refused(share):
 
 
 def test_a_side_without_quartets_is_told():
-    diagonal = Part(Quartets(2, 2, 1, 32, 0), [0, 6])  # room 0 with cat 0, room 1 with cat 1
+    diagonal = Subset(SceneDataset(2, 2, 1, 32, 0), [0, 6])  # room 0 with cat 0, room 1 with cat 1
     messages = []
     for seed in range(8):
         try:
@@ -237,7 +237,7 @@ def test_a_side_without_quartets_is_told():
 
 
 def test_a_sample_has_no_repeats_and_is_decided_by_its_seed():
-    toys = Quartets(5, 5, 2, 32, 0)
+    toys = SceneDataset(5, 5, 2, 32, 0)
     drawn = sample(toys, 30, seed=3).indices.tolist()
     assert len(drawn) == len(set(drawn)) == 30 and set(drawn) < set(range(100))
     assert drawn == sample(toys, 30, seed=3).indices.tolist() != sample(toys, 30, seed=4).indices.tolist()
@@ -247,21 +247,21 @@ def test_a_sample_has_no_repeats_and_is_decided_by_its_seed():
 
 def test_a_part_stands_for_its_indices():
     toys = ToyQuartets()
-    part = Part(toys, [40, 3, 17])
+    part = Subset(toys, [40, 3, 17])
     assert len(part) == 3 and part.size == 32
     assert_equal(part[1], toys[3])
     assert_equal(part.get_batch([2, 0]), toys.get_batch([17, 40]))
     assert_equal(part.__getitems__([2, 0])[1], toys[40])
     assert (part.room_of(0), part.cat_of(0)) == (toys.room_of(40), toys.cat_of(40))
     assert_equal(part.at_size(48)[1], toys.at_size(48)[3])
-    assert part.key() == Part(toys, [40, 3, 17]).key() != Part(toys, [40, 17, 3]).key()
+    assert part.key() == Subset(toys, [40, 3, 17]).key() != Subset(toys, [40, 17, 3]).key()
     assert part.key() != part.at_size(48).key()
 
 
 def test_a_part_of_a_plain_dataset_does_what_that_can():
-    part = Part(Plain(ToyQuartets()), [40, 3, 17])
+    part = Subset(Plain(ToyQuartets()), [40, 3, 17])
     assert part.at_size(48) is part
-    assert part.key() == Part(Plain(ToyQuartets()), [40, 3, 17]).key() != Part(Plain(ToyQuartets()), [3, 17]).key()
+    assert part.key() == Subset(Plain(ToyQuartets()), [40, 3, 17]).key() != Subset(Plain(ToyQuartets()), [3, 17]).key()
     assert_equal(part.get_batch([0, 2]), ToyQuartets().get_batch([40, 17]))
 
 
@@ -273,15 +273,15 @@ class Listed(Plain):
 @pytest.mark.parametrize("wrap", [lambda toys: toys, Listed, Plain])
 def test_fetch_gives_the_same_batch_from_every_kind_of_dataset(wrap):
     toys = ToyQuartets()
-    assert_equal(fetch(wrap(toys), [9, 2, 33]), toys.get_batch([9, 2, 33]))
+    assert_equal(get_batch(wrap(toys), [9, 2, 33]), toys.get_batch([9, 2, 33]))
 
 
 def test_fetch_prefers_whole_batches():
     toys = CountingToys()
-    fetch(toys, range(20))
-    fetch(Listed(toys), range(20))
+    get_batch(toys, range(20))
+    get_batch(Listed(toys), range(20))
     assert toys.calls == 2
-    fetch(Plain(toys), range(20))
+    get_batch(Plain(toys), range(20))
     assert toys.calls == 22
 
 
@@ -352,7 +352,7 @@ class RoughToys(CountingToys):
 
 
 def silent(dataset, folder, **options):
-    return store(dataset, folder, **{"workers": 0, "progress": False, **options})
+    return cached(dataset, folder, **{"workers": 0, "progress": False, **options})
 
 
 def damaged(folder, name, change):
@@ -384,7 +384,7 @@ def test_the_second_time_nothing_is_made(tmp_path):
     again = silent(toys, tmp_path)
     assert made > 0 and toys.calls == made
     assert_equal(again.get_batch([3, 9]), first.get_batch([3, 9]))
-    assert store(again) is again
+    assert cached(again) is again
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"size": 48}, {"rooms": 3}])
@@ -399,7 +399,7 @@ def test_another_sample_and_another_store_version_are_other_sets(tmp_path, monke
     toys = ToyQuartets()
     silent(sample(toys, 8, seed=0), tmp_path)
     silent(sample(toys, 8, seed=1), tmp_path)
-    monkeypatch.setattr(quartets, "STORE_VERSION", quartets.STORE_VERSION + 1)
+    monkeypatch.setattr(quartets, "CACHE_VERSION", quartets.CACHE_VERSION + 1)
     silent(sample(toys, 8, seed=0), tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -470,5 +470,5 @@ def test_another_size_is_stored_beside_the_first(tmp_path):
 
 def test_sets_are_kept_in_the_cache_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
-    stored = store(ToyQuartets(rooms=1, placements=1), workers=0, progress=False)
+    stored = cached(ToyQuartets(rooms=1, placements=1), workers=0, progress=False)
     assert stored.folder.parent == tmp_path / "cache"

@@ -23,7 +23,9 @@ TRAIN = textwrap.dedent(
     import torch
     torch.set_num_threads(1)
     from toy import ToyQuartets
-    from helpers import train as loop
+    from importlib import import_module
+
+    loop = import_module("helpers.train")
     from helpers.model import build
     from helpers.quartets import split
     from helpers.train import Stage, recipe, train

@@ -329,7 +329,7 @@ def test_a_perfect_prediction_scores_perfectly():
 def test_a_prediction_without_any_cat_scores_0():
     batch = truth(4, holes=False)
     result = measure(torch.zeros_like(batch["mask"]), batch["depth"], batch)
-    names = ("mask_dice", "mask_iou", "mask_dice_image", "mask_dice_worst", "boundary_f1", "boundary_f2")
+    names = ("mask_dice", "mask_iou", "mask_dice_image", "mask_dice_worst", "boundary_f_1px", "boundary_f_2px")
     assert [result[name] for name in names] == [0] * 6
 
 
@@ -339,7 +339,7 @@ def test_an_outline_in_the_wrong_place_scores_0():
     wrong = torch.zeros_like(batch["mask"])
     wrong[..., 15:20, 15:20] = 1
     result = measure(wrong, batch["depth"], batch)
-    assert result["boundary_f1"] == result["boundary_f2"] == result["mask_dice"] == 0
+    assert result["boundary_f_1px"] == result["boundary_f_2px"] == result["mask_dice"] == 0
 
 
 def test_one_and_two_pixels_of_tolerance():
@@ -348,7 +348,7 @@ def test_one_and_two_pixels_of_tolerance():
     scores = []
     for shift in range(4):
         result = measure(torch.roll(batch["mask"], (shift, shift), (2, 3)), batch["depth"], batch)
-        scores.append((result["boundary_f1"] == 1, result["boundary_f2"] == 1))
+        scores.append((result["boundary_f_1px"] == 1, result["boundary_f_2px"] == 1))
     assert scores == [(True, True), (True, True), (False, True), (False, False)]
 
 
@@ -357,11 +357,11 @@ def test_where_no_image_has_a_cat_predicting_none_is_right():
     nothing = batch["mask"].zero_()
     result = measure(nothing, batch["depth"], batch)
     assert [result[name] for name in ("mask_dice", "mask_iou", "mask_dice_image", "mask_dice_worst")] == [1] * 4
-    assert math.isnan(result["boundary_f1"])  # there is no outline to be judged by
+    assert math.isnan(result["boundary_f_1px"])  # there is no outline to be judged by
     nothing = nothing.clone()
     nothing[0, 0, 5, 5] = 1
     result = measure(nothing, batch["depth"], batch)
-    assert result["mask_dice"] == 0 and result["mask_dice_image"] == pytest.approx(2 / 3) and result["boundary_f1"] == 0
+    assert result["mask_dice"] == 0 and result["mask_dice_image"] == pytest.approx(2 / 3) and result["boundary_f_1px"] == 0
 
 
 def test_invalid_pixels_do_not_count():

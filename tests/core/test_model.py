@@ -160,10 +160,10 @@ def test_a_network_trained_on_raw_logits_is_read_by_clamping():
     torch.testing.assert_close(mask, logits.sigmoid())
 
 
-@pytest.mark.parametrize("readout", ["sigmoid", "clamp"])
-def test_probabilities_of_16_bit_logits_have_32_bits_and_stay_in_range(readout):
+@pytest.mark.parametrize("activation", ["sigmoid", "clamp"])
+def test_probabilities_of_16_bit_logits_have_32_bits_and_stay_in_range(activation):
     logits = torch.tensor([-200.0, 0.3, 200.0], dtype=torch.bfloat16).view(1, 1, 1, 3)
-    for prob in probabilities(logits, logits, readout):
+    for prob in probabilities(logits, logits, activation):
         assert prob.dtype == torch.float32 and prob.min() >= 0 and prob.max() <= 1
 
 

@@ -173,7 +173,7 @@ def test_a_side_smaller_than_the_networks_stride_is_refused(side):
 def test_depth_is_read_out_as_the_network_was_trained():
     room, scene = photographs()
     net = Plain()
-    net.depth_readout = "clamp"
+    net.depth_activation = "clamp"
     np.testing.assert_allclose(predict(net, room, scene)["depth"], (scene / 255).mean(2), atol=1e-5)
 
 
@@ -271,7 +271,7 @@ def test_a_picture_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_pa
 def trained(tmp_path_factory):
     """A folder as training leaves it."""
     folder = tmp_path_factory.mktemp("run")
-    written = {"depth_readout": "clamp", "stages": [{"size": 32}, {"size": 48}]}
+    written = {"depth_activation": "clamp", "stages": [{"size": 32}, {"size": 48}]}
     save_file(
         build("DuoNet", 3).state_dict(),
         folder / "weights.safetensors",
@@ -286,7 +286,7 @@ def test_a_network_comes_from_its_folder_or_its_file(trained):
         net = load(path)
         assert type(net) is type(wanted) and not net.training
         assert all(torch.equal(value, net.state_dict()[key]) for key, value in wanted.state_dict().items())
-        assert (net.depth_readout, net.trained_size) == ("clamp", 48)
+        assert (net.depth_activation, net.trained_size) == ("clamp", 48)
 
 
 def test_weights_kept_in_16_bits_are_used_in_32(trained, tmp_path):
@@ -297,7 +297,7 @@ def test_weights_kept_in_16_bits_are_used_in_32(trained, tmp_path):
     save_file(halves, tmp_path / "half.safetensors", {"network": "DuoNet"})
     net = load(tmp_path / "half.safetensors")
     assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
-    assert (net.depth_readout, net.trained_size) == ("sigmoid", None)
+    assert (net.depth_activation, net.trained_size) == ("sigmoid", None)
     assert_maps(predict(net, *photographs(32, 32)), (32, 32))
 
 

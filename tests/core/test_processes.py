@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -12,7 +13,6 @@ import torch
 from nbclient import NotebookClient
 from toy import ToyQuartets
 
-from helpers import train as loop
 from helpers.augment import Augment
 from helpers.config import ROOT, CourseError
 from helpers.model import build
@@ -20,14 +20,15 @@ from helpers.predict import load
 from helpers.recipes import Stage, recipe
 from helpers.train import train
 
+loop = import_module("helpers.train")  # the attribute helpers.train is the function
+
 TRAIN = textwrap.dedent(
     """
     import sys
     sys.path[:0] = [{root!r}, {tests!r}]
     import torch
     from toy import ToyQuartets
-    from helpers import train as loop
-    from helpers.model import build
+        from helpers.model import build
     from helpers.quartets import split
     from helpers.train import Stage, recipe, train
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy import ToyQuartets
 
-from helpers.dataset import Part, split
+from helpers.dataset import Subset, split
 from helpers.evaluate import evaluate
 from helpers.model import build
 from helpers.predict import load
@@ -46,13 +46,13 @@ def test_the_first_stage_is_another_network_that_knows_its_size(run):
 def test_they_are_the_network_that_the_history_speaks_of(run, parts):
     folder, history = run
     net = load(folder / "weights-stage-1.safetensors")
-    result = evaluate(net, parts[1], 32, net.depth_readout)
+    result = evaluate(net, parts[1], 32, net.depth_activation)
     assert history[0]["stage"] == 1
     assert result["mask_dice"] == pytest.approx(history[0]["test_mask_dice"], abs=1e-4)
     assert result["depth_rmse"] == pytest.approx(history[0]["test_depth_rmse"], abs=1e-4)
 
 
-class PowerCut(Part):
+class PowerCut(Subset):
     """The same quartets, until a number of batches has been fetched."""
 
     left = 6

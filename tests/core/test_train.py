@@ -9,6 +9,7 @@ import pickle
 import shutil
 import signal
 import subprocess
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -25,16 +26,17 @@ from torch import nn
 from torch.utils.data import Dataset
 from toy import ToyQuartets
 
-from helpers import train as module
-from helpers.augment import disturb, resize
+from helpers.augment import perturb, resize
 from helpers.config import PROFILES, CourseError
-from helpers.dataset import Part, fetch, sample, split
+from helpers.dataset import Subset, get_batch, sample, split
 from helpers.evaluate import evaluate
 from helpers.metrics import Meter
 from helpers.model import build, probabilities
 from helpers.predict import load
 from helpers.recipes import Stage, learning_rate, recipe
 from helpers.train import is_finished, make_batches, train
+
+module = import_module("helpers.train")  # the attribute helpers.train is the function
 
 EIGHTEEN, TWO = split(ToyQuartets(placements=1), 0.3)  # 18 and 2 quartets
 
@@ -85,10 +87,10 @@ def timeless(history):
 def test_the_two_recipes_are_what_they_are_called():
     published, course = recipe("published"), recipe("course")
     assert (published.optimizer, published.learning_rate, published.weight_decay) == ("sgd", 0.01, 1e-5)
-    assert (published.loss, published.schedule, published.depth_readout) == ("published", "step", "clamp")
+    assert (published.loss, published.schedule, published.depth_activation) == ("published", "step", "clamp")
     assert published.augment is None
-    assert (course.loss, course.schedule, course.depth_readout) == ("course", "one-cycle", "sigmoid")
-    assert course.augment["disturbed"] >= 0.3  # what keeps the network from merely subtracting
+    assert (course.loss, course.schedule, course.depth_activation) == ("course", "one-cycle", "sigmoid")
+    assert course.augment["perturbed"] >= 0.3  # what keeps the network from merely subtracting
 
 
 def test_fine_tuning_is_the_courses_recipe_with_shorter_steps():
@@ -128,7 +130,7 @@ def test_a_field_can_be_changed_for_an_experiment():
         ("course", {"optimizer": "adam"}, "optimizer='adam': choose 'sgd' or 'adamw' or 'muon'"),
         ("course", {"schedule": "cosine"}, "schedule='cosine': choose 'step' or 'one-cycle'"),
         ("course", {"precision": "fp8"}, "precision='fp8': choose 'auto' or 'fp32'"),
-        ("course", {"depth_readout": "raw"}, "depth_readout='raw': choose 'sigmoid' or 'clamp'"),
+        ("course", {"depth_activation": "raw"}, "depth_activation='raw': choose 'sigmoid' or 'clamp'"),
     ],
 )
 def test_a_wrong_recipe_is_told_with_what_there_is(name, changes, message):
@@ -186,9 +188,9 @@ def test_precision_is_what_was_asked_for():
 def test_evaluation_is_the_meter_over_the_whole_set(monkeypatch):
     monkeypatch.setattr(module, "EVALUATION_BATCH", 7)
     net, meter = tiny().eval(), Meter()
-    batch = fetch(EIGHTEEN, range(18))
+    batch = get_batch(EIGHTEEN, range(18))
     meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), "clamp"), batch)
-    assert evaluate(net, EIGHTEEN, depth_readout="clamp") == pytest.approx(meter.result(), abs=1e-5)
+    assert evaluate(net, EIGHTEEN, depth_activation="clamp") == pytest.approx(meter.result(), abs=1e-5)
     assert evaluate(net, EIGHTEEN)["depth_rmse"] != pytest.approx(meter.result()["depth_rmse"], abs=1e-3)
 
 
@@ -201,15 +203,15 @@ def test_evaluation_leaves_the_network_as_it_was(training):
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_disturbed_pairs_are_other_pairs_and_repeat_with_their_seed():
+def test_perturbed_pairs_are_other_pairs_and_repeat_with_their_seed():
     net = tiny()
     clean, one, again, other = (
-        evaluate(net, EIGHTEEN, disturbed=disturbed, seed=seed)
-        for disturbed, seed in ((False, 0), (True, 0), (True, 0), (True, 1))
+        evaluate(net, EIGHTEEN, perturbed=perturbed, seed=seed)
+        for perturbed, seed in ((False, 0), (True, 0), (True, 0), (True, 1))
     )
     assert one == again != other and clean != one
-    batch = fetch(EIGHTEEN, range(18))
-    batch = disturb(batch, torch.Generator().manual_seed(module._state(0, 0)))
+    batch = get_batch(EIGHTEEN, range(18))
+    batch = perturb(batch, torch.Generator().manual_seed(module._state(0, 0)))
     meter = Meter()
     with torch.no_grad():
         meter.update(*probabilities(*net.eval()(batch["bg"], batch["bg_fg"])), batch)
@@ -218,7 +220,7 @@ def test_disturbed_pairs_are_other_pairs_and_repeat_with_their_seed():
 
 def test_a_set_that_knows_only_one_size_is_resized():
     net, meter = tiny().eval(), Meter()
-    batch = resize(fetch(EIGHTEEN, range(18)), 48)
+    batch = resize(get_batch(EIGHTEEN, range(18)), 48)
     with torch.no_grad():
         meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"])), batch)
     assert evaluate(net, Plain(EIGHTEEN), 48) == pytest.approx(meter.result(), abs=1e-5)
@@ -272,7 +274,7 @@ def test_the_weights_are_those_of_the_network_and_say_how_they_came_about(finish
         tensors = {key: stream.get_tensor(key) for key in stream.keys()}
     assert tensors.keys() == net.state_dict().keys()
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in tensors.items())
-    assert about["network"] == "Tiny" and json.loads(about["recipe"])["depth_readout"] == "sigmoid"
+    assert about["network"] == "Tiny" and json.loads(about["recipe"])["depth_activation"] == "sigmoid"
     assert json.loads(about["metrics"]) == pytest.approx(history[-1])
 
 
@@ -292,7 +294,7 @@ def test_tensorboard_shows_the_same_curves_and_pictures(finished):
 def test_nothing_else_is_left_in_the_folder(finished):
     names = {path.name for path in finished[0].iterdir()}
     stages = {f"weights-stage-{number}.safetensors" for number in (1, 2)}
-    tables = {"frames.npz", "history.csv", "steps.csv", "tensorboard"}
+    tables = {"snapshots.npz", "history.csv", "steps.csv", "tensorboard"}
     assert names == {"last.pt", "previous.pt", "weights.safetensors"} | tables | stages
 
 
@@ -325,7 +327,7 @@ def test_training_data_without_sizes_or_keys_is_resized(tmp_path):
             asked.append(tuple(bg.shape[-2:]))
             return super().forward(bg, bg_fg)
 
-    train_set, test_set = Plain(EIGHTEEN), Part(Plain(ToyQuartets()), [0, 1, 2])
+    train_set, test_set = Plain(EIGHTEEN), Subset(Plain(ToyQuartets()), [0, 1, 2])
     history, _ = run(tmp_path, Watching(), train_set, test_set)
     assert set(asked) == {(32, 32), (48, 48)} and len(history) == 3
 
@@ -340,7 +342,7 @@ def test_what_augmentation_draws_differs_from_step_to_step_and_repeats(tmp_path)
                     seen.append(bg.numpy().tobytes())
                 return super().forward(bg, bg_fg)
 
-        twice = Part(ToyQuartets(), [5, 5])
+        twice = Subset(ToyQuartets(), [5, 5])
         run(folder, Watching(), twice, twice, small(stages=(Stage(32, 1, 2), Stage(48, 1, 1))))
         return seen
 
@@ -355,7 +357,7 @@ def test_a_real_network_trains_and_can_be_loaded(tmp_path):
     run(tmp_path / "run", net, part, part, small(stages=(Stage(32, 4, 1), Stage(48, 4, 1)), channels_last=True))
     loaded = load(tmp_path / "run")
     assert_same_weights(loaded, net)
-    assert (loaded.depth_readout, loaded.trained_size) == ("sigmoid", 48)
+    assert (loaded.depth_activation, loaded.trained_size) == ("sigmoid", 48)
     early = load(tmp_path / "run" / "weights-stage-1.safetensors")
     assert early.trained_size == 32 and not torch.equal(early.mask_head.logits.weight, net.mask_head.logits.weight)
 
@@ -535,7 +537,7 @@ def test_an_empty_set_is_told_before_anything_is_written(tmp_path, position):
     sets = {
         "train_set": EIGHTEEN,
         "test_set": TWO,
-        {"training": "train_set", "test": "test_set"}[position]: Part(TWO, []),
+        {"training": "train_set", "test": "test_set"}[position]: Subset(TWO, []),
     }
     with pytest.raises(CourseError, match=f"The {position} set is empty"):
         run(tmp_path / "run", **sets)
@@ -605,7 +607,7 @@ class Acting(Dataset):
         self.count[0] += 1
         if self.count[0] == self.when:
             self.act()
-        return fetch(self.dataset, indices)
+        return get_batch(self.dataset, indices)
 
 
 def press_stop():

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from torch import nn
 from toy import ToyQuartets
 
-from helpers.dataset import check_quartet, fetch
+from helpers.dataset import check_quartet, get_batch
 from helpers.demos import networks as lessons
 from helpers.losses import soft_dice_loss
 from helpers.metrics import grid_index
 from helpers.model import build, count_parameters, forward_gflop
+from helpers.utils import table
 
 NETWORKS = ["DepthMaskNet", "DuoNet"]
 
@@ -21,7 +22,7 @@ NETWORKS = ["DepthMaskNet", "DuoNet"]
 
 
 def test_a_table_is_aligned_and_says_what_is_missing():
-    text = lessons.table({"one": {"a": 1_234_567, "b": 0.25}, "second": {"b": math.nan, "long name": 1.0}}, digits=2)
+    text = table({"one": {"a": 1_234_567, "b": 0.25}, "second": {"b": math.nan, "long name": 1.0}}, digits=2)
     header, one, second = text.split("\n")
     assert header.split() == ["a", "b", "long", "name"]
     assert one.split() == ["one", "1,234,567", "0.25", "-"]
@@ -205,13 +206,13 @@ def test_confident_logits_are_finite_and_ordered():
 
 
 def test_known_depth_is_left_alone(capsys):
-    batch = fetch(ToyQuartets(), [0, 1])
+    batch = get_batch(ToyQuartets(), [0, 1])
     assert lessons.with_depth(batch) is batch
     assert capsys.readouterr().out == ""
 
 
 def test_missing_depth_is_drawn_and_said(capsys):
-    batch = fetch(ToyQuartets(), [0, 1])
+    batch = get_batch(ToyQuartets(), [0, 1])
     batch["valid"] = torch.zeros_like(batch["valid"])
     drawn = lessons.with_depth(batch)
     assert "without depth" in capsys.readouterr().out
@@ -224,9 +225,9 @@ def test_missing_depth_is_drawn_and_said(capsys):
 
 def test_answers_are_one_line_for_each_judge():
     judges = {"Dice": lambda prob: soft_dice_loss(prob, square()), "mean": lambda prob: prob.mean()}
-    answer = lessons.answers("pixels", range(4), lambda x: lessons.moved(square(), x), judges)
+    answer = lessons.responses("pixels", range(4), lambda x: lessons.moved(square(), x), judges)
     assert answer.lines["Dice"][0] == 0 and answer.lines["Dice"] == sorted(answer.lines["Dice"])
     assert answer.lines["mean"] == pytest.approx([36 / 256] * 4)
-    figure = lessons.show_answers({"moved": answer, "moved again": answer})
+    figure = lessons.show_responses({"moved": answer, "moved again": answer})
     assert [axis.get_title() for axis in figure.axes] == ["moved", "moved again"]
     assert all(len(axis.lines) == 2 and axis.get_xlabel() == "pixels" for axis in figure.axes)

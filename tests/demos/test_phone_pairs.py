@@ -5,7 +5,7 @@ import pytest
 
 from helpers.config import profile
 from helpers.dataset import split
-from helpers.demos.phone_pairs import _good_ones, handheld, stand_ins
+from helpers.demos.phone_pairs import _good_ones, handheld, phone_pairs
 from helpers.photos.builder import read_photo
 from helpers.rendering.dataset import RoomsDataset
 
@@ -20,7 +20,7 @@ def test_handheld_moves_a_little_and_repeats_from_its_seed():
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    return stand_ins(tmp_path_factory.mktemp("pairs"), count=2, size=128)
+    return phone_pairs(tmp_path_factory.mktemp("pairs"), count=2, size=128)
 
 
 def test_each_pair_is_two_files_and_their_truth(pairs):

@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader
 from toy import ToyQuartets
 
 from helpers.config import CourseError
-from helpers.dataset import Part, check_quartet
-from helpers.demos.transforms import TARGETS, Apart, Augmented, Move, Strengths, apply, pipeline, reseed, seed_worker
+from helpers.dataset import Subset, check_quartet
+from helpers.demos.transforms import TARGETS, Apart, Augmented, Magnitudes, Move, apply, pipeline, reseed, seed_worker
 from helpers.evaluate import subtract_background
 
 SIDE = 64
-STILL = Strengths().times(0)
+STILL = Magnitudes().times(0)
 TRUTH = ("mask", "depth", "valid", "near_far")
 EVERYTHING = ("bg", "bg_fg", *TRUTH)
 
@@ -47,7 +47,7 @@ def coordinates(height, width):
 
 
 strengths = st.builds(
-    Strengths,
+    Magnitudes,
     mirror=st.floats(0, 1),
     crop=st.floats(0, 0.7),
     rotate=st.floats(0, 180),
@@ -78,7 +78,7 @@ def test_mask_and_depth_follow_the_photographs_to_within_half_a_pixel(s, height,
 @given(st.integers(0, 2**32 - 1), st.floats(0, 2), st.sampled_from((32, 48, 64, 96)), st.integers(0, 31),
        st.sampled_from(("invalid", "reflect")))  # fmt: skip
 def test_any_pipeline_keeps_the_contract(seed, factor, size, index, fill):
-    changed, _ = apply(pipeline(size, Strengths().times(factor), seed, fill), toy(index))
+    changed, _ = apply(pipeline(size, Magnitudes().times(factor), seed, fill), toy(index))
     assert check_quartet(changed)["bg"].shape == (3, size, size)
 
 
@@ -86,7 +86,7 @@ def test_depths_in_metres_survive_every_movement():
     quartet = toy()
     near, far = quartet["near_far"]
     before = (near + quartet["depth"] * (far - near)).unique()
-    moved, _ = draw(pipeline(SIDE, Strengths(rotate=30)), quartet, 20)
+    moved, _ = draw(pipeline(SIDE, Magnitudes(rotate=30)), quartet, 20)
     near, far = moved["near_far"].view(-1, 2, 1, 1, 1).unbind(1)
     after = (near + moved["depth"] * (far - near))[moved["valid"]]
     assert (after[:, None] - before).abs().amin(1).max() < 1e-3
@@ -97,7 +97,7 @@ def test_what_a_rotation_uncovers_is_invalid_and_black_or_the_mirror_image():
     quartet["valid"] = torch.ones_like(quartet["valid"])
     for key in ("bg", "bg_fg"):
         quartet[key] = torch.full_like(quartet[key], 200)
-    only_turned = Strengths(**{**vars(STILL), "rotate": 40.0})
+    only_turned = Magnitudes(**{**vars(STILL), "rotate": 40.0})
     moved, _ = draw(pipeline(SIDE, only_turned), quartet, 20)
     black = (moved["bg_fg"] == 0).all(1, keepdim=True)
     assert black.flatten(1).any(1).sum() > 15
@@ -118,7 +118,7 @@ def test_photographs_are_averaged_where_they_shrink():
 
 
 def test_movements_are_as_wide_as_declared():
-    s = Strengths(**{**vars(STILL), "mirror": 0.5, "crop": 0.4, "rotate": 15.0})
+    s = Magnitudes(**{**vars(STILL), "mirror": 0.5, "crop": 0.4, "rotate": 15.0})
     _, drawn = draw(pipeline(SIDE, s), toy(), 200)
     moves = [steps[0][1] for steps in drawn]
     assert 70 < sum(move["mirrored"] for move in moves) < 130
@@ -131,7 +131,7 @@ def test_movements_are_as_wide_as_declared():
 
 
 def only(**values):
-    return Strengths(**{**vars(STILL), **values})
+    return Magnitudes(**{**vars(STILL), **values})
 
 
 SHARED = {"brightness": 0.3, "contrast": 0.3, "hue": 20.0, "channels": 30.0}
@@ -187,7 +187,7 @@ def test_the_rooms_camera_moves_by_up_to_the_declared_shift():
     assert np.abs(places).max() <= 2 / 64 and (places.min(0) < -1.8 / 64).all() and (places.max(0) > 1.8 / 64).all()
 
 
-def test_disturbed_pairs_are_what_subtraction_fails_on():
+def test_perturbed_pairs_are_what_subtraction_fails_on():
     quartets = [toy(index) for index in range(0, 32, 4)]
 
     def dice(transform):
@@ -218,7 +218,7 @@ def test_a_stronger_change_is_the_same_change_stronger():
 
 
 def test_strengths_grow_within_what_makes_sense():
-    wild = Strengths().times(100)
+    wild = Magnitudes().times(100)
     assert wild.mirror == 0.5 and wild.crop == 0.9 and wild.exposure == 1 and wild.jpeg < 100
     check_quartet(apply(pipeline(SIDE, wild, always=True), toy())[0])
 
@@ -250,7 +250,7 @@ def test_changes_are_drawn_independently_of_each_other():
 
 def two_epochs(seed, **settings):
     """The same quartet eight times, through two workers, twice."""
-    dataset = Augmented(Part(ToyQuartets(), [3] * 8), pipeline(32))
+    dataset = Augmented(Subset(ToyQuartets(), [3] * 8), pipeline(32))
     loader = DataLoader(dataset, batch_size=1, num_workers=2, generator=torch.Generator().manual_seed(seed), **settings)
     return torch.cat([batch["bg"] for _ in range(2) for batch in loader])
 

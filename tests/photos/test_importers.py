@@ -194,9 +194,9 @@ def test_a_limit_takes_the_breeds_in_turn(tmp_path):
         (lambda base: (base / "annotations/trimaps/Bengal_1.png").unlink(), "None of the 1 cats"),
     ],
 )
-def test_a_folder_that_is_not_the_download_is_refused_and_nothing_is_written(tmp_path, spoil, words):
+def test_a_folder_that_is_not_the_download_is_refused_and_nothing_is_written(tmp_path, corrupt, words):
     source = pets(tmp_path / "in", {"Bengal_1": (1, trimap_of(GOOD))})
-    spoil(source / "oxford-iiit-pet")
+    corrupt(source / "oxford-iiit-pet")
     with pytest.raises(CourseError, match=words):
         import_pets(source, tmp_path / "photos")
     assert not (tmp_path / "photos").exists()
@@ -370,9 +370,9 @@ def test_an_archive_that_claims_too_much_is_refused_unread(tmp_path):
     ],
     ids=["pickle", "shape", "cut", "size", "not a picture"],
 )
-def test_damaged_frames_are_refused(tmp_path, spoil, words):
+def test_damaged_frames_are_refused(tmp_path, corrupt, words):
     name = diode_frame(tmp_path)
-    spoil(tmp_path / "val/indoors/scene_00019/scan_00183" / name)
+    corrupt(tmp_path / "val/indoors/scene_00019/scan_00183" / name)
     with pytest.raises(CourseError, match=words):
         import_diode(tmp_path / "val", tmp_path / "photos")
     assert not (tmp_path / "photos").exists()

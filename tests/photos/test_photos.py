@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from torch.utils.data import DataLoader
 
 from helpers.config import CourseError
-from helpers.dataset import check_quartet, loader, sample, split, store
+from helpers.dataset import cached, check_quartet, loader, sample, split
 from helpers.photos.dataset import PhotosDataset
 from helpers.photos.folder import nearest, open_folder, read_cutout
 from helpers.photos.standing import GRID, Camera, find_standing
@@ -207,7 +207,7 @@ def test_pictures_are_kept_as_bytes(standing):
 
 def test_quartets_can_be_stored(standing, tmp_path):
     some = sample(standing, 10)
-    assert_same(batch_of(store(some, tmp_path, workers=0, progress=False), 10), batch_of(some, 10))
+    assert_same(batch_of(cached(some, tmp_path, workers=0, progress=False), 10), batch_of(some, 10))
 
 
 # -- sizes ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from PIL import Image
 from toy import ToyQuartets
 
 from helpers import session
-from helpers.callbacks import Film, Frame, read_film
+from helpers.callbacks import Snapshot, Snapshots, read_snapshots
 from helpers.config import ROOT, CourseError
 from helpers.plots import MASK_COLOUR, show_lines
 from helpers.upkeep import images
@@ -144,8 +144,8 @@ def test_the_film_shows_the_quartets_of_the_run_at_another_size(run, monkeypatch
 
 
 def test_a_film_of_other_data_is_refused(run, monkeypatch):
-    kept = read_film(run)
-    monkeypatch.setattr(images, "read_film", lambda folder: Film(kept.frames, kept.stages, 255 - kept.bg_fg, *([None] * 3)))
+    kept = read_snapshots(run)
+    monkeypatch.setattr(images, "read_film", lambda folder: Snapshots(kept.snapshots, kept.stages, 255 - kept.bg_fg, *([None] * 3)))
     with pytest.raises(CourseError, match=f"{session.run_dir().name}/ was trained on other data"):
         images.time_travel()
 
@@ -153,17 +153,17 @@ def test_a_film_of_other_data_is_refused(run, monkeypatch):
 # -- the moving picture -------------------------------------------------------------------------------------------
 
 
-def some_film(moments: int = 8, side: int = 32) -> Film:
+def some_film(moments: int = 8, side: int = 32) -> Snapshots:
     """The cat appears in the upper left corner half-way; depth goes from far to near."""
     frames = []
     for moment in range(moments):
         said = np.zeros((2, 3, side, side), np.uint8)
         said[0, :, : side // 2, : side // 2] = 255 * (2 * moment >= moments)
         said[1] = 255 - 255 * moment // (moments - 1)
-        frames.append(Frame(100 * moment, 1, side, said))
+        frames.append(Snapshot(100 * moment, 1, side, said))
     batch = ToyQuartets(size=side).get_batch(range(3))
     maps = {key: np.zeros((3, side, side), np.uint8) for key in ("mask", "depth")}
-    return Film(tuple(frames), 1, batch["bg_fg"].numpy(), **maps, valid=np.ones((3, side, side), bool))
+    return Snapshots(tuple(frames), 1, batch["bg_fg"].numpy(), **maps, valid=np.ones((3, side, side), bool))
 
 
 def moving(moments: int) -> list[Image.Image]:
@@ -205,6 +205,6 @@ def test_the_gif_repeats_calmly_for_some_seconds(tmp_path):
 def test_a_film_of_a_single_moment_is_drawn_too():
     assert len(moving(2)) > 20
     one = some_film(2)
-    one = Film(one.frames[1:], 1, one.bg_fg, one.mask, one.depth, one.valid)
+    one = Snapshots(one.snapshots[1:], 1, one.bg_fg, one.mask, one.depth, one.valid)
     grey = torch.zeros(2, 3, film.PANEL, film.PANEL, dtype=torch.uint8)
     assert film.draw(one, grey, grey)

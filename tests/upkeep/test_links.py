@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import torch
 
-from helpers import session
+from helpers import config, session
 from helpers.config import REPOSITORY, ROOT, CourseError
 from helpers.upkeep import links
 

@@ -30,7 +30,7 @@ def test_they_are_small_and_know_how_they_were_trained():
     assert WEIGHTS.stat().st_size <= 12e6
     net = pretrained()
     assert not net.training and type(net).__name__ == module.NETWORK
-    assert net.trained_size == plan().stages[-1].size and net.depth_readout == "sigmoid"
+    assert net.trained_size == plan().stages[-1].size and net.depth_activation == "sigmoid"
     with safe_open(WEIGHTS, "pt") as stream:
         floats = {stream.get_tensor(name).dtype for name in stream.keys() if stream.get_tensor(name).is_floating_point()}
     assert floats == {torch.float16}
@@ -38,8 +38,8 @@ def test_they_are_small_and_know_how_they_were_trained():
 
 def test_they_find_cats_and_depth_in_rooms_they_never_saw(rooms):
     net, (known, unseen) = pretrained(), rooms
-    clean, disturbed = (evaluate(net, unseen, disturbed=wanted) for wanted in (False, True))
-    assert clean["mask_dice"] > 0.9 and disturbed["mask_dice"] > 0.9
+    clean, perturbed = (evaluate(net, unseen, perturbed=wanted) for wanted in (False, True))
+    assert clean["mask_dice"] > 0.9 and perturbed["mask_dice"] > 0.9
     mean = MeanDepth().fit(known)
     batch = unseen.get_batch(range(len(unseen)))
     baseline = (mean.predict(batch) - batch["depth"]).square().mean().sqrt()
@@ -73,7 +73,7 @@ def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeyp
     facts |= {"train_quartets": 64, "machine": "a test", "date": "today"}
     (run / "facts.json").write_text(json.dumps(facts))
     text = publish(run)
-    assert module.CARD.read_text() == text and "rooms, 32 px, disturbed" in text and "a test" in text
+    assert module.CARD.read_text() == text and "rooms, 32 px, perturbed" in text and "a test" in text
     shipped = load(module.WEIGHTS)
     for name, value in net.state_dict().items():
         torch.testing.assert_close(shipped.state_dict()[name], value.half().float() if value.is_floating_point() else value)

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 from toy import ToyQuartets
 
-from helpers.demos.transforms import Strengths
-from helpers.widgets.augmentation_explorer import DRAWS, PANELS, SHOWN, SIDE, explore_strengths
+from helpers.demos.transforms import Magnitudes
+from helpers.widgets.augmentation_explorer import DRAWS, PANELS, SHOWN, SIDE, explore_magnitudes
 from helpers.widgets.explorer import GAP
 
 
 @pytest.fixture
 def explorer():
-    return explore_strengths(ToyQuartets(size=64)[5])
+    return explore_magnitudes(ToyQuartets(size=64)[5])
 
 
 def panels(explorer):
@@ -26,7 +26,7 @@ def panels(explorer):
 
 
 def test_there_is_a_slider_for_every_strength():
-    assert list(SHOWN) == [field.name for field in fields(Strengths)]
+    assert list(SHOWN) == [field.name for field in fields(Magnitudes)]
 
 
 def test_at_rest_nothing_is_changed(explorer):
@@ -49,14 +49,14 @@ def test_every_slider_changes_the_picture_and_says_so(explorer, name):
 
 def test_mirror_is_a_matter_of_the_draw(explorer):
     explorer.controls["mirror"].slider.value = 1
-    assert (panels(explorer)[0] == panels(explore_strengths(ToyQuartets(size=64)[5]))[0][:, ::-1]).mean() > 0.95
+    assert (panels(explorer)[0] == panels(explore_magnitudes(ToyQuartets(size=64)[5]))[0][:, ::-1]).mean() > 0.95
 
 
 def test_another_draw_is_another_change_and_the_first_comes_back(explorer):
     explorer.controls["rotate"].slider.value = 45
     first = explorer.view.value
     explorer.draw.forth.click()
-    assert explorer.view.value != first and explorer.draw.readout.value == f"draw: 2 of {DRAWS}"
+    assert explorer.view.value != first and explorer.draw.activation.value == f"draw: 2 of {DRAWS}"
     explorer.draw.back.click()
     assert explorer.view.value == first
 

@@ -277,7 +277,7 @@ def test_each_slider_changes_the_picture_and_not_its_size(turned, name, value, t
     before = turned.view.value
     control = getattr(turned, name)
     control.slider.value = value
-    assert turned.view.value != before and control.readout.value == text
+    assert turned.view.value != before and control.activation.value == text
     shape = (pc.VIEW, 2 * pc.VIEW + sliders.GAP, 3)
     for end in (control.slider.min, control.slider.max):
         control.slider.value = end

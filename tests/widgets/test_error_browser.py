@@ -12,7 +12,7 @@ from toy import ToyQuartets
 
 from helpers import plots
 from helpers.config import ROOT
-from helpers.dataset import Part, fetch
+from helpers.dataset import Subset, get_batch
 from helpers.widgets import explorer as sliders
 from helpers.widgets.error_browser import ORDERS, SCOPES, WorstFirst, worst_first
 
@@ -24,7 +24,7 @@ RMSE = np.array([0.05, 0.01, 0.3, np.nan, 0.2, 0.02, 0.1, 0.25])
 
 @pytest.fixture
 def dataset():
-    return Part(ToyQuartets(), INDICES)
+    return Subset(ToyQuartets(), INDICES)
 
 
 def answer(batch):
@@ -103,7 +103,7 @@ def test_pictures_are_those_of_the_quartet_and_keep_their_size(browser, dataset)
     where = np.clip(((np.arange(32) + 0.5) * sliders.SIDE / 32).astype(int), 0, sliders.SIDE - 1)
     for rank in range(1, COUNT + 1):
         browser.rank.slider.value = rank
-        batch = fetch(dataset, [browser.index])
+        batch = get_batch(dataset, [browser.index])
         mask, depth = answer(batch)
         wanted = [
             plots.picture(batch["bg_fg"][0]), plots.picture(batch["mask"][0]), plots.mask_errors(batch["mask"][0], mask[0]),
@@ -124,7 +124,7 @@ def test_the_words_say_which_quartet_and_how_good(browser, dataset):
     browser.rank.slider.value = 3
     index = browser.index
     quartet = dataset[index]
-    assert browser.rank.readout.value == "rank: 3"
+    assert browser.rank.activation.value == "rank: 3"
     assert browser.about.value == (
         f"3 of 8: test quartet {index}, room {dataset.room_of(index)}, cat {dataset.cat_of(index)}; the cat takes "
         f"{quartet['mask'].mean():.1%} of the picture; depth from {plots.in_metres(quartet['near_far'])}"
@@ -172,7 +172,7 @@ def test_without_any_depth_there_is_one_order(dataset):
 
 
 def test_one_quartet_is_enough():
-    browser = worst_first(Part(ToyQuartets(), [5]), answer, [0.5], [0.1])
+    browser = worst_first(Subset(ToyQuartets(), [5]), answer, [0.5], [0.1])
     assert browser.rank.slider.disabled
     before = browser.mask_view.value
     browser.rank.forth.click()
@@ -193,7 +193,7 @@ def test_scores_that_do_not_match_are_refused(dataset):
     with pytest.raises(ValueError, match="8 quartets, 8 Dice and 1 RMSE"):
         worst_first(dataset, answer, DICE, RMSE[:1])
     with pytest.raises(ValueError, match="at least 1"):
-        worst_first(Part(ToyQuartets(), []), answer, [], [])
+        worst_first(Subset(ToyQuartets(), []), answer, [], [])
     with pytest.raises(ValueError, match="dice must hold a number"):
         worst_first(dataset, answer, RMSE, RMSE)
 

@@ -148,8 +148,8 @@ def test_values_outside_are_moved_inside(explorer, name):
 def test_name_and_value_stand_beside_the_slider(explorer, name, value, text):
     control = getattr(explorer, name)
     control.slider.value = value
-    assert control.readout.value == text
-    assert control.readout in control.children and not control.slider.readout
+    assert control.activation.value == text
+    assert control.activation in control.children and not control.slider.activation
 
 
 def test_the_words_say_what_is_shown(explorer, batch):

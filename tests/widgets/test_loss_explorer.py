@@ -80,7 +80,7 @@ def test_numbers_are_those_of_the_loss_that_trains_and_of_the_meter_that_scores(
     meter = Meter()
     meter.update(mask, depth, quartet)
     result = meter.result()
-    scored = {"mask_dice": "mask Dice", "boundary_f2": "boundary F, 2 px", "depth_rmse": "depth RMSE", "delta1": "δ < 1.25"}
+    scored = {"mask_dice": "mask Dice", "boundary_f_2px": "boundary F, 2 px", "depth_rmse": "depth RMSE", "delta1": "δ < 1.25"}
     for key, name in scored.items():
         assert values[name] == pytest.approx(result[key], abs=1e-4), name
 
@@ -148,7 +148,7 @@ def test_every_slider_changes_picture_and_text_and_comes_back(explorer, name):
 def test_values_are_written_beside_the_sliders(explorer):
     for name in SHOWN:
         explorer.controls[name].forth.click()
-    written = [control.readout.value for control in explorer.controls.values()]
+    written = [control.activation.value for control in explorer.controls.values()]
     assert written == ["moved right: 1 px", "blurred, σ: 0.5 px", "mask grown: +1 px", "mask at most this sure: 100%",
                        "added to the depth: 0.02"]  # fmt: skip
 
@@ -168,7 +168,7 @@ def test_another_sample_is_another_picture_with_the_same_changes(explorer):
     explorer.controls["moved"].slider.value = 3
     first_png = explorer.view.value
     explorer.sample.forth.click()
-    assert explorer.view.value != first_png and explorer.sample.readout.value == f"sample: 2 of {COUNT}"
+    assert explorer.view.value != first_png and explorer.sample.activation.value == f"sample: 2 of {COUNT}"
     assert explorer.controls["moved"].slider.value == 3
 
 
@@ -199,7 +199,7 @@ def test_frames_are_made_once(explorer):
 
 def test_one_quartet_has_no_others_to_go_to(batch):
     explorer = explore_losses(first(batch))
-    assert explorer.sample.slider.disabled and explorer.sample.readout.value == "sample: 1 of 1"
+    assert explorer.sample.slider.disabled and explorer.sample.activation.value == "sample: 1 of 1"
 
 
 def test_no_quartet_is_told(batch):

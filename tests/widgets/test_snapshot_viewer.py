@@ -4,6 +4,7 @@ import dataclasses
 import io
 import pickle
 import shutil
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -18,16 +19,27 @@ from torch import nn
 from toy import ToyQuartets
 
 from helpers import callbacks as kept
-from helpers import train as module
 from helpers.augment import resize
-from helpers.callbacks import FRAMES, LARGEST, MOMENTS, QUARTETS, Camera, Film, Frame, moments, read_film
+from helpers.callbacks import (
+    LARGEST,
+    MOMENTS,
+    QUARTETS,
+    SNAPSHOTS,
+    Snapshot,
+    SnapshotRecorder,
+    Snapshots,
+    read_snapshots,
+    snapshot_times,
+)
 from helpers.config import CourseError
-from helpers.dataset import fetch, sample, split
+from helpers.dataset import get_batch, sample, split
 from helpers.model import build, probabilities
 from helpers.recipes import Stage, recipe
 from helpers.train import train
 from helpers.widgets.explorer import GAP, SIDE
 from helpers.widgets.snapshot_viewer import COLUMNS, TimeTravel, enlarged, show_journey, time_travel
+
+module = import_module("helpers.train")  # the attribute helpers.train is the function
 
 TRAIN, TEST = split(ToyQuartets(rooms=6, cats=6, placements=1), 0.4)
 EIGHTEEN = sample(TRAIN, 18)
@@ -64,17 +76,17 @@ def finished(tmp_path_factory):
 
 
 def times(folder):
-    return [frame.samples for frame in read_film(folder).frames]
+    return [frame.samples for frame in read_snapshots(folder).frames]
 
 
 def assert_same_film(folder, other):
-    first, second = read_film(folder), read_film(other)
-    assert first.stages == second.stages and len(first.frames) == len(second.frames)
+    first, second = read_snapshots(folder), read_snapshots(other)
+    assert first.stages == second.stages and len(first.snapshots) == len(second.snapshots)
     for key in ("bg_fg", "mask", "depth", "valid"):
         assert np.array_equal(getattr(first, key), getattr(second, key))
-    for frame, twin in zip(first.frames, second.frames):
+    for frame, twin in zip(first.snapshots, second.snapshots):
         assert (frame.samples, frame.stage, frame.size) == (twin.samples, twin.stage, twin.size)
-        assert np.array_equal(frame.answers, twin.answers), frame.samples
+        assert np.array_equal(frame.predictions, twin.predictions), frame.samples
 
 
 # -- moments -------------------------------------------------------------------------------------------------------
@@ -82,7 +94,7 @@ def assert_same_film(folder, other):
 
 @given(total=st.integers(1, 3_000_000))
 def test_moments_begin_at_nothing_end_at_the_end_and_grow_rarer(total):
-    due = moments(total)
+    due = snapshot_times(total)
     assert due[0] == 0 and due[-1] == total and len(due) <= MOMENTS
     gaps = np.diff(due)
     assert (gaps > 0).all()
@@ -91,7 +103,7 @@ def test_moments_begin_at_nothing_end_at_the_end_and_grow_rarer(total):
 
 def test_a_run_of_the_quick_profile_has_some_thirty_moments():
     steps = np.arange(0, 24_000, 32)
-    due = moments(24_000)
+    due = snapshot_times(24_000)
     frames = sum(((due > before) & (due <= before + 32)).any() for before in steps)
     assert 30 <= frames <= MOMENTS
 
@@ -100,26 +112,26 @@ def test_a_run_of_the_quick_profile_has_some_thirty_moments():
 
 
 def test_frames_tell_when_and_where_they_were_taken(finished):
-    film = read_film(finished[0])
-    told = [(frame.samples, frame.stage, frame.size) for frame in film.frames]
+    film = read_snapshots(finished[0])
+    told = [(frame.samples, frame.stage, frame.size) for frame in film.snapshots]
     assert told == [*((6 * step, 1, 32) for step in range(7)), (44, 2, 48), (52, 2, 48)]
     assert film.stages == 2
-    for frame in film.frames:
-        assert frame.answers.dtype == np.uint8 and frame.answers.shape == (2, QUARTETS, frame.size, frame.size)
+    for frame in film.snapshots:
+        assert frame.predictions.dtype == np.uint8 and frame.predictions.shape == (2, QUARTETS, frame.size, frame.size)
 
 
 def test_the_first_frame_is_of_the_untrained_network_and_the_last_of_the_trained(finished):
     folder, net = finished
-    film, indices = read_film(folder), kept._choose(TEST)
-    for frame, answering in ((film.frames[0], tiny()), (film.frames[-1], net)):
-        batch = resize(fetch(TEST.at_size(frame.size), indices), frame.size)
+    film, indices = read_snapshots(folder), kept._choose(TEST)
+    for frame, answering in ((film.snapshots[0], tiny()), (film.snapshots[-1], net)):
+        batch = resize(get_batch(TEST.at_size(frame.size), indices), frame.size)
         with torch.no_grad():
             answers = torch.stack(probabilities(*answering.eval()(batch["bg"], batch["bg_fg"]))).squeeze(2)
-        assert np.abs(frame.answers / 255 - answers.numpy()).max() <= 0.5 / 255 + 1e-5
+        assert np.abs(frame.predictions / 255 - answers.numpy()).max() <= 0.5 / 255 + 1e-5
 
 
 def test_the_scenes_are_those_of_the_test_set(finished):
-    film, batch = read_film(finished[0]), fetch(TEST, kept._choose(TEST))
+    film, batch = read_snapshots(finished[0]), get_batch(TEST, kept._choose(TEST))
     assert np.array_equal(film.bg_fg, batch["bg_fg"].numpy()) and np.array_equal(film.valid, batch["valid"][:, 0].numpy())
     for key in ("mask", "depth"):
         assert np.abs(getattr(film, key) / 255 - batch[key][:, 0].numpy()).max() <= 0.5 / 255 + 1e-6
@@ -127,7 +139,7 @@ def test_the_scenes_are_those_of_the_test_set(finished):
 
 def test_quartets_are_chosen_from_large_cats_to_small_ones():
     indices = kept._choose(TEST)
-    cats = fetch(TEST, range(min(kept.CANDIDATES, len(TEST))))["mask"].mean((1, 2, 3))
+    cats = get_batch(TEST, range(min(kept.CANDIDATES, len(TEST))))["mask"].mean((1, 2, 3))
     chosen = [float(cats[i]) for i in indices]
     assert len(set(indices)) == QUARTETS and chosen == sorted(chosen, reverse=True)
     assert chosen[-1] > cats.quantile(0.1)
@@ -137,33 +149,33 @@ def test_quartets_are_chosen_from_large_cats_to_small_ones():
 def test_a_small_test_set_is_shown_as_a_whole(tmp_path, count):
     few = sample(TEST, count)
     run(tmp_path, test_set=few)
-    assert sorted(kept._choose(few)) == list(range(count)) and len(read_film(tmp_path).bg_fg) == count
+    assert sorted(kept._choose(few)) == list(range(count)) and len(read_snapshots(tmp_path).bg_fg) == count
     assert len(time_travel(tmp_path)._film.bg_fg) == count and show_journey(tmp_path)
 
 
 def test_large_pictures_are_kept_small(tmp_path):
     big = ToyQuartets(size=LARGEST + 64)
-    camera = Camera(tmp_path, big, 100, 1, 0)
+    camera = SnapshotRecorder(tmp_path, big, 100, 1, 0)
     camera.take(tiny(), big, 0, 1, LARGEST + 64, "sigmoid")
     camera.save()
-    film = read_film(tmp_path)
-    assert film.bg_fg.shape[-2:] == film.frames[0].answers.shape[-2:] == (LARGEST, LARGEST)
+    film = read_snapshots(tmp_path)
+    assert film.bg_fg.shape[-2:] == film.snapshots[0].predictions.shape[-2:] == (LARGEST, LARGEST)
 
 
 def test_answers_that_are_no_numbers_are_kept_as_nothing(tmp_path):
     net = tiny()
     nn.init.constant_(net.body[-1].bias, float("nan"))
-    camera = Camera(tmp_path, TEST, 100, 1, 0)
+    camera = SnapshotRecorder(tmp_path, TEST, 100, 1, 0)
     camera.take(net, TEST, 0, 1, 32, "sigmoid")
     camera.save()
-    assert (read_film(tmp_path).frames[0].answers == 0).all()
+    assert (read_snapshots(tmp_path).frames[0].predictions == 0).all()
 
 
 # -- no trace in the training --------------------------------------------------------------------------------------
 
 
 def test_a_network_is_left_as_it_was(tmp_path):
-    net, camera = tiny().train(), Camera(tmp_path, TEST, 100, 1, 0)
+    net, camera = tiny().train(), SnapshotRecorder(tmp_path, TEST, 100, 1, 0)
     before, random = {key: value.clone() for key, value in net.state_dict().items()}, torch.get_rng_state()
     camera.take(net, TEST, 0, 1, 32, "sigmoid")
     assert net.training and all(module.training for module in net.modules())
@@ -180,11 +192,11 @@ def test_weights_are_the_same_bit_for_bit_without_frames(monkeypatch, tmp_path, 
         return net.state_dict()
 
     with_frames = trained(tmp_path / "with")
-    monkeypatch.setattr(Camera, "is_due", lambda *_: False)
+    monkeypatch.setattr(SnapshotRecorder, "is_due", lambda *_: False)
     without = trained(tmp_path / "without")
     assert len(times(tmp_path / "with")) > 5
     with pytest.raises(CourseError, match="is empty"):
-        read_film(tmp_path / "without")
+        read_snapshots(tmp_path / "without")
     assert all(torch.equal(value, without[key]) for key, value in with_frames.items())
 
 
@@ -202,14 +214,14 @@ def test_a_run_that_died_keeps_the_frames_of_one_that_did_not(finished, every_ba
 @pytest.mark.parametrize("batches", [2, 5])
 def test_frames_after_the_last_checkpoint_are_taken_again(finished, tmp_path, batches):
     cut(tmp_path, batches)
-    assert (tmp_path / FRAMES).exists() == (batches >= 3)  # the first epoch has three
+    assert (tmp_path / SNAPSHOTS).exists() == (batches >= 3)  # the first epoch has three
     run(tmp_path)
     assert_same_film(tmp_path, finished[0])
 
 
 def test_a_run_that_died_between_frames_and_checkpoint_has_no_frame_twice(finished, every_batch, tmp_path):
     cut(tmp_path, 4)
-    shutil.copy(finished[0] / FRAMES, tmp_path / FRAMES)  # of a later moment than the checkpoint
+    shutil.copy(finished[0] / SNAPSHOTS, tmp_path / SNAPSHOTS)  # of a later moment than the checkpoint
     run(tmp_path)
     assert_same_film(tmp_path, finished[0])
 
@@ -217,7 +229,7 @@ def test_a_run_that_died_between_frames_and_checkpoint_has_no_frame_twice(finish
 @pytest.mark.parametrize("damage", [None, b"", b"PK\x03\x04 and no more", pickle.dumps({"moments": []})])
 def test_without_frames_a_run_goes_on_and_keeps_those_from_there(finished, every_batch, tmp_path, damage):
     cut(tmp_path, 4)
-    (tmp_path / FRAMES).unlink() if damage is None else (tmp_path / FRAMES).write_bytes(damage)
+    (tmp_path / SNAPSHOTS).unlink() if damage is None else (tmp_path / SNAPSHOTS).write_bytes(damage)
     run(tmp_path)
     assert times(tmp_path) == [samples for samples in times(finished[0]) if samples > 24]
 
@@ -230,18 +242,18 @@ def test_frames_of_other_quartets_are_not_mixed_in(every_batch, tmp_path):
 
 def test_a_finished_run_is_left_alone(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "again")
-    before = (tmp_path / "again" / FRAMES).read_bytes()
+    before = (tmp_path / "again" / SNAPSHOTS).read_bytes()
     run(tmp_path / "again")
-    assert (tmp_path / "again" / FRAMES).read_bytes() == before
+    assert (tmp_path / "again" / SNAPSHOTS).read_bytes() == before
 
 
 # -- what a user is told -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("show", [time_travel, show_journey, read_film])
+@pytest.mark.parametrize("show", [time_travel, show_journey, read_snapshots])
 def test_a_run_without_frames_is_told_to_train_again(finished, tmp_path, show):
     shutil.copytree(finished[0], tmp_path / "old")
-    (tmp_path / "old" / FRAMES).unlink()
+    (tmp_path / "old" / SNAPSHOTS).unlink()
     with pytest.raises(CourseError, match=r"old/ holds no frames.npz.*train again"):
         show(tmp_path / "old")
 
@@ -252,13 +264,13 @@ class Bomb:
 
 
 def test_damaged_frames_are_told_and_nothing_in_them_is_executed(finished, tmp_path):
-    whole = (finished[0] / FRAMES).read_bytes()
-    with open(tmp_path / FRAMES, "wb") as stream:
-        np.savez(stream, moments=np.array([Bomb()], dtype=object))
-    for content in ((tmp_path / FRAMES).read_bytes(), whole[: len(whole) // 2], b"no archive"):
-        (tmp_path / FRAMES).write_bytes(content)
+    whole = (finished[0] / SNAPSHOTS).read_bytes()
+    with open(tmp_path / SNAPSHOTS, "wb") as stream:
+        np.savez(stream, snapshot_times=np.array([Bomb()], dtype=object))
+    for content in ((tmp_path / SNAPSHOTS).read_bytes(), whole[: len(whole) // 2], b"no archive"):
+        (tmp_path / SNAPSHOTS).write_bytes(content)
         with pytest.raises(CourseError, match=r"cannot be read .*train again"):
-            read_film(tmp_path)
+            read_snapshots(tmp_path)
 
 
 # -- the widget ----------------------------------------------------------------------------------------------------
@@ -282,7 +294,7 @@ def panels(png):
 
 def test_it_begins_before_the_first_step(travel):
     assert travel.about.value == "after 0 training samples, stage 1 of 2, 32 px"
-    assert travel.moment.readout.value == "moment: 1 of 9" and travel.sample.readout.value == f"sample: 1 of {QUARTETS}"
+    assert travel.moment.activation.value == "moment: 1 of 9" and travel.sample.activation.value == f"sample: 1 of {QUARTETS}"
 
 
 def test_a_later_moment_changes_the_answers_and_not_the_truth(travel):
@@ -329,7 +341,7 @@ def film(**changes):
     answers = np.stack([mask, np.full_like(mask, 102)])
     answers[0, :, :, 16:] = 0
     scene, depth, valid = np.zeros((1, 3, 32, 32), np.uint8), np.full_like(mask, 153), np.ones_like(mask, bool)
-    return dataclasses.replace(Film((Frame(7, 1, 32, answers),), 1, scene, mask, depth, valid), **changes)
+    return dataclasses.replace(Snapshots((Snapshot(7, 1, 32, answers),), 1, scene, mask, depth, valid), **changes)
 
 
 def test_the_scores_are_of_this_picture():
@@ -345,7 +357,7 @@ def test_depth_that_nobody_knows_is_not_scored():
 
 def test_nothing_found_where_nothing_is_is_right():
     nothing = np.zeros((1, 32, 32), np.uint8)
-    travel = TimeTravel(film(mask=nothing, frames=(Frame(7, 1, 32, np.stack([nothing, nothing])),)))
+    travel = TimeTravel(film(mask=nothing, frames=(Snapshot(7, 1, 32, np.stack([nothing, nothing])),)))
     assert "Dice 1.000" in travel.mask_words[1].value
 
 
