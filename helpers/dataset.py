@@ -95,11 +95,11 @@ class SceneDataset(Dataset):
         raise NotImplementedError
 
     def at_size(self, size: int) -> SceneDataset:
-        """The same quartets at another image side (the next training stage)."""
+        """The same quartets at another image size (the next training stage)."""
         raise NotImplementedError
 
     def key(self) -> dict:
-        """Every parameter that changes a pixel, JSON-ready: names stored sets on disk."""
+        """Every parameter that changes a pixel, JSON-ready: names cached sets on disk."""
         raise NotImplementedError
 
     def __getitem__(self, index: int) -> Quartet:
@@ -134,8 +134,7 @@ class Subset(Dataset):
         return self.dataset.size
 
     def at_size(self, size: int) -> Subset:
-        """The same quartets at another side; unchanged where the dataset has only one (training then resizes)."""
-        return Subset(self.dataset.at_size(size), self.indices) if hasattr(self.dataset, "at_size") else self
+        return Subset(at_size(self.dataset, size), self.indices)
 
     def key(self) -> dict:
         whole = self.dataset.key() if hasattr(self.dataset, "key") else {"quartets": len(self.dataset)}
@@ -147,9 +146,7 @@ class Subset(Dataset):
     def __getitem__(self, index: int) -> Quartet:
         return self.dataset[int(self.indices[index])]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Quartet]:
-        batch = self.get_batch(indices)
-        return [{name: value[i] for name, value in batch.items()} for i in range(len(indices))]
+    __getitems__ = SceneDataset.__getitems__
 
 
 def get_batch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
@@ -161,6 +158,11 @@ def get_batch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
     return default_collate([dataset[int(i)] for i in indices])
 
 
+def at_size(dataset: Dataset, size: int) -> Dataset:
+    """The same quartets at another image size, where the dataset can draw anew; else unchanged (training then resizes)."""
+    return dataset.at_size(size) if hasattr(dataset, "at_size") else dataset
+
+
 def scenes(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Rooms and cats of all quartets, two arrays (N,): at once where the dataset offers it, else one by one."""
     if hasattr(dataset, "scenes"):
@@ -169,40 +171,53 @@ def scenes(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.array([dataset.room_of(i) for i in indices]), np.array([dataset.cat_of(i) for i in indices])
 
 
-def split(dataset: Dataset, test: float = 0.3, seed: int = 0) -> tuple[Subset, Subset]:
-    """Hold out rooms *and* cats: no room and no cat of the second part is in the first.
+def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: int = 0) -> tuple[Subset, ...]:
+    """Hold out rooms *and* cats: no room and no cat is in two parts.
+
+    Choices are made on the validation set; test scenes are scored once.
 
     Args:
         dataset: anything with ``room_of(index)`` and ``cat_of(index)``; a :class:`Subset` can be split again.
-        test: share of the rooms, and of the cats, that the test part gets (at least one of each).
-        seed: which rooms and cats.
+        test, validation: share of the rooms, and of the cats, that a part gets (at least one of each).
+        seed: which rooms and cats; the test set is the same with and without a validation set.
 
     Returns:
-        ``train, test``. Quartets that pair a training room with a test cat, or the reverse, are in neither,
-        so the two together are smaller than the whole: at 0.3, 49 % and 9 %.
+        ``train, test``, or ``train, validation, test`` where ``validation`` is not 0. Quartets that pair a room of one part
+        with a cat of another are in none, so the parts together are smaller than the whole: at 0.3, 49 % and 9 %.
 
     Raises:
-        CourseError: fewer than two rooms or cats, or a share outside (0, 1).
+        CourseError: fewer rooms or cats than parts, or shares that leave nothing to train on.
     """
-    if not 0 < test < 1:
-        raise CourseError(f"test={test}: the share of held-out rooms and cats must lie between 0 and 1, say 0.3.")
-    rooms, cats = scenes(dataset)
-    rng = np.random.default_rng(seed)
-    in_test = []
-    for name, ids in (("room", rooms), ("cat", cats)):
+    if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
+        raise CourseError(
+            f"test={test}, validation={validation}: the shares of held-out rooms and cats must lie between 0 and 1, "
+            "together too, say 0.3 and 0.1."
+        )
+    rng, parts = np.random.default_rng(seed), 3 if validation else 2
+    held_out: list[list[np.ndarray]] = [[], []]  # for test and for validation, which quartets have such a room, such a cat
+    for name, ids in zip(("room", "cat"), scenes(dataset)):
         distinct = np.unique(ids)
-        if len(distinct) < 2:
+        if len(distinct) < parts:
             raise CourseError(
-                f"This data has {len(distinct)} {name}(s); holding some out for the test needs at least 2: add a {name}."
+                f"This data has {len(distinct)} {name}(s); holding some out for the test needs at least {parts}: add a {name}."
             )
-        count = min(max(1, round(test * len(distinct))), len(distinct) - 1)
-        in_test.append(np.isin(ids, rng.permutation(distinct)[:count]))
-    parts = []
-    for which, chosen in (("train", ~in_test[0] & ~in_test[1]), ("test", in_test[0] & in_test[1])):
+        order, used, others = rng.permutation(distinct), 0, parts - 1
+        for share, chosen in zip((test, validation), held_out):
+            count = min(max(1, round(share * len(distinct))), len(distinct) - used - others) if share else 0
+            chosen.append(np.isin(ids, order[used : used + count]))
+            used, others = used + count, others - 1  # each of the others gets at least one
+    (test_rooms, test_cats), (validation_rooms, validation_cats) = held_out
+    masks = {
+        "train": ~(test_rooms | test_cats | validation_rooms | validation_cats),
+        "validation": validation_rooms & validation_cats,
+        "test": test_rooms & test_cats,
+    }
+    if not validation:
+        del masks["validation"]
+    for name, chosen in masks.items():
         if not chosen.any():
-            raise CourseError(f"No quartet is left for the {which} part at test={test}, seed={seed}: use more quartets.")
-        parts.append(Subset(dataset, np.flatnonzero(chosen)))
-    return parts[0], parts[1]
+            raise CourseError(f"No quartet is left for the {name} part at test={test}, seed={seed}: use more quartets.")
+    return tuple(Subset(dataset, np.flatnonzero(chosen)) for chosen in masks.values())
 
 
 def sample(dataset: Dataset, count: int, seed: int = 0) -> Subset:
@@ -254,7 +269,7 @@ def check_quartet(quartet: Quartet) -> Quartet:
 def normalise_depth(metres: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Metres (B, 1, H, W) to the contract's ``depth`` in [0, 1] and ``near_far`` (B, 2), over valid pixels.
 
-    Depth comes in steps of 1/65535, so that a stored set gives back exactly what was rendered; invalid
+    Depth comes in steps of 1/65535, so that a cached set gives back exactly what was rendered; invalid
     pixels get 0. An image with no valid pixel gets NaN for ``near_far``.
     """
     near = metres.masked_fill(~valid, float("inf")).amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
@@ -266,11 +281,11 @@ def normalise_depth(metres: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantise(x: Tensor, steps: int) -> Tensor:
-    """``x`` in [0, 1] rounded to multiples of 1/steps (255: what a mask is stored as; 65535: what depth is)."""
+    """``x`` in [0, 1] rounded to multiples of 1/steps (255: what a mask is cached as; 65535: what depth is)."""
     return (x.clamp(0, 1) * steps).round() / steps
 
 
-# -- stored sets --------------------------------------------------------------------------------------------------
+# -- cached sets --------------------------------------------------------------------------------------------------
 
 CACHE_VERSION = 1  # raise it when the files below change
 
@@ -336,7 +351,7 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers: int | No
 
     The folder (in :func:`helpers.config.cache_dir`) is named by a hash of ``dataset.key()``, so another seed,
     size, split or renderer version never meets old pixels. A run that is killed leaves nothing behind that a
-    later one would trust. Photographs count among the parameters by name, size and time.
+    later one would trust. Photographs are known by their content.
 
     Args:
         dataset: a source, or a :class:`Subset` of one, with ``key()``. ``bg`` must depend on the room alone.

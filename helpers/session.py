@@ -180,12 +180,13 @@ def train_network() -> list[dict]:
     import torch
     from accelerate import PartialState
 
+    from helpers.callbacks import standard
     from helpers.train import train
 
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the sets made
         parts = sets()
     net, recipe = start()
-    return train(net, *parts, recipe, run_dir())
+    return train(net, *parts, recipe, run_dir(), standard())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 from safetensors.torch import save as safetensors_bytes
 from torch.utils.data import Dataset
 
+from helpers.callbacks import standard
 from helpers.config import CourseError, plain_errors, runs_dir
 from helpers.dataset import CachedDataset, Subset, cached, sample, split
 from helpers.evaluate import evaluate
@@ -144,7 +145,7 @@ def main() -> None:
             print(publish(run, [folder.resolve() for folder in arguments.photos]))
             return
         train_set, watched = training_sets()
-        last = train(build(NETWORK), train_set, watched, plan(), run)[-1]
+        last = train(build(NETWORK), train_set, watched, plan(), run, standard())[-1]
         facts = {key: last[key] for key in ("samples", "seconds", "cpu_seconds")}
         facts |= {"train_quartets": len(train_set), "machine": machine(), "date": date.today().isoformat()}
         write_json(run / "facts.json", facts)

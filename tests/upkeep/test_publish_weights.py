@@ -68,7 +68,7 @@ def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeyp
     assert not module.WEIGHTS.exists()
 
     net, data = build("DuoNet"), ToyQuartets()
-    history = train(net, data, data, small, run, progress=False)
+    history = train(net, data, data, small, run)
     facts = {key: history[-1][key] for key in ("samples", "seconds", "cpu_seconds")}
     facts |= {"train_quartets": 64, "machine": "a test", "date": "today"}
     (run / "facts.json").write_text(json.dumps(facts))
