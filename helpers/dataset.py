@@ -288,6 +288,11 @@ def quantise(x: Tensor, steps: int) -> Tensor:
 # -- cached sets --------------------------------------------------------------------------------------------------
 
 CACHE_VERSION = 1  # raise it when the files below change
+# The files of a cached set: the type of each, and the steps into which [0, 1] is cut.
+FILES = {
+    "bg": ("uint8", None), "bg_fg": ("uint8", None), "mask": ("uint8", 255), "depth": ("uint16", 65535),
+    "valid": ("bool", None), "near_far": ("float32", None),
+}  # fmt: skip
 
 
 class CachedDataset(Dataset):
@@ -298,15 +303,12 @@ class CachedDataset(Dataset):
         meta = json.loads((self.folder / "meta.json").read_text())
         self._key = meta["key"]
         self._rooms, self._cats = np.array(meta["rooms"]), np.array(meta["cats"])
-        self._arrays = {name: self._open(name) for name in ("bg", "bg_fg", "mask", "depth", "valid", "near_far")}
+        self._arrays = {n: np.load(self.folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in FILES}
         self._distinct = {room: i for i, room in enumerate(dict.fromkeys(meta["rooms"]))}
         self.size = self._arrays["bg"].shape[-1]
-        counts = {name: len(a) for name, a in self._arrays.items() if name != "bg"}
+        counts = {name: len(array) for name, array in self._arrays.items() if name != "bg"}
         if set(counts.values()) != {len(self._rooms)} or len(self._arrays["bg"]) != len(self._distinct):
             raise ValueError(f"{self.folder} is incomplete: {counts}")
-
-    def _open(self, name: str) -> np.ndarray:
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
     def __getstate__(self) -> dict:  # workers open the files themselves instead of receiving the bytes
         return {"folder": self.folder}
@@ -331,16 +333,9 @@ class CachedDataset(Dataset):
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         rows = np.asarray(indices)
-        get = {name: torch.from_numpy(array[rows]) for name, array in self._arrays.items() if name != "bg"}
-        bg = self._arrays["bg"][[self._distinct[int(room)] for room in self._rooms[rows]]]
-        return {
-            "bg": torch.from_numpy(bg),
-            "bg_fg": get["bg_fg"],
-            "mask": get["mask"].float() / 255,
-            "depth": get["depth"].float() / 65535,
-            "valid": get["valid"],
-            "near_far": get["near_far"],
-        }
+        places = {"bg": [self._distinct[int(room)] for room in self._rooms[rows]]}  # each room is kept once
+        batch = {name: torch.from_numpy(array[places.get(name, rows)]) for name, array in self._arrays.items()}
+        return {name: value.float() / FILES[name][1] if FILES[name][1] else value for name, value in batch.items()}
 
     __getitem__ = SceneDataset.__getitem__
     __getitems__ = SceneDataset.__getitems__
@@ -382,42 +377,33 @@ def _set_aside(path: Path) -> None:
 
 
 def _write(dataset: Dataset, key: dict, folder: Path, workers: int, progress: bool) -> None:
-    count, side = len(dataset), dataset.size
     rooms, cats = (ids.tolist() for ids in scenes(dataset))
     row_of_room = {room: i for i, room in enumerate(dict.fromkeys(rooms))}
-
-    def create(name: str, rows: int, shape: tuple[int, ...], dtype: str) -> np.memmap:
-        array = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype=dtype, shape=(rows, *shape))
-        if hasattr(os, "posix_fallocate"):  # a full disk must be an error here, not a bus error in the middle
-            with open(folder / f"{name}.npy", "rb+") as stream:
-                os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
-        return array
-
-    arrays = {
-        "bg": create("bg", len(row_of_room), (3, side, side), "uint8"),
-        "bg_fg": create("bg_fg", count, (3, side, side), "uint8"),
-        "mask": create("mask", count, (1, side, side), "uint8"),
-        "depth": create("depth", count, (1, side, side), "uint16"),
-        "valid": create("valid", count, (1, side, side), "bool"),
-        "near_far": create("near_far", count, (2,), "float32"),
-    }
     # Quartets of one room are made together, so that each worker renders or reads a room once.
     order = np.argsort([row_of_room[room] for room in rooms], kind="stable")
-    batches = [order[i : i + 32].tolist() for i in range(0, count, 32)]
-    loader = DataLoader(_Batches(dataset), sampler=batches, batch_size=None, num_workers=min(workers, len(batches)))
-    counter = bar(count, f"making quartets at {side} px", "img", show=progress)
-    for rows, batch in zip(batches, loader):
-        arrays["bg"][[row_of_room[rooms[i]] for i in rows]] = batch["bg"].cpu().numpy()
-        arrays["bg_fg"][rows] = batch["bg_fg"].cpu().numpy()
-        arrays["mask"][rows] = (batch["mask"].cpu() * 255).round().byte().numpy()
-        arrays["depth"][rows] = (batch["depth"].cpu().double() * 65535).round().numpy().astype("uint16")
-        arrays["valid"][rows] = batch["valid"].cpu().numpy()
-        arrays["near_far"][rows] = batch["near_far"].cpu().numpy()
+    batches = [order[i : i + 32].tolist() for i in range(0, len(order), 32)]
+    counter, arrays = bar(len(order), f"making quartets at {dataset.size} px", "img", show=progress), {}
+    for rows, batch in zip(batches, loader(dataset, batches, min(workers, len(batches)))):
+        for name, (dtype, steps) in FILES.items():
+            values = batch[name].cpu()
+            values = ((values.double() * steps).round() if steps else values).numpy().astype(dtype)
+            if name not in arrays:
+                count = len(row_of_room) if name == "bg" else len(order)
+                arrays[name] = _create(folder / f"{name}.npy", dtype, (count, *values.shape[1:]))
+            arrays[name][[row_of_room[rooms[i]] for i in rows] if name == "bg" else rows] = values
         counter.update(len(rows))
     counter.close()
     for array in arrays.values():
         array.flush()
     (folder / "meta.json").write_text(json.dumps({"key": key, "rooms": rooms, "cats": cats}))
+
+
+def _create(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
+    array = np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk must be an error here, not a bus error in the middle
+        with open(path, "rb+") as stream:
+            os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+    return array
 
 
 class _Batches(Dataset):
@@ -437,11 +423,6 @@ def to_device(batch: Quartet, device: torch.device) -> Quartet:
 def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0) -> DataLoader:
     """A DataLoader that yields one batch for each list of indices in ``batches``."""
     return DataLoader(
-        _Batches(dataset),
-        sampler=batches,
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=False,
+        _Batches(dataset), sampler=batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available(),
         prefetch_factor=2 if workers else None,  # a first-stage batch has 31 MB: more would fill a small machine
-    )
+    )  # fmt: skip
