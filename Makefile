@@ -27,7 +27,7 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	@$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
 notebooks: $(INSTALLED) ## run all notebooks and keep their outputs in notebooks/, as readers on GitHub see them
-	@$(RUN) -m helpers.upkeep.refresh $(ARGS)
+	@$(RUN) -m helpers.upkeep.run_notebooks --in-place $(ARGS)
 
 images: $(INSTALLED) ## draw the pictures of the README again
 	@$(RUN) -m helpers.upkeep.images $(ARGS)

@@ -1,9 +1,8 @@
-"""Writes what was measured into the course: minutes and memory, in the README's table and above each notebook, and
-minutes into ``minutes.json``, from which a notebook's first code cell reads how long it will take.
+"""Writes what was measured into the course: minutes and memory into the README's table and above each notebook, and minutes
+into ``minutes.json``, from which a notebook's first code cell reads how long it will take.
 
-``python -m helpers.upkeep.front_page`` reads ``runs/course/measured.json`` (see :mod:`helpers.upkeep.timings`). It wants a run of
-every notebook on rendered rooms without a GPU, as ``make notebooks`` leaves it, and takes those with a GPU where there
-are some. Nothing is typed in: a machine on which nobody ran the course is told as not measured.
+``python -m helpers.upkeep.front_page`` wants a run of every notebook on rendered rooms without a GPU, as ``make notebooks``
+leaves it in ``runs/course/measured.json``, and takes those with a GPU where there are some.
 """
 
 from __future__ import annotations
@@ -18,13 +17,14 @@ import nbformat
 from helpers.benchmarks.report import parts
 from helpers.config import ROOT, CourseError
 from helpers.session import MINUTES
-from helpers.upkeep import timings as measured
+from helpers.upkeep import timings
 from helpers.upkeep.run_notebooks import find
 from helpers.utils import whole_file, write_json
 
 CPU, GPU = "CPU cores", "T4"  # how the name of a device ends
 PROFILES = {CPU: "quick", GPU: "standard"}  # what each of the two takes when nothing is set
 ROW = re.compile(r"^(\| \d+ \| \[(\w+)\]\([^)]+\) \|[^|]*\|)[^|]*(\|.*)$", re.MULTILINE)
+Log = Mapping[str, list[dict]]  # the entries of helpers.upkeep.timings by notebook
 
 
 def duration(minutes: float) -> str:
@@ -34,58 +34,43 @@ def duration(minutes: float) -> str:
     return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
 
 
-def entry(log: Mapping[str, list[dict]], notebook: str, device: str) -> dict | None:
+def entry(log: Log, notebook: str, device: str) -> dict | None:
     """The newest run of ``notebook`` on rendered rooms on such a device, in the profile that is used there."""
     runs = [run for run in log.get(notebook, []) if run["device"].endswith(device)]
     runs = [run for run in runs if (run["profile"], run["data"]) == (PROFILES[device], "rooms")]
     return max(runs, key=lambda run: run["date"], default=None)
 
 
-def _when(run: dict) -> str:
+def _how(run: dict) -> str:
     start = "" if run["from_nothing"] else ", with sets that an earlier run had made"
     return f"profile `{run['profile']}`, measured {run['date']}{start}"
 
 
-def rows(log: Mapping[str, list[dict]], notebook: str) -> dict[str, str]:
-    """The rows *Time* and *Memory* of a notebook's opening table."""
+def with_rows(source: str, log: Log, notebook: str) -> str:
+    """The text of a notebook's first cell with the rows *Time* and *Memory* of its table filled.
+
+    Raises:
+        CourseError: it has no such row, or several.
+    """
     cpu, gpu = (entry(log, notebook, device) for device in (CPU, GPU))
     other = f"on a {GPU}: not measured yet"
     if gpu:
-        other = f"{duration(gpu['minutes'])} on a {gpu['device']} ({_when(gpu)})"
-    return {
-        "Time": f"{duration(cpu['minutes'])} on {cpu['device']} ({_when(cpu)}); {other}",
-        "Memory": f"at most {cpu['gigabytes']:.1f} GB (the same run)",
-    }
+        other = f"{duration(gpu['minutes'])} on a {gpu['device']} ({_how(gpu)})"
+    time = f"{duration(cpu['minutes'])} on {cpu['device']} ({_how(cpu)}); {other}"
+    for name, text in {"Time": time, "Memory": f"at most {cpu['gigabytes']:.1f} GB (the same run)"}.items():
+        source, count = re.subn(rf"^\| {name} \|.*\|$", lambda _: f"| {name} | {text} |", source, flags=re.MULTILINE)
+        if count != 1:
+            raise CourseError(f"{notebook}: the first cell must have one row '| {name} | ... |', and it has {count}.")
+    return source
 
 
-def times(log: Mapping[str, list[dict]], notebook: str) -> dict[str, str]:
+def times(log: Log, notebook: str) -> dict[str, str]:
     """How long a notebook takes, in words, for each profile that was measured."""
     runs = filter(None, (entry(log, notebook, device) for device in (CPU, GPU)))
     return {run["profile"]: f"{duration(run['minutes'])} on {run['device']}, measured {run['date']}" for run in runs}
 
 
-def tell_time(notebook: nbformat.NotebookNode, words: str) -> None:
-    """Let the stored output of the set-up cell say what the cell would say now: it ran before its run was measured."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "setup(" in cell.source and "text" in output:
-                output.text = re.sub(r"^(Time +).*$", lambda match: match[1] + words, output.text, flags=re.MULTILINE)
-
-
-def with_rows(source: str, new: Mapping[str, str]) -> str:
-    """The text of a notebook's first cell with these rows of its table replaced.
-
-    Raises:
-        CourseError: it has no such row, or several.
-    """
-    for name, text in new.items():
-        source, count = re.subn(rf"^\| {name} \|.*\|$", lambda _: f"| {name} | {text} |", source, flags=re.MULTILINE)
-        if count != 1:
-            raise CourseError(f"A first cell has {count} rows '| {name} | ... |' in its table: it must have one row.")
-    return source
-
-
-def with_times(readme: str, log: Mapping[str, list[dict]]) -> str:
+def with_times(readme: str, log: Log) -> str:
     """The README's text with the last column but one of its table of notebooks filled, and what it means below.
 
     Raises:
@@ -93,41 +78,44 @@ def with_times(readme: str, log: Mapping[str, list[dict]]) -> str:
     """
     before, table, after = parts(readme, "notebooks")
     table, _, _ = table.strip().partition("\n\n")  # without the line of the last time
+    names = [name for _, name, _ in ROW.findall(table)]
 
     def filled(match: re.Match) -> str:
         run = entry(log, match[2], CPU)
         return f"{match[1]} {duration(run['minutes'])}, {run['gigabytes']:.1f} GB {match[3]}"
 
-    runs = [entry(log, notebook, CPU) for _, notebook, _ in ROW.findall(table)]
-    gpus = [run for _, notebook, _ in ROW.findall(table) if (run := entry(log, notebook, GPU))]
-    oldest = min(runs, key=lambda run: run["date"])
-    caption = f"Time and peak memory: on {oldest['device']}, {_when(oldest)}. "
-    if gpus:
-        total = duration(sum(run["minutes"] for run in gpus))
-        caption += f"On a {gpus[0]['device']}: {total} for {len(gpus)} of {len(runs)} notebooks ({_when(gpus[0])})."
+    oldest = min((entry(log, name, CPU) for name in names), key=lambda run: run["date"])
+    caption = f"Time and peak memory: on {oldest['device']}, {_how(oldest)}. "
+    if gpu := [run for name in names if (run := entry(log, name, GPU))]:
+        total = duration(sum(run["minutes"] for run in gpu))
+        caption += f"On a {gpu[0]['device']}: {total} for {len(gpu)} of {len(names)} notebooks ({_how(gpu[0])})."
     else:
         caption += f"Nobody has timed it on Colab's {GPU} yet."
     return f"{before}\n{ROW.sub(filled, table)}\n\n*{caption}*\n{after}"
 
 
 def main(root: Path = ROOT) -> None:
-    """Write the measured times into ``root/README.md`` and the first cell of ``root/notebooks/*.ipynb``.
+    """Write the measured times into ``root``'s README, ``minutes.json`` and the first cells of its notebooks.
 
     Raises:
-        CourseError: a notebook has no run to tell of, or a place to write to is gone; then nothing is written.
+        CourseError: a notebook has not been run, or a place to write to is gone; then nothing is written.
     """
-    notebooks, log = find([], root / "notebooks"), measured.read()
+    notebooks, log = find([], root / "notebooks"), timings.read()
     for path in notebooks:
         if not entry(log, path.stem, CPU):
             raise CourseError(
                 f"No run of {path.stem} on rendered rooms without a GPU, in profile {PROFILES[CPU]}, is in "
-                f"{measured.log_file().parent.name}/{measured.log_file().name}: run 'make notebooks' first."
+                f"{timings.log_file().parent.name}/{timings.log_file().name}: run 'make notebooks' first."
             )
     readme = with_times((root / "README.md").read_text(encoding="utf-8"), log)
     contents = {path: nbformat.read(path, as_version=4) for path in notebooks}
     for path, notebook in contents.items():
-        notebook.cells[0].source = with_rows(notebook.cells[0].source, rows(log, path.stem))
-        tell_time(notebook, times(log, path.stem)[PROFILES[CPU]])
+        notebook.cells[0].source = with_rows(notebook.cells[0].source, log, path.stem)
+        for cell in notebook.cells:  # the set-up cell printed its time before this run was measured
+            for output in cell.get("outputs", []) if "setup(" in cell.source else []:
+                if "text" in output:
+                    now = times(log, path.stem)[PROFILES[CPU]]
+                    output.text = re.sub(r"^(Time +).*$", lambda match: match[1] + now, output.text, flags=re.MULTILINE)
     for path, notebook in contents.items():
         with whole_file(path) as temporary:
             nbformat.write(notebook, temporary)
