@@ -8,14 +8,13 @@ leaves it in ``runs/course/measured.json``, and takes those with a GPU where the
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
 
 from helpers.benchmarks.report import parts
-from helpers.config import ROOT, CourseError
+from helpers.config import ROOT, CourseError, plain_errors
 from helpers.session import MINUTES
 from helpers.upkeep import timings
 from helpers.upkeep.run_notebooks import find
@@ -126,7 +125,5 @@ def main(root: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with plain_errors():
         main()
-    except CourseError as error:
-        sys.exit(str(error))

@@ -21,7 +21,7 @@ from helpers.upkeep.publish_weights import plan, publish
 
 @pytest.fixture(scope="module")
 def rooms():
-    """The training and test side of a few of the profiles' rooms, which the shipped weights have never seen."""
+    """The training and test set of a few of the profiles' rooms, which the shipped weights have never seen."""
     train_part, test_part = split(RoomsDataset(64, rooms=24, cats=12, placements=1, seed=0))
     return sample(train_part, 64), sample(test_part, 48)
 
