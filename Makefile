@@ -31,7 +31,7 @@ test: $(INSTALLED) ## run all tests, the notebooks among them
 clean: ## remove what can be made again (.venv, rendered sets); results in runs/ and downloaded data stay
 	rm -rf $(VENV) .pytest_cache .hypothesis build *.egg-info
 	[ ! -d .cache ] || find .cache -mindepth 1 -maxdepth 1 ! -name archive -exec rm -rf {} +
-	rm -rf __pycache__ */__pycache__ */.ipynb_checkpoints
+	rm -rf __pycache__ */__pycache__ */*/__pycache__ */.ipynb_checkpoints
 
 ##@ To change the course (see CONTRIBUTING.md):
 

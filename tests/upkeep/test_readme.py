@@ -2,8 +2,8 @@
 
 import pytest
 
-from helpers.benchmarks.report import fill, parts
-from helpers.config import ROOT, CourseError
+from helpers.benchmarks.report import fill
+from helpers.config import CourseError
 
 PAGE = "before\n<!-- here:begin -->\nold\n<!-- here:end -->\nafter é\n"
 
@@ -25,8 +25,3 @@ def test_a_page_without_its_marks_stays_as_it_is(tmp_path, page):
     with pytest.raises(CourseError, match="README.md must have <!-- here:begin --> once"):
         fill("here", "new", tmp_path)
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == page
-
-
-@pytest.mark.parametrize("name", ["notebooks", "rooms", "photographs", "latency", "loop", "ablation"])
-def test_our_readme_has_its_parts(name):
-    assert parts((ROOT / "README.md").read_text(encoding="utf-8"), name)[1].strip()
