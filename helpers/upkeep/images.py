@@ -1,8 +1,8 @@
-"""Draws the pictures of the README and of the results page into ``Images/``: ``make images``, or ``python -m
+"""Draws the images of the README and of the results page into ``Images/``: ``make images``, or ``python -m
 helpers.upkeep.images NAME ...`` for some.
 
-Two are drawn from the networks' modules, one from the data. The others show the run of notebook 05, which is trained now
-if it is not there. The same run gives the same files.
+Two are drawn from the networks' modules, one from the data. The others show the run of notebook 05, which is trained
+first if it is not there. The same run gives the same files.
 """
 
 from __future__ import annotations

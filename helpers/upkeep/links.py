@@ -2,9 +2,9 @@
 
 Every notebook begins with :data:`FIRST_CELL`, which finds this package (on Colab by cloning the repository), and
 :func:`helpers.session.setup`, which prints what is about to run. For a fork, ``python -m helpers.upkeep.links relink
-OWNER/NAME`` rewrites the repository's name everywhere. Addresses that the course uses go on after the name (``NAME.git``,
-``NAME/blob/...``) and are rewritten; the bare address credits the published project and stays as it is. ``make relink`` runs
-this module in a bare Python: nothing here needs an installed package.
+OWNER/NAME`` rewrites the repository's name everywhere. Addresses that the course uses go on after the name
+(``NAME.git``, ``NAME/blob/...``) and are rewritten; the bare address credits the published project and stays.
+Nothing here needs an installed package: ``make relink`` runs it in a bare Python.
 """
 
 from __future__ import annotations

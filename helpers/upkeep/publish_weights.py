@@ -1,8 +1,8 @@
 """The weights that come with the course: how they were made, and how good they are.
 
-``python -m helpers.upkeep.publish_weights train`` trains DuoNet on rendered rooms alone, longer than a notebook does and with
-rooms and cats of another seed than the profiles', so that every quartet of the course is new to these weights. Run again, it
-resumes. ``python -m helpers.upkeep.publish_weights publish [--photos FOLDER]`` scores the network and writes
+``python -m helpers.upkeep.publish_weights train`` trains DuoNet on rendered rooms alone, longer than a notebook does and
+with rooms and cats of another seed than the profiles', so that every quartet of the course is new to these weights.
+Run again, it resumes. ``python -m helpers.upkeep.publish_weights publish [--photos FOLDER]`` scores the network and writes
 ``helpers/weights/``: the weights in 16 bits, which :func:`helpers.predict.pretrained` loads, and a model card.
 """
 
@@ -90,29 +90,33 @@ def publish(run: Path, photos: Path | None = None) -> str:
 
 def card(rows: dict[str, dict[str, float]], facts: dict) -> str:
     """The model card, in Markdown."""
-    stages = ", ".join(f"{stage.epochs} x {stage.size} px" for stage in plan().stages)
+    used = plan()
+    stages = ", ".join(f"{stage.epochs} x {stage.size} px" for stage in used.stages)
+    magnitudes = ", ".join(f"{name} {value:g}" for name, value in used.augment.items())
     return f"""# {NETWORK}, trained on rendered rooms
 
 `{WEIGHTS.name}` holds the {count_parameters(build(NETWORK)):,} parameters of `helpers.model.{NETWORK}` in 16 bits
 ({WEIGHTS.stat().st_size / 1e6:.1f} MB). The notebooks load it when there is no network of your own yet:
 `helpers.predict.pretrained()`. This page was written by `python -m helpers.upkeep.publish_weights publish`.
 
-**What it does.** From a photograph of a room and the same view with a cat in it: the probability of cat for each pixel,
-and relative depth (0 the nearest, 1 the farthest point of the picture).
+**What it does.** From a photograph of a room and the same view with a cat in it, it predicts the probability of cat for
+each pixel, and relative depth (0 the nearest, 1 the farthest point of the image).
 
-**Data.** {facts["train_quartets"]:,} quartets of {ROOMS} rendered rooms and {CATS} rendered cats (`RoomsDataset`, seed {SEED}; a tenth of
-both was held out and only watched). No photograph. The profiles' rooms and cats have another seed: all of them are new to it.
+**Data.** {facts["train_quartets"]:,} quartets of {ROOMS} rendered rooms and {CATS} rendered cats (`RoomsDataset`, seed {SEED};
+a tenth of both was held out and only watched). No photograph. The rooms and cats of the profiles have another seed: all
+of them are new to it.
 
-**Recipe.** `helpers.upkeep.publish_weights.plan()`: {facts["samples"]:,} samples, epochs by size {stages}, in batches of {plan().stages[0].batch};
-{plan().optimizer.capitalize()}, one cycle up to {plan().learning_rate:g}; augmentation {", ".join(f"{k} {v:g}" for k, v in plan().augment.items())}; seed {plan().seed}.
+**Recipe.** `helpers.upkeep.publish_weights.plan()`: {facts["samples"]:,} samples, epochs by size {stages},
+in batches of {used.stages[0].batch}; {used.optimizer.capitalize()}, one cycle up to {used.learning_rate:g};
+augmentation {magnitudes}; seed {used.seed}.
 
-**Hardware and time.** {facts["machine"]}, {facts["seconds"] / 60:.0f} minutes of training ({facts["cpu_seconds"] / 60:.0f} processor minutes),
-{facts["date"]}.
+**Hardware and time.** {facts["machine"]}, {facts["seconds"] / 60:.0f} minutes of training
+({facts["cpu_seconds"] / 60:.0f} processor minutes), {facts["date"]}.
 
 ## How good it is
 
-{TEST_SAMPLES} test quartets each; *perturbed*: the camera has moved, the exposure has changed, and there is noise.
-Photographs were never trained on, and nothing was chosen by these numbers. The magnitudes of the augmentation come from an
+{TEST_SAMPLES} test quartets each; *perturbed*: the camera has moved, the exposure has changed, and there is noise. No
+photograph was trained on, and nothing was chosen by these numbers. The magnitudes of the augmentation come from an
 earlier comparison on other photographs, of which no record is kept.
 
 ```
@@ -122,8 +126,9 @@ earlier comparison on other photographs, of which no record is kept.
 ## Limits
 
 It has seen rendered furniture and rendered cats only. On photographs the mask is far better than the depth, which is
-relative, smooth, and often wrong where a photograph shows what no rendered room has. Both pictures must show the same
-view. It finds what is cat-sized, stands in the room and is in one picture only. It is made for teaching, not for measuring anything.
+relative, smooth, and often wrong where a photograph shows what no rendered room has. Both images must show the same
+view. It finds what is cat-sized, stands in the room and is in one image only. It is made for teaching, not for
+measuring anything.
 """
 
 

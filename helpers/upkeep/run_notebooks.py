@@ -1,8 +1,8 @@
 """Runs the notebooks from top to bottom, each in a fresh kernel: ``make course`` and ``make notebooks``.
 
-``python -m helpers.upkeep.run_notebooks [NOTEBOOK ...]`` only reads ``notebooks/`` and leaves, under ``runs/course/``, every
-executed notebook as a web page and its figures as PNG files. With ``--in-place`` the notebooks themselves get the new
-outputs, small and the same wherever they ran, as readers on GitHub see them. Both keep what each took in
+``python -m helpers.upkeep.run_notebooks [NOTEBOOK ...]`` only reads ``notebooks/`` and leaves, under ``runs/course/``,
+every executed notebook as a web page and its figures as PNG files. With ``--in-place`` the notebooks themselves get the
+new outputs, small and without a trace of the machine, as readers on GitHub see them. Both keep what each took in
 ``runs/course/measured.json``. The first cell that fails ends the run.
 """
 
@@ -154,8 +154,9 @@ def with_palette(png: str) -> str:
     before = base64.b64decode(png)
     image = Image.open(io.BytesIO(before)).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")  # a page is white
+    reduced = image.quantize(255, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
     stream = io.BytesIO()
-    image.quantize(255, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+    reduced.save(stream, "PNG", optimize=True)
     return base64.b64encode(min(stream.getvalue(), before, key=len)).decode()
 
 
@@ -186,8 +187,8 @@ def _save_page(notebook: NotebookNode, path: Path, images_from: Path) -> None:
 def _on_a_page(output: NotebookNode) -> NotebookNode | None:
     """What a page shows of an output, which has no kernel and no front end.
 
-    A progress bar vanishes, a widget becomes a line that says where it works, and a plotly figure stands in a frame with
-    plotly's 5 MB inside: the page needs no network.
+    A progress bar vanishes, a widget becomes a line that says where it works, and a plotly figure stands in a frame
+    with plotly's 5 MB inside: the page needs no network.
     """
     data = output.get("data", {})
     if PLOTLY in data:
@@ -223,7 +224,7 @@ def prepare_environment() -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.upkeep.run_notebooks", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="such as 03_model; without one, all are run")
-    parser.add_argument("--in-place", action="store_true", help="keep the outputs in notebooks/, instead of making pages")
+    parser.add_argument("--in-place", action="store_true", help="keep outputs in notebooks/, make no pages")
     options = parser.parse_args(arguments)
     notebooks, folder = find(options.names), runs_dir().resolve() / "course"
     data, fresh = prepare_environment(), from_nothing()

@@ -1,7 +1,7 @@
 """The moving picture of the README: a pointer drags a slider through a training, over real predictions.
 
-:func:`draw` makes the pictures from the snapshots that :mod:`helpers.callbacks` kept during a training, :func:`save` a GIF
-that repeats without a seam. Photographs are shown as large as the panels; the network saw them at the size that the
+:func:`draw` makes the pictures from the snapshots that :mod:`helpers.callbacks` kept during a training, :func:`save` a
+GIF that repeats without a seam. Photographs are shown as large as the panels; the network saw them at the size that the
 picture names, and its predictions are enlarged as :func:`helpers.predict.predict` enlarges them.
 """
 
@@ -79,8 +79,8 @@ def save(pictures: Sequence[Image.Image], path: Path) -> None:
     first.save(path, "GIF", save_all=True, append_images=others, duration=PAUSE, loop=0, optimize=False)
 
 
-def _picture(kept: Snapshots, room: np.ndarray, scene: np.ndarray, quartet: int, index: int, share: float) -> Image.Image:
-    """One picture: predictions of snapshot ``index`` for a quartet; left of the divider, at ``share``, the photograph."""
+def _picture(kept: Snapshots, room: np.ndarray, scene: np.ndarray, quartet: int, index: int, share: float):
+    """Predictions of snapshot ``index`` for a quartet; left of the divider, at ``share``, the photograph."""
     snapshot = kept.snapshots[index]
     prob, depth = (_enlarged(maps[quartet]) for maps in snapshot.predictions)
     split = round(share * PANEL)
@@ -88,8 +88,8 @@ def _picture(kept: Snapshots, room: np.ndarray, scene: np.ndarray, quartet: int,
     sheet = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen = ImageDraw.Draw(sheet)
     pen.rectangle((0, 0, WIDTH - 1, HEIGHT - 1), outline=FAINT)
-    panels = {"the room": room, "where is the cat?": overlay(scene, prob >= 0.5, 0.5), "how far is everything?": depth_panel}
-    for left, (title, panel) in zip(LEFT, panels.items()):
+    panels = (room, overlay(scene, prob >= 0.5, 0.5), depth_panel)
+    for left, title, panel in zip(LEFT, ("the room", "where is the cat?", "how far is everything?"), panels):
         pen.text((left, TOP - 26), title, INK, _font(15, bold=True))
         sheet.paste(_image(panel), (left, TOP))
     if 0 < split < PANEL:

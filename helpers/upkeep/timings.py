@@ -1,5 +1,5 @@
-"""What running the notebooks took: ``runs/course/measured.json`` has, for each notebook, one entry for each machine, profile and
-data source. :mod:`helpers.upkeep.run_notebooks` writes it, :mod:`helpers.upkeep.front_page` puts it into the course.
+"""What running the notebooks took: ``runs/course/measured.json`` has, for each notebook, one entry for each machine,
+profile and data source. :mod:`~helpers.upkeep.run_notebooks` writes it, :mod:`~helpers.upkeep.front_page` reads it.
 """
 
 from __future__ import annotations
@@ -55,8 +55,7 @@ def timed() -> Iterator[Timing]:
             began = time.perf_counter()
             memory = sum(map(_memory, psutil.Process().children(recursive=True)))
             timing.gigabytes = max(timing.gigabytes, memory / 2**30)
-            # Counting shared pages takes the longer, the more there are, from the cores that train: at most a
-            # fiftieth of the time of one core.
+            # Counting shared pages takes time from the cores that train: at most a fiftieth of one core's.
             pause = max(0.5, 50 * (time.perf_counter() - began))
 
     thread = threading.Thread(target=watch, daemon=True)
