@@ -1,9 +1,9 @@
 """The weights that come with the course: how they were made, and how good they are.
 
-``python -m helpers.upkeep.publish_weights train`` trains DuoNet on rendered rooms alone, longer than a notebook does and
-with rooms and cats of another seed than the profiles', so that every quartet of the course is new to these weights.
-Run again, it resumes. ``python -m helpers.upkeep.publish_weights publish [--photos FOLDER]`` scores the network and writes
-``helpers/weights/``: the weights in 16 bits, which :func:`helpers.predict.pretrained` loads, and a model card.
+``python -m helpers.upkeep.publish_weights train`` trains DuoNet on rendered rooms alone, longer than a notebook does,
+and resumes if it was interrupted. Its rooms and cats have another seed than the profiles', so that every quartet of the
+course is new to these weights. ``... publish [--photos FOLDER]`` scores the network and writes ``helpers/weights/``: the
+weights in 16 bits, which :func:`helpers.predict.pretrained` loads, and a model card.
 """
 
 from __future__ import annotations
@@ -68,10 +68,11 @@ def publish(run: Path, photos: Path | None = None) -> str:
         command = "python -m helpers.upkeep.publish_weights train"
         raise CourseError(f"{run.name}/ holds no finished training: run `{command}` first.")
     net = load(run)
-    tensors = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
     about = {"network": NETWORK, "recipe": json.dumps(dataclasses.asdict(plan()))}
+    tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
+    small = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
     with whole_file(WEIGHTS) as path:
-        path.write_bytes(safetensors_bytes({name: value.contiguous() for name, value in tensors.items()}, about))
+        path.write_bytes(safetensors_bytes(small, about))
     net = pretrained()  # what is scored is what is shipped: 16 bits
     sources = {f"rooms, {size} px": RoomsDataset(size, seed=0) for size in TEST_SIZES}
     if photos:
@@ -102,9 +103,9 @@ def card(rows: dict[str, dict[str, float]], facts: dict) -> str:
 **What it does.** From a photograph of a room and the same view with a cat in it, it predicts the probability of cat for
 each pixel, and relative depth (0 the nearest, 1 the farthest point of the image).
 
-**Data.** {facts["train_quartets"]:,} quartets of {ROOMS} rendered rooms and {CATS} rendered cats (`RoomsDataset`, seed {SEED};
-a tenth of both was held out and only watched). No photograph. The rooms and cats of the profiles have another seed: all
-of them are new to it.
+**Data.** {facts["train_quartets"]:,} quartets of {ROOMS} rendered rooms and {CATS} rendered cats
+(`RoomsDataset`, seed {SEED}; a tenth of both was held out and only watched). No photograph. The rooms and cats of the
+profiles have another seed: all of them are new to it.
 
 **Recipe.** `helpers.upkeep.publish_weights.plan()`: {facts["samples"]:,} samples, epochs by size {stages},
 in batches of {used.stages[0].batch}; {used.optimizer.capitalize()}, one cycle up to {used.learning_rate:g};
@@ -133,7 +134,7 @@ measuring anything.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.upkeep.publish_weights", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m helpers.upkeep.publish_weights")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("train", help="train, or resume")
     final = commands.add_parser("publish", help="score it and write helpers/weights/")

@@ -45,25 +45,12 @@ def find(names: list[str], folder: Path = ROOT / "notebooks") -> list[Path]:
     return [by_name[Path(name).stem] for name in names] or list(by_name.values())
 
 
-def run_in_place(path: Path) -> int:
-    """Execute the notebook at ``path`` and replace it by itself with new outputs; returns how many cells it has.
+def run(path: Path, pages: Path | None = None) -> int:
+    """Execute the notebook at ``path``; returns how many cells it has.
 
-    Raises:
-        CourseError: a cell failed, or the kernel died; then the file stays as it was.
-    """
-    notebook = nbformat.read(path, as_version=4)
-    execute(notebook, path)
-    clean(notebook)
-    nbformat.validate(notebook)
-    with whole_file(path) as temporary:
-        nbformat.write(notebook, temporary)
-    return len(notebook.cells)
-
-
-def run_to_page(path: Path, folder: Path) -> int:
-    """Execute the notebook at ``path`` and leave ``folder/NAME.html`` and ``folder/figures/NAME-*.png``.
-
-    They are left up to the cell that failed, too. Returns how many cells the notebook has.
+    Args:
+        path: replaced by itself with new outputs after its last cell has run, if ``pages`` is None.
+        pages: the folder for ``NAME.html`` and ``figures/NAME-*.png``, which show it up to the cell that failed, too.
 
     Raises:
         CourseError: a cell failed, or the kernel died; the message says which cell and how.
@@ -72,17 +59,19 @@ def run_to_page(path: Path, folder: Path) -> int:
     try:
         execute(notebook, path)
     finally:
-        _save_figures(notebook, folder / "figures", path.stem)
-        _save_page(notebook, folder / f"{path.stem}.html", path.parent)
+        if pages:
+            _save_figures(notebook, pages / "figures", path.stem)
+            _save_page(notebook, pages / f"{path.stem}.html", path.parent)
+    if not pages:
+        clean(notebook)
+        nbformat.validate(notebook)
+        with whole_file(path) as temporary:
+            nbformat.write(notebook, temporary)
     return len(notebook.cells)
 
 
 def execute(notebook: NotebookNode, path: Path) -> None:
-    """Run all cells of ``notebook``, in place, in a fresh kernel that starts in the folder of ``path``.
-
-    Raises:
-        CourseError: a cell failed, or the kernel died.
-    """
+    """Run all cells of ``notebook``, in place, in a fresh kernel that starts in the folder of ``path``."""
 
     def show_progress(cell, cell_index):
         if sys.stdout.isatty():
@@ -226,25 +215,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="such as 03_model; without one, all are run")
     parser.add_argument("--in-place", action="store_true", help="keep outputs in notebooks/, make no pages")
     options = parser.parse_args(arguments)
-    notebooks, folder = find(options.names), runs_dir().resolve() / "course"
-    data, fresh = prepare_environment(), from_nothing()
+    notebooks, results = find(options.names), runs_dir().resolve()
+    pages = None if options.in_place else results / "course"
+    data, fresh, total = prepare_environment(), from_nothing(), 0.0
     print(f"Notebooks to run: {len(notebooks)}. COURSE_PROFILE: {profile().name}. COURSE_DATA: {data}.")
-    total = 0.0
     for path in notebooks:
         print(_title(path), end="", flush=True)
         try:
             with timed() as timing:
-                cells = run_in_place(path) if options.in_place else run_to_page(path, folder)
+                cells = run(path, pages)
         except CourseError as error:
-            kept = "" if options.in_place else f"\n\nThe notebook up to there is in {folder / path.stem}.html"
+            kept = f"\n\nThe notebook up to there is in {pages / path.stem}.html" if pages else ""
             raise CourseError(f"{error}{kept}") from None
         finally:
             again = f"\r{_title(path)}" if sys.stdout.isatty() else ""
             print(f"{again}{timing.minutes:5.1f} min  {timing.gigabytes:5.1f} GB at most", flush=True)
         record(path.stem, timing, cells, fresh)
         total += timing.minutes
-    where = "Their outputs are in notebooks/" if options.in_place else f"Web pages and figures are in {folder}/"
-    print(f"All ran, in {total:.1f} minutes. {where}; trained networks and other results are in {folder.parent}/")
+    where = f"Web pages and figures are in {pages}/" if pages else "Their outputs are in notebooks/"
+    print(f"All ran, in {total:.1f} minutes. {where}; trained networks and other results are in {results}/")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def course(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "helpers").mkdir()
     for name in ("01_a", "02_b"):
-        text, code = nbformat.v4.new_markdown_cell(FIRST.format(name)), nbformat.v4.new_code_cell("setup(1)", outputs=OUTPUTS)
+        text = nbformat.v4.new_markdown_cell(FIRST.format(name))
+        code = nbformat.v4.new_code_cell("setup(1)", outputs=OUTPUTS)
         nbformat.write(nbformat.v4.new_notebook(cells=[text, code]), tmp_path / "notebooks" / f"{name}.ipynb")
     (tmp_path / "README.md").write_text(README)
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))

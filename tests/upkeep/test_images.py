@@ -117,7 +117,8 @@ def test_the_gif_shows_the_quartets_of_the_run_at_another_size(run, monkeypatch)
 
 def test_snapshots_of_other_data_is_refused(run, monkeypatch):
     kept = read_snapshots(run)
-    monkeypatch.setattr(images, "read_snapshots", lambda folder: Snapshots(kept.snapshots, kept.stages, 255 - kept.bg_fg, *([None] * 3)))
+    other = Snapshots(kept.snapshots, kept.stages, 255 - kept.bg_fg, *([None] * 3))
+    monkeypatch.setattr(images, "read_snapshots", lambda folder: other)
     with pytest.raises(CourseError, match=f"{session.run_dir().name}/ was trained on other data"):
         images.time_travel()
 

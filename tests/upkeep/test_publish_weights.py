@@ -76,4 +76,5 @@ def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeyp
     assert module.CARD.read_text() == text and "rooms, 32 px, perturbed" in text and "a test" in text
     shipped = load(module.WEIGHTS)
     for name, value in net.state_dict().items():
-        torch.testing.assert_close(shipped.state_dict()[name], value.half().float() if value.is_floating_point() else value)
+        expected = value.half().float() if value.is_floating_point() else value
+        torch.testing.assert_close(shipped.state_dict()[name], expected)

@@ -1,5 +1,5 @@
-"""``make course`` and ``make notebooks``: every notebook in a fresh kernel, pages and figures left, or outputs kept in place,
-small and without a trace of the machine; failures in words."""
+"""``make course`` and ``make notebooks``: every notebook in a fresh kernel, pages and figures left, or outputs kept in
+place, small and without a trace of the machine; failures in words."""
 
 import base64
 import html
@@ -119,7 +119,7 @@ def test_it_stops_at_the_first_cell_that_fails(folder):
 def test_a_kernel_that_dies_is_told_in_words(folder):
     path = write(folder / "01_one.ipynb", "import os\nos._exit(1)")
     with pytest.raises(CourseError, match="01_one stopped because its Python process died.*memory"):
-        runner.run_to_page(path, folder.parent)
+        runner.run(path, folder.parent)
 
 
 def test_names_choose_notebooks(folder):
@@ -176,7 +176,7 @@ def test_what_is_transparent_in_a_picture_becomes_white():
 
 def test_a_notebook_is_run_and_keeps_clean_outputs(tmp_path):
     path = write(tmp_path / "1.ipynb", BAR, "import ipywidgets\nipywidgets.IntSlider()", "1 + 1")
-    runner.run_in_place(path)
+    runner.run(path)
     notebook = nbformat.read(path, as_version=4)
     first, widget, last = notebook.cells
     assert [output.text for output in first.outputs] == ["100 %\nthree\n"]
@@ -192,7 +192,7 @@ def test_what_lives_without_a_kernel_is_kept_and_small(tmp_path, monkeypatch):
     runner.prepare_environment()
     figure = "import plotly.graph_objects as go\ngo.Figure(go.Scatter3d(x=[1, 2], y=[1, 2], z=[1, 2]))"
     path = write(tmp_path / "1.ipynb", figure, "from IPython.display import HTML\nHTML('<input type=\"range\">')")
-    runner.run_in_place(path)
+    runner.run(path)
     plotly, html = (cell.outputs for cell in nbformat.read(path, as_version=4).cells)
     assert [list(output.data) for output in plotly] == [[runner.PLOTLY]]
     assert plotly[0].data[runner.PLOTLY]["data"][0]["type"] == "scatter3d"
@@ -204,7 +204,7 @@ def test_a_notebook_that_fails_stays_as_it_was(tmp_path):
     path = write(tmp_path / "1.ipynb", "print(1)", "1 / 0")
     before = path.read_bytes()
     with pytest.raises(CourseError, match="division by zero"):
-        runner.run_in_place(path)
+        runner.run(path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["1.ipynb"]
 
 
