@@ -259,7 +259,8 @@ def test_relink_outside_a_checkout_says_so(tmp_path):
 
 def test_the_command_says_what_it_changed_or_what_is_missing(copy):
     def relink(*arguments):
-        command = [sys.executable, "-m", "helpers.upkeep.links", "relink", *arguments]
+        # without site-packages: this runs in a Python in which nothing is installed
+        command = [sys.executable, "-S", "-m", "helpers.upkeep.links", "relink", *arguments]
         return subprocess.run(command, cwd=copy, capture_output=True, text=True)
 
     assert "rewrote README.md" in relink(FORK).stdout
