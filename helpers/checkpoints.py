@@ -14,6 +14,8 @@ import os
 from pathlib import Path
 
 import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
 
 from helpers.config import CourseError
 from helpers.utils import whole_file
@@ -33,6 +35,13 @@ def save_checkpoint(folder: Path, content: dict) -> None:
         path.write_bytes(stream.getvalue() + hashlib.sha256(stream.getbuffer()).digest())
         if (folder / LAST).exists():
             os.replace(folder / LAST, folder / PREVIOUS)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all; ``about`` stands in its header."""
+    with whole_file(path) as temporary:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        temporary.write_bytes(safetensors_bytes(tensors, about))  # whose own writing hides what a full disk says
 
 
 def newest(folder: Path, identity: dict | None = None, say=print) -> dict | None:

@@ -17,7 +17,6 @@ an uninterrupted run. What watches a run (progress bar, TensorBoard, snapshots) 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
@@ -31,19 +30,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from helpers.augment import Augment, generator_of, resize
-from helpers.checkpoints import newest, save_checkpoint
+from helpers.checkpoints import newest, save_checkpoint, save_tensors
 from helpers.config import CourseError
 from helpers.dataset import Quartet, at_size, get_batch, loader, to_device
 from helpers.evaluate import evaluate
 from helpers.metrics import Meter
 from helpers.model import probabilities
 from helpers.recipes import LOSSES, Recipe, Stage, learning_rate, make_optimizer, pick_precision
-from helpers.utils import room_on_disk, whole_file
+from helpers.utils import room_on_disk, write_csv
 
 if TYPE_CHECKING:
     from helpers.callbacks import Callback
@@ -62,9 +60,9 @@ def train(
 ) -> list[dict]:  # fmt: skip
     """Train ``net`` in place, or resume the run that ``run_dir`` holds.
 
-    In one process, or in as many as ``accelerate``'s ``notebook_launcher``, ``accelerate launch`` or ``torchrun`` start:
-    each takes its part of every batch, and only the first one writes and calls the callbacks. Batches, and what is drawn
-    for them, are the same; batch normalisation sees one process's part, so curves agree closely but not to the last digit.
+    In one process, or in as many as ``accelerate``'s ``notebook_launcher`` or ``torchrun`` start: each takes its part of
+    every batch, and only the first one writes. What is drawn is the same; batch normalisation sees one process's part, so
+    curves agree closely but not to the last digit.
 
     Args:
         net: ``net(bg, bg_fg) -> mask_logits, depth_logits``.
@@ -76,8 +74,8 @@ def train(
         checkpoint_seconds: a run that is killed loses at most this much.
 
     Returns:
-        The history: one dict an epoch, with stage, size, samples and seconds so far, mean training losses, and the metrics
-        of the test set at that size. The test set is only watched, nothing is chosen by it.
+        one dict an epoch: stage, size, samples and seconds so far, mean training losses, and metrics of the test set at that
+        size. The test set is only watched, nothing is chosen by it.
 
     Raises:
         CourseError: the folder holds another run, a set is empty, the loss is no longer finite, a single quartet does not
@@ -88,7 +86,6 @@ def train(
         if not len(dataset):
             raise CourseError(f"The {name} set is empty: give it at least one quartet.")
     run = Run(net, train_set, recipe, Path(run_dir), callbacks, loss)
-    run.resume()
     if run.stage == len(recipe.stages):
         return run.history
     with room_on_disk(run.folder), _stop_button() as stop, run.watched(test_set):
@@ -159,12 +156,12 @@ def _stop_button() -> Iterator[list]:
     try:
         before = signal.signal(signal.SIGINT, press)
     except ValueError:  # not in the main thread: nobody can press anything
-        yield pressed
-        return
+        before = None
     try:
         yield pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 class Run:
@@ -195,6 +192,7 @@ class Run:
         self.augment = Augment(**recipe.augment) if recipe.augment else None
         self.stage = self.epoch = self.batch = self.seen = 0
         self.total = sum(stage.epochs * sum(map(len, self.batches(stage))) for stage in recipe.stages)
+        self.rate = recipe.learning_rate
         self.pieces = 1  # into which each batch is cut, because it did not fit into the memory
         self.seconds = self.cpu_seconds = 0.0  # of training alone, without tests
         self.history: list[dict] = []
@@ -210,6 +208,9 @@ class Run:
             "data": train_set.key() if hasattr(train_set, "key") else {"quartets": len(train_set)},
             **({"loss": repr(loss)} if loss else {}),
         }
+        saved = newest(folder, self.identity)
+        if saved is not None:
+            self.resume(saved)
 
     # -- one step ---------------------------------------------------------------------------------------------------
 
@@ -236,7 +237,11 @@ class Run:
         return batch
 
     def forward_backward(self, batch: Quartet) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
-        """The network's logits and mean losses for a batch; the gradients are added to the weights' ``grad``."""
+        """The network's logits and mean losses for a batch; the gradients are added to the weights' ``grad``.
+
+        A batch that does not fit into the memory is cut in pieces. Batch normalisation then sees one piece at a time, so the
+        result is not exactly that of the whole batch.
+        """
         while True:
             try:
                 return self._in_pieces(batch)
@@ -244,7 +249,6 @@ class Run:
                 self._cut(len(batch["bg"]))
 
     def _in_pieces(self, batch: Quartet) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
-        """Batch normalisation sees one piece at a time, so a batch in several pieces is not exactly the whole batch."""
         count, outputs, losses = len(batch["bg"]), [], {}
         for rows in torch.arange(count, device=self.device).chunk(self.pieces):
             piece = batch if len(rows) == count else {key: value[rows] for key, value in batch.items()}
@@ -348,7 +352,8 @@ class Run:
             batch = self.prepared(get_batch(dataset, batches[number]), number, whole=True)
             place = {"stage": self.stage + 1, "epoch": self.epoch + 1, "batch": number + 1}
             about = {**{key: str(value) for key, value in place.items()}, "indices": json.dumps(batches[number])}
-            self._write_tensors("lost-batch.safetensors", batch, about)
+            if self.accelerator.is_main_process:
+                save_tensors(self.folder / "lost-batch.safetensors", batch, about)
             where = "batch {batch} of stage {stage}, epoch {epoch}".format(**place)
             raise self._lost(f"The loss is {loss} in {where} (kept as lost-batch.safetensors),")
 
@@ -385,11 +390,8 @@ class Run:
 
     # -- files ------------------------------------------------------------------------------------------------------
 
-    def resume(self) -> None:
-        """Take over the checkpoint in the folder, if there is one."""
-        saved = newest(self.folder, self.identity)
-        if saved is None:
-            return
+    def resume(self, saved: dict) -> None:
+        """Continue where this checkpoint was written."""
         self.net.load_state_dict(saved["net"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
@@ -412,24 +414,16 @@ class Run:
             **{name: getattr(self, name) for name in COUNTERS}, "sums": self.sums,
             "history": json.dumps(self.history), "curve": json.dumps(self.curve),
         })  # fmt: skip
-        for name, rows in (("history.csv", self.history), ("steps.csv", self.curve)):
-            if rows:
-                with whole_file(self.folder / name) as path, open(path, "w", newline="") as stream:
-                    table = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)))
-                    table.writeheader()
-                    table.writerows(rows)
+        write_csv(self.folder / "history.csv", self.history)
+        write_csv(self.folder / "steps.csv", self.curve)
         self.saved_at = time.monotonic()
 
     def _save_weights(self, name: str, recipe: Recipe) -> None:
         """The network as it is now; ``recipe`` is what it has been through."""
         about = {"network": type(self.net).__name__, "recipe": json.dumps(dataclasses.asdict(recipe)),
                  "metrics": json.dumps(self.history[-1])}  # fmt: skip
-        self._write_tensors(name, self.net.state_dict(), about)
-
-    def _write_tensors(self, name: str, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
         if self.accelerator.is_main_process:
-            with whole_file(self.folder / name) as path:
-                path.write_bytes(safetensors_bytes({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, about))
+            save_tensors(self.folder / name, self.net.state_dict(), about)
 
 
 COUNTERS = ("stage", "epoch", "batch", "seen", "pieces", "seconds", "cpu_seconds")

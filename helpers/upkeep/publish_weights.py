@@ -14,9 +14,8 @@ import json
 from datetime import date
 from pathlib import Path
 
-from safetensors.torch import save as safetensors_bytes
-
 from helpers.callbacks import standard
+from helpers.checkpoints import save_tensors
 from helpers.config import CourseError, plain_errors, runs_dir
 from helpers.dataset import CachedDataset, cached, sample, split
 from helpers.evaluate import evaluate
@@ -69,10 +68,9 @@ def publish(run: Path, photos: Path | None = None) -> str:
         raise CourseError(f"{run.name}/ holds no finished training: run `{command}` first.")
     net = load(run)
     about = {"network": NETWORK, "recipe": json.dumps(dataclasses.asdict(plan()))}
-    tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
-    small = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-    with whole_file(WEIGHTS) as path:
-        path.write_bytes(safetensors_bytes(small, about))
+    tensors = net.state_dict().items()
+    small = {name: value.half() if value.is_floating_point() else value for name, value in tensors}
+    save_tensors(WEIGHTS, small, about)
     net = pretrained()  # what is scored is what is shipped: 16 bits
     sources = {f"rooms, {size} px": RoomsDataset(size, seed=0) for size in TEST_SIZES}
     if photos:
