@@ -130,8 +130,8 @@ SNAPSHOTS = "snapshots.npz"
 QUARTETS = 4
 CANDIDATES = 32  # quartets of the test set from which they are chosen
 COUNT = 36  # snapshots asked for; several that fall into one step are one
-CROWDED = 2.5  # how much denser moments are at first; found by looking at kepts of the quick profile
-LARGEST = 128  # side in pixels at which larger predictions and scenes are kept: a file of a few megabytes at most
+CROWDED = 2.5  # how much denser they are at first; found by looking at runs of the quick profile
+LARGEST = 128  # image size in pixels at which larger predictions and scenes are kept: a file of a few megabytes at most
 DAMAGED = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)  # what unreadable files raise
 
 
@@ -169,24 +169,21 @@ def read_snapshots(run_dir: str | Path) -> Snapshots:
     path = Path(run_dir) / SNAPSHOTS
     if not path.exists():
         raise CourseError(
-            f"{path.parent.name}/ holds no {SNAPSHOTS}: nothing has been trained there yet, or by an older version of the "
-            "course, which kept no snapshots; delete the folder and train again."
+            f"{path.parent.name}/ holds no {SNAPSHOTS}: nothing has been trained there yet, or without a SnapshotRecorder, or "
+            "by an older version of the course; delete the folder and train again."
         )
     try:
-        kept = _read(path)
+        return _read(path)
     except DAMAGED as error:
-        raise CourseError(
-            f"{SNAPSHOTS} in {path.parent.name}/ cannot be read ({type(error).__name__}): "
-            "delete the folder and train again."
-        ) from error
-    if not kept.snapshots:
-        raise CourseError(f"{SNAPSHOTS} in {path.parent.name}/ is empty: delete the folder and train again.")
-    return kept
+        why = f"{SNAPSHOTS} in {path.parent.name}/ cannot be read ({type(error).__name__})"
+        raise CourseError(f"{why}: delete the folder and train again.") from error
 
 
 def _read(path: Path) -> Snapshots:
     with np.load(path, allow_pickle=False) as held:
         facts = held["moments"].tolist()  # (n, 3)
+        if not facts:
+            raise ValueError("no snapshots")
         snapshots = tuple(Snapshot(*fact, held[f"predictions-{number}"]) for number, fact in enumerate(facts))
         scene = {key: held[key] for key in ("bg_fg", "mask", "depth", "valid")}
         return Snapshots(snapshots, int(held["stages"]), **scene)
