@@ -7,19 +7,18 @@ written whole or not at all. Importers of public data (:mod:`helpers.photos.down
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from helpers.config import CourseError
-from helpers.photos.folder import FORMATS, MAX_PIXELS
+from helpers.photos.folder import refuse_depth
 from helpers.photos.segment_cat import cut_out
-from helpers.utils import bar, whole_file, whole_folder
+from helpers.utils import as_seen, bar, open_image, whole_file, whole_folder
 
 LONGEST = 1024  # pixels: twice the largest side that a quartet can have
 MAX_UPLOAD = 64 * 2**20  # bytes of one uploaded picture
@@ -51,49 +50,20 @@ def read_photo(source: str | Path | bytes, longest: int = LONGEST, name: str | N
     """A photograph as it was seen, (H, W, 3) uint8, its longer side at most ``longest`` pixels.
 
     Args:
-        source: a file, or its bytes. The camera's orientation (EXIF) is applied; transparency is dropped.
+        source: a file, or its bytes; see :func:`helpers.utils.open_image` for what is read and refused.
         longest: larger pictures are scaled down; smaller ones stay as they are.
         name: how messages call it; default the file's name.
 
     Raises:
-        CourseError: not there, not a JPEG, PNG or WebP, damaged, or over 50 megapixels.
+        CourseError: not there, no picture, damaged, over 50 megapixels, or 16-bit, which looks like depth.
     """
-    name = name or (Path(source).name if isinstance(source, (str, Path)) else "the picture")
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:  # known before anything is decoded
-                raise CourseError(f"{name} has {image.width} x {image.height} px: scale it below 50 megapixels.")
-            if image.mode.startswith("I"):
-                raise CourseError(f"{name} has 16-bit values, so it looks like depth and not like a photograph.")
-            image.draft("RGB", (2 * longest, 2 * longest))  # JPEG alone: decodes at 1/2, 1/4 or 1/8 where that will do
-            picture = ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError as error:
-        raise CourseError(f"There is no file {name}: check its name and folder.") from error
-    except Image.DecompressionBombError as error:
-        raise CourseError(f"{name} is far too large: scale it below 50 megapixels.") from error
-    except UnidentifiedImageError as error:
-        raise CourseError(_not_a_photo(source, name)) from error
-    except CourseError:
-        raise
-    except (OSError, ValueError, SyntaxError) as error:
-        raise CourseError(f"{name} is damaged or cut short ({error}): copy or save it anew.") from error
+    name = name or (Path(source).name if isinstance(source, (str, Path)) else "The picture")
+    with open_image(source, name) as image:
+        refuse_depth(image, name)
+        image.draft("RGB", (2 * longest, 2 * longest))  # JPEG alone: decodes at 1/2, 1/4 or 1/8 where that will do
+        picture = as_seen(image)
     picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return np.asarray(picture)
-
-
-def _not_a_photo(source: str | Path | bytes, name: str) -> str:
-    head = source[:12] if isinstance(source, bytes) else _first_bytes(Path(source))
-    if head[4:8] == b"ftyp":  # the container of HEIC, HEIF and AVIF
-        return (
-            f"{name} is a HEIC picture, which the course cannot read: export it as JPEG, or let the camera take JPEGs "
-            "(iPhone: Settings > Camera > Formats > Most Compatible)."
-        )
-    return f"{name} is not a JPEG, PNG or WebP picture: convert it to one of them."
-
-
-def _first_bytes(path: Path) -> bytes:
-    with open(path, "rb") as stream:
-        return stream.read(12)
 
 
 def uploader():

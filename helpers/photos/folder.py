@@ -15,15 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch.nn.functional as F
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 
 from helpers.config import CourseError
 from helpers.photos.standing import Camera
+from helpers.utils import MAX_PIXELS, as_seen, open_image
 
 FOLDERS = {"rooms": ("bg", "rooms"), "cats": ("fg", "cats"), "depth": ("bg_depth", "rooms_depth")}
-FORMATS = ("JPEG", "PNG", "WEBP")
-MAX_PIXELS = 50_000_000  # a few kilobytes of PNG can unpack to gigabytes: refuse before decoding
 CUTOUT_SIDE = 256  # longest side at which cut-outs are cleaned and kept: more than any picture of 512 px shows
 PSEUDO_DEPTH = "pseudo_depth.json"  # marks depth that was guessed: near and far can be told, metres cannot
 CAMERA_KEYS = ("size", "fx", "fy", "cx", "cy", "depth_unit_m")
@@ -161,48 +160,25 @@ def _read_camera(root: Path) -> dict:
     return {**camera, "size": size}
 
 
-def _open_image(folder: PhotoFolder, path: Path) -> Image.Image:
-    """The header of an image; its pixels are not decoded yet."""
-    name = folder.name(path)
-    try:
-        image = Image.open(path, formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise CourseError(f"{name} has over 50 megapixels: scale it down, 1024 px on a side are plenty.") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise CourseError(f"{name} is not a JPEG, PNG or WebP picture: convert it, or move it away.") from error
-    if image.width * image.height > MAX_PIXELS:
+def refuse_depth(image: Image.Image, name: str) -> None:
+    if image.mode.startswith("I"):
         raise CourseError(
-            f"{name} has {image.width * image.height / 1e6:.0f} megapixels, over 50 are refused: "
-            "scale it down, 1024 px on a side are plenty."
+            f"{name} has 16-bit values, so it looks like depth and not like a photograph: depth belongs into bg_depth/."
         )
-    return image
-
-
-def _decode(folder: PhotoFolder, path: Path, image: Image.Image) -> Image.Image:
-    """Pixels as the photographer saw them (EXIF orientation applied)."""
-    try:
-        image.load()
-        return ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise CourseError(f"{folder.name(path)} is damaged or cut short ({error}): copy or save it anew.") from error
-
-
-def _has_alpha(image: Image.Image) -> bool:
-    return "A" in image.getbands() or "transparency" in image.info
 
 
 def read_room(folder: PhotoFolder, path: Path, side: int) -> tuple[np.ndarray, tuple[int, int]]:
     """The central square of a room, (side, side, 3) uint8, antialiased, and the (width, height) of the whole."""
-    image = _open_image(folder, path)
-    swapped = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientations that lie on their side
-    width, height = image.size[::-1] if swapped else image.size
-    image.draft("RGB", (2 * side, 2 * side))  # JPEG alone: decodes at 1/2, 1/4 or 1/8, never below twice `side`
-    image = _decode(folder, path, image)
-    if image.mode.startswith("I"):
-        raise CourseError(f"{folder.name(path)} has 16-bit values, so it looks like depth: move it to bg_depth/.")
-    if _has_alpha(image) and image.convert("RGBA").getextrema()[3][0] < 128:
+    name = folder.name(path)
+    with open_image(path, name) as image:
+        refuse_depth(image, name)
+        swapped = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientations that lie on their side
+        width, height = image.size[::-1] if swapped else image.size
+        image.draft("RGB", (2 * side, 2 * side))  # JPEG alone: decodes at 1/2, 1/4 or 1/8, never below twice `side`
+        image = as_seen(image, alpha=image.has_transparency_data)
+    if image.mode == "RGBA" and image.getextrema()[3][0] < 128:
         raise CourseError(
-            f"{folder.name(path)} has transparent parts, so it looks like a cut-out: "
+            f"{name} has transparent parts, so it looks like a cut-out: "
             f"cut-outs belong into fg/, photographs of rooms into {path.parent.name}/."
         )
     square = _central_square(image.width, image.height)
@@ -222,17 +198,18 @@ def read_cutout(folder: PhotoFolder, path: Path) -> np.ndarray:
     Its longest side is at most CUTOUT_SIDE. Cut-outs are often polygons that keep a rim of their old background:
     the edge moves inwards by about one pixel, is feathered, and takes its colour from further inside.
     """
-    image = _decode(folder, path, _open_image(folder, path))
-    if not _has_alpha(image):
-        raise CourseError(
-            f"{folder.name(path)} has no transparency, so it is a photograph and no cut-out: "
-            f"rooms belong into bg/, cut-outs (PNG or WebP with alpha) into {path.parent.name}/."
-        )
-    image = image.convert("RGBA")
+    name = folder.name(path)
+    with open_image(path, name) as image:
+        if not image.has_transparency_data:
+            raise CourseError(
+                f"{name} has no transparency, so it is a photograph and no cut-out: "
+                f"rooms belong into bg/, cut-outs (PNG or WebP with alpha) into {path.parent.name}/."
+            )
+        image = as_seen(image, alpha=True)
     least, most = image.getchannel("A").getextrema()
     if least >= 128 or most < 128:
         state = "opaque" if least >= 128 else "transparent"
-        raise CourseError(f"{folder.name(path)} is {state} everywhere: a cut-out shows the cat and hides the rest.")
+        raise CourseError(f"{name} is {state} everywhere: a cut-out shows the cat and hides the rest.")
     image = image.crop(image.getchannel("A").point(lambda a: 255 * (a >= 128)).getbbox())
     image.thumbnail((CUTOUT_SIDE, CUTOUT_SIDE), Image.Resampling.BOX)
     return _clean_edge(image)
@@ -305,14 +282,15 @@ def read_depth(folder: PhotoFolder, path: Path, picture: tuple[int, int]) -> np.
 
 
 def _read_png_depth(folder: PhotoFolder, path: Path) -> np.ndarray:
-    image = _decode(folder, path, _open_image(folder, path))
-    if not image.mode.startswith("I"):
-        raise CourseError(
-            f"{folder.name(path)} is not 16-bit greyscale (mode {image.mode}): "
-            "save depth as 16-bit PNG in millimetres, or as .npy in metres."
-        )
-    unit = folder.camera["depth_unit_m"] if folder.camera else 0.001
-    return np.asarray(image).astype(np.float64) * unit
+    name = folder.name(path)
+    with open_image(path, name) as image:
+        if not image.mode.startswith("I"):
+            raise CourseError(
+                f"{name} is not 16-bit greyscale (mode {image.mode}): "
+                "save depth as 16-bit PNG in millimetres, or as .npy in metres."
+            )
+        steps = np.asarray(ImageOps.exif_transpose(image)).astype(np.float64)
+    return steps * (folder.camera["depth_unit_m"] if folder.camera else 0.001)
 
 
 def _read_npy(folder: PhotoFolder, path: Path) -> np.ndarray:

@@ -8,13 +8,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from helpers.config import CourseError
 from helpers.photos.builder import Report, new_parts, read_photo, save_cutout
 from helpers.photos.download import check_counts
-from helpers.utils import bar
+from helpers.utils import bar, open_image
 
 PET, BACKGROUND, BORDER = 1, 2, 3  # the classes of a trimap
 SMALLEST_CAT = 120  # pixels of the longer side: half of what photos keep
@@ -102,13 +101,10 @@ def _read_pet(base: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The picture (H, W, 3) uint8 and its trimap (H, W) uint8."""
     path = base / "annotations" / "trimaps" / f"{name}.png"
     picture = read_photo(base / "images" / f"{name}.jpg", longest=4096)  # the largest has some 3,000 px
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.size != picture.shape[1::-1] or image.mode not in ("L", "P"):
-                raise CourseError(f"{path.name} has another size than its picture.")
-            trimap = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CourseError(f"{path.name} is missing or damaged.") from error
+    with open_image(path) as image:  # classes, not colours: neither turned nor converted
+        if image.size != picture.shape[1::-1] or image.mode not in ("L", "P"):
+            raise CourseError(f"{path.name} has another size than its picture.")
+        trimap = np.asarray(image)
     if not np.isin(trimap, (PET, BACKGROUND, BORDER)).all():
         raise CourseError(f"{path.name} is no trimap: it has other values than 1, 2 and 3.")
     return picture, trimap

@@ -31,21 +31,6 @@ def encoded(picture=None, kind="PNG", **options):
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_cameras_orientation_is_respected(tmp_path, orientation):
-    upright = coordinates()
-    turned = {  # how a camera stores what should be shown upright
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.transpose(1, 0, 2),
-        6: np.rot90(upright), 7: upright[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(upright, -1),
-    }[orientation]  # fmt: skip
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(np.ascontiguousarray(turned)).save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=exif)
-    read = read_photo(tmp_path / "a.jpg")
-    assert read.shape == upright.shape
-    assert np.abs(read.astype(int) - upright).max() < 12
-
-
 def test_large_pictures_are_scaled_down_and_small_ones_stay(tmp_path):
     Image.fromarray(coordinates(2000, 1500)).save(tmp_path / "large.jpg", quality=95)
     large = read_photo(tmp_path / "large.jpg", longest=400)
@@ -63,12 +48,12 @@ def test_what_is_no_photograph_is_told_in_words(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     for name, words in {
         "IMG_1.HEIC": "HEIC.*export it as JPEG",
-        "note.jpg": "note.jpg is not a JPEG, PNG or WebP",
+        "note.jpg": "note.jpg is not an image.*JPEG, PNG or WebP",
         "cut.jpg": "damaged or cut short",
         "depth.png": "looks like depth",
         "huge.png": "50 megapixels",
-        "lost.jpg": "no file lost.jpg",
-        "folder.jpg": "folder.jpg",
+        "lost.jpg": "lost.jpg does not exist",
+        "folder.jpg": "folder.jpg cannot be opened .Is a directory",
     }.items():
         with pytest.raises(CourseError, match=words):
             read_photo(tmp_path / name)
@@ -113,7 +98,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path, name):
 @pytest.mark.parametrize(
     "value, words",
     [
-        ({"good.png": encoded(), "bad.png": b"no picture"}, "bad.png is not a JPEG"),
+        ({"good.png": encoded(), "bad.png": b"no picture"}, "bad.png is not an image"),
         ({"..": encoded()}, "give it a name"),
         ({".hidden.png": encoded()}, "give it a name"),
         ({"": encoded()}, "give it a name"),

@@ -186,7 +186,7 @@ def test_a_limit_takes_the_breeds_in_turn(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spoil, words",
+    "corrupt, words",
     [
         (lambda base: (base / "annotations").rename(base / "other"), "no folder annotations/"),
         (lambda base: (base / "annotations/list.txt").unlink(), "lists no cat"),
@@ -334,7 +334,7 @@ def triple(prefix="val/", **changes):
     "members, words",
     [
         ([("val/other.txt", b"hello", {})], "no indoor picture"),
-        (triple("../../"), "not a JPEG, PNG"),  # such a name is DIODE's, but decides nothing about where it is put
+        (triple("../../"), "not an image"),  # such a name is DIODE's, but decides nothing about where it is put
         (triple(type=tarfile.SYMTYPE, linkname="/etc/passwd"), "no indoor picture"),
         (triple()[:2], "no indoor picture"),
         ([(f"val/{NAME[:-3]}../../escape.png", b"x", {})], "no indoor picture"),
@@ -360,13 +360,13 @@ def test_an_archive_that_claims_too_much_is_refused_unread(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spoil, words",
+    "corrupt, words",
     [
         (lambda stem: np.save(f"{stem}_depth.npy", np.array([{"a": 1}], object), allow_pickle=True), "not a readable"),
         (lambda stem: np.save(f"{stem}_depth.npy", np.ones((10, 10), np.float32)), "768 x 1024"),
         (lambda stem: Path(f"{stem}_depth_mask.npy").write_bytes(b"\x93NUMPY"), "not a readable"),
         (lambda stem: Image.new("RGB", (640, 480)).save(f"{stem}.png"), "DIODE's have 1024 x 768"),
-        (lambda stem: Path(f"{stem}.png").write_bytes(b"GIF89a"), "not a JPEG, PNG"),
+        (lambda stem: Path(f"{stem}.png").write_bytes(b"GIF89a"), "not an image"),
     ],
     ids=["pickle", "shape", "cut", "size", "not a picture"],
 )
