@@ -114,7 +114,7 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
 
 
 @contextmanager
-def new_parts(root: str | Path, parts: Sequence[str]) -> Iterator[Path]:
+def written_together(root: str | Path, parts: Sequence[str]) -> Iterator[Path]:
     """Yield an empty folder to write ``parts`` (names of folders or files) into; they then move into ``root`` together.
 
     The most telling part comes last: whoever finds it finds the others. After a failure ``root`` is as it was.
@@ -168,7 +168,7 @@ def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]
     if not pairs:
         raise CourseError("There is no pair of photographs: name at least one room and the same room with the cat.")
     report, rooms, first_failure = Report("cats"), {}, None
-    with new_parts(root, ("fg", "bg")) as folder:
+    with written_together(root, ("fg", "bg")) as folder:
         for part in ("fg", "bg"):
             (folder / part).mkdir()
         counter = bar(len(pairs), "cutting out cats", "pair")

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from helpers.config import CourseError
-from helpers.photos.builder import Report, new_parts, read_photo, save_cutout
+from helpers.photos.builder import Report, read_photo, save_cutout, written_together
 from helpers.photos.download import check_counts
 from helpers.utils import bar, open_image
 
@@ -40,12 +40,10 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None, 
     check_counts(limit=limit)
     base = next((p for p in (Path(source), Path(source) / "oxford-iiit-pet") if (p / "annotations").is_dir()), None)
     if base is None:
-        raise CourseError(
-            f"{Path(source).name}/ has no folder annotations/: give the folder that torchvision downloaded to."
-        )
+        raise CourseError(f"{Path(source).name}/ has no folder annotations/: give the folder that torchvision downloaded to.")
     names = _in_turn(_cat_names(base / "annotations"))
     report = Report("cats")
-    with new_parts(root, ("fg",)) as folder:
+    with written_together(root, ("fg",)) as folder:
         (folder / "fg").mkdir()
         counter = bar(len(names), "cutting out cats", "cat")
         for name in names:
@@ -61,8 +59,8 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None, 
             if fault := cat_fault(alpha, cut_sides):
                 report.leave_out(fault)
                 continue
-            save_cutout(np.dstack((picture, (255 * largest_part(alpha)).round().astype(np.uint8))),
-                        folder / "fg" / f"{name}.png")  # fmt: skip
+            opacity = (255 * largest_piece(alpha)).round().astype(np.uint8)
+            save_cutout(np.dstack((picture, opacity)), folder / "fg" / f"{name}.png")
             report.kept += 1
         counter.close()
         if not report.kept:
@@ -82,9 +80,7 @@ def _cat_names(annotations: Path) -> list[str]:
                     raise CourseError(f"{path.name} names a picture {columns[0]!r}: it is no list of Oxford-IIIT Pet.")
                 names.add(columns[0])
     if not names:
-        raise CourseError(
-            f"{annotations.name}/ lists no cat: list.txt (or trainval.txt and test.txt) is missing or empty."
-        )
+        raise CourseError(f"{annotations.name}/ lists no cat: list.txt (or trainval.txt and test.txt) is missing or empty.")
     return sorted(names)
 
 
@@ -138,16 +134,14 @@ def cat_fault(alpha: np.ndarray, cut_sides: int = 0) -> str | None:
         return f"smaller than {SMALLEST_CAT} px"
     frame = (solid[:2].any(0), solid[-2:].any(0), solid[:, :2].any(1), solid[:, -2:].any(1))
     if sum(side.mean() > TOUCHES for side in frame) > cut_sides:
-        return (
-            f"cut by more than {cut_sides} side(s) of the picture" if cut_sides else "cut by the frame of the picture"
-        )
-    parts, _ = ndimage.label(solid)
-    if np.bincount(parts.ravel())[1:].max() < ONE_PIECE * solid.sum():
+        return f"cut by more than {cut_sides} side(s) of the picture" if cut_sides else "cut by the frame of the picture"
+    pieces, _ = ndimage.label(solid)
+    if np.bincount(pieces.ravel())[1:].max() < ONE_PIECE * solid.sum():
         return "in several pieces"
     return None
 
 
-def largest_part(alpha: np.ndarray) -> np.ndarray:
+def largest_piece(alpha: np.ndarray) -> np.ndarray:
     """``alpha`` (H, W) without what is not connected to the cat."""
-    parts, count = ndimage.label(alpha > 0)
-    return alpha if count < 2 else alpha * (parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+    pieces, count = ndimage.label(alpha > 0)
+    return alpha if count < 2 else alpha * (pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:]))

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.config import CourseError
-from helpers.photos.builder import Report, new_parts, read_photo
+from helpers.photos.builder import Report, written_together, read_photo
 from helpers.photos.folder import PSEUDO_DEPTH, rooms_of
 from helpers.utils import bar
 
@@ -110,7 +110,7 @@ def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None, far_ove
     if (root / "camera.json").exists():
         raise CourseError(f"{root.name}/ has a camera.json, which is for measured depth: guessed depth has no metres.")
     report = Report("rooms with pseudo-depth")
-    with new_parts(root, (PSEUDO_DEPTH, "bg_depth")) as folder:
+    with written_together(root, (PSEUDO_DEPTH, "bg_depth")) as folder:
         estimate = estimate or depth_anything()
         mark = {"model": name, "assumed_far_over_near": far_over_near, "metric": False}
         (folder / PSEUDO_DEPTH).write_text(json.dumps(mark, indent=1))

@@ -11,7 +11,7 @@ from helpers.config import CourseError
 from helpers.dataset import check_quartet
 from helpers.demos.phone_pairs import handheld
 from helpers.photos import builder as own_photos
-from helpers.photos.builder import build_folder, new_parts, read_photo, save_cutout, save_uploads
+from helpers.photos.builder import build_folder, written_together, read_photo, save_cutout, save_uploads
 from helpers.photos.dataset import PhotosDataset
 from helpers.rendering.dataset import RoomsDataset
 
@@ -116,16 +116,16 @@ def test_an_upload_that_is_refused_stores_nothing(tmp_path, value, words):
 
 def test_parts_appear_together_or_not_at_all(tmp_path):
     root = tmp_path / "photos"
-    with pytest.raises(RuntimeError), new_parts(root, ("bg", "camera.json")) as folder:
+    with pytest.raises(RuntimeError), written_together(root, ("bg", "camera.json")) as folder:
         (folder / "bg").mkdir()
         raise RuntimeError("in the middle")
     assert not root.exists()
-    with new_parts(root, ("camera.json", "bg")) as folder:
+    with written_together(root, ("camera.json", "bg")) as folder:
         (folder / "bg").mkdir()
         (folder / "camera.json").write_text("{}")
         assert not (root / "bg").exists()
     assert sorted(path.name for path in root.iterdir()) == ["bg", "camera.json"]
-    with pytest.raises(CourseError, match="holds bg already"), new_parts(root, ("fg", "bg")):
+    with pytest.raises(CourseError, match="holds bg already"), written_together(root, ("fg", "bg")):
         pass
     assert sorted(path.name for path in root.iterdir()) == ["bg", "camera.json"]
 

@@ -22,7 +22,7 @@ from helpers.photos import download as importers
 from helpers.photos import nyu_depth, oxford_pets
 from helpers.photos.dataset import PhotosDataset
 from helpers.photos.diode import import_diode
-from helpers.photos.download import fetch
+from helpers.photos.download import PublicData, download
 from helpers.photos.folder import nearest
 from helpers.photos.nyu_depth import import_nyu
 from helpers.photos.oxford_pets import alpha_of, cat_fault, import_pets
@@ -173,7 +173,7 @@ def test_a_speck_beside_the_cat_is_dropped():
     trimap = trimap_of(GOOD)
     trimap[5:12, 5:12] = 1
     assert cat_fault(alpha_of(trimap)) is None
-    assert oxford_pets.largest_part(alpha_of(trimap))[:15, :15].max() == 0
+    assert oxford_pets.largest_piece(alpha_of(trimap))[:15, :15].max() == 0
 
 
 def test_a_limit_takes_the_breeds_in_turn(tmp_path):
@@ -534,17 +534,17 @@ def server(tmp_path):
 
 def offered(url, **changes):
     values = {"gigabytes": 1e-6, "md5": hashlib.md5(b"the data").hexdigest(), **changes}
-    return importers.Download("A set", "rooms", licence="free", url=url, **values)
+    return PublicData("A set", "rooms", licence="free", url=url, **values)
 
 
 def test_a_download_is_checked_and_done_once(server, tmp_path):
-    path = fetch(offered(server), tmp_path / "downloads")
+    path = download(offered(server), tmp_path / "downloads")
     assert path.read_bytes() == b"the data" and path.name == "data.bin"
     (tmp_path / "server/data.bin").unlink()
-    assert fetch(offered(server), tmp_path / "downloads") == path, "it is there: nobody is asked"
+    assert download(offered(server), tmp_path / "downloads") == path, "it is there: nobody is asked"
     path.write_bytes(b"the da")  # cut short by an interruption: not believed
     with pytest.raises(CourseError, match="could not be downloaded.*404"):
-        fetch(offered(server), tmp_path / "downloads")
+        download(offered(server), tmp_path / "downloads")
 
 
 @pytest.mark.parametrize(
@@ -557,14 +557,14 @@ def test_a_download_is_checked_and_done_once(server, tmp_path):
 )
 def test_a_download_that_fails_is_told_in_words(server, tmp_path, changes, words):
     with pytest.raises(CourseError, match=words):
-        fetch(offered(server, **changes), tmp_path / "downloads")
+        download(offered(server, **changes), tmp_path / "downloads")
 
 
 def test_without_a_network_you_are_told_what_to_do(tmp_path):
     with pytest.raises(CourseError, match="could not be downloaded.*look at the network.*into downloads/"):
-        fetch(offered("http://127.0.0.1:9/data.bin"), tmp_path / "downloads")
+        download(offered("http://127.0.0.1:9/data.bin"), tmp_path / "downloads")
 
 
-@pytest.mark.parametrize("download", [importers.PETS, importers.DIODE, importers.NYU], ids=lambda d: d.title)
-def test_a_plan_names_size_and_licence(download):
-    assert f"{download.gigabytes} GB" in download.plan and download.licence in download.plan
+@pytest.mark.parametrize("data", [importers.PETS, importers.DIODE, importers.NYU], ids=lambda d: d.title)
+def test_a_plan_names_size_and_licence(data):
+    assert f"{data.gigabytes} GB" in data.plan and data.licence in data.plan
