@@ -21,7 +21,7 @@ ONE_PIECE = 0.95  # of the cat's area; the rest is dropped
 TOUCHES = 0.02  # share of a side of the picture from which on the cat is cut by it
 
 
-def import_pets(source: str | Path, root: str | Path, limit: int | None = None, cut_sides: int = 0) -> Report:
+def import_pets(source: str | Path, root: str | Path, limit: int | None = None) -> Report:
     """Cut the cats of Oxford-IIIT Pet out along their trimaps, into ``root/fg/BREED_NUMBER.png``.
 
     Args:
@@ -29,7 +29,6 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None, 
             ``images/*.jpg``, ``annotations/trimaps/*.png`` (1 pet, 2 background, 3 border) and the list of species.
         root: the folder of photographs that gets ``fg/``.
         limit: at most so many cats, of all breeds in turn.
-        cut_sides: how many sides of its picture may cut a cat. At 0 all cats are whole, and can stand anywhere.
 
     Returns:
         How many cats were taken, and how many were left out, by reason. Dogs are not counted.
@@ -56,7 +55,7 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None, 
                 report.leave_out("missing, damaged, or with a trimap of another size")
                 continue
             alpha = alpha_of(trimap)
-            if fault := cat_fault(alpha, cut_sides):
+            if fault := cat_fault(alpha):
                 report.leave_out(fault)
                 continue
             opacity = (255 * largest_piece(alpha)).round().astype(np.uint8)
@@ -124,7 +123,7 @@ def alpha_of(trimap: np.ndarray) -> np.ndarray:
     return alpha
 
 
-def cat_fault(alpha: np.ndarray, cut_sides: int = 0) -> str | None:
+def cat_fault(alpha: np.ndarray) -> str | None:
     """Why a cat with this ``alpha`` (H, W) makes no good cut-out; None if it does."""
     solid = alpha >= 0.5
     if not solid.any():
@@ -133,8 +132,8 @@ def cat_fault(alpha: np.ndarray, cut_sides: int = 0) -> str | None:
     if max(np.ptp(rows), np.ptp(columns)) + 1 < SMALLEST_CAT:
         return f"smaller than {SMALLEST_CAT} px"
     frame = (solid[:2].any(0), solid[-2:].any(0), solid[:, :2].any(1), solid[:, -2:].any(1))
-    if sum(side.mean() > TOUCHES for side in frame) > cut_sides:
-        return f"cut by more than {cut_sides} side(s) of the picture" if cut_sides else "cut by the frame of the picture"
+    if any(side.mean() > TOUCHES for side in frame):
+        return "cut by the frame of the picture"
     pieces, _ = ndimage.label(solid)
     if np.bincount(pieces.ravel())[1:].max() < ONE_PIECE * solid.sum():
         return "in several pieces"

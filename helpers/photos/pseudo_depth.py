@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.config import CourseError
-from helpers.photos.builder import Report, written_together, read_photo
+from helpers.photos.builder import Report, read_photo, written_together
 from helpers.photos.folder import PSEUDO_DEPTH, rooms_of
 from helpers.utils import bar
 

@@ -11,7 +11,7 @@ from helpers.config import CourseError
 from helpers.dataset import check_quartet
 from helpers.demos.phone_pairs import handheld
 from helpers.photos import builder as own_photos
-from helpers.photos.builder import build_folder, written_together, read_photo, save_cutout, save_uploads
+from helpers.photos.builder import build_folder, read_photo, save_cutout, save_uploads, written_together
 from helpers.photos.dataset import PhotosDataset
 from helpers.rendering.dataset import RoomsDataset
 
@@ -153,7 +153,7 @@ def test_pairs_become_a_folder_that_the_course_reads(tmp_path):
     assert report.kept == 4
     assert str(report).startswith("4 cats\n  left out: 1 room 0.jpg: Nothing differs")
     photos = PhotosDataset(tmp_path / "photos", size=64, placements=1)
-    assert (photos.rooms, photos.cats, photos.placement) == (2, 4, "floating")
+    assert (photos.rooms, photos.cats, photos.stance) == (2, 4, "floating")
     for i in range(len(photos)):
         quartet = check_quartet(photos[i])
         assert quartet["mask"].mean() > 0.005 and not quartet["valid"].any()

@@ -27,8 +27,8 @@ from PIL import Image, ImageDraw
 from helpers.config import CourseError
 from helpers.dataset import check_quartet
 from helpers.photos.dataset import PhotosDataset
-from helpers.photos.folder import nearest, open_folder, read_cutout
-from helpers.photos.standing import GRID, Camera, find_standing
+from helpers.photos.folder import nearest, open_folder
+from helpers.photos.standing import GRID, Pinhole, find_standing
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 
@@ -53,7 +53,7 @@ def standing(folder):
 
 @pytest.fixture(scope="module")
 def floating(folder):
-    return PhotosDataset(folder, size=64, placements=6, placement="floating")
+    return PhotosDataset(folder, size=64, placements=6, stance="floating")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_another_size_is_the_same_scene_sharper(request, name):
 
 
 def test_all_cats_stand_on_an_open_floor(standing):
-    assert standing.placement == "standing"
+    assert standing.stance == "standing"
     assert all(standing.place(i).standing for i in range(len(standing)))
 
 
@@ -240,7 +240,7 @@ def test_a_dark_room_dims_its_cats(tmp_path):
     root = photo_folder(tmp_path, [None, None])
     for i, grey in enumerate((30, 120)):
         Image.new("RGB", (SIDE, SIDE), (grey, grey, grey)).save(root / f"bg/room_{i}.png")
-    dataset = PhotosDataset(root, size=64, placements=2, placement="floating")
+    dataset = PhotosDataset(root, size=64, placements=2, stance="floating")
     brightness = []
     for room in range(2):
         quartet = dataset[room * len(dataset) // 2]
@@ -258,7 +258,7 @@ def test_a_room_without_a_surface_gets_floating_cats(tmp_path):
 
 # -- surfaces ---------------------------------------------------------------------------------------------------------
 
-CAMERA = Camera(FOCAL / SIDE, FOCAL / SIDE, 0.5, 0.5)
+CAMERA = Pinhole(FOCAL / SIDE, FOCAL / SIDE, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("pitch", [5, 20, 35])
@@ -305,7 +305,7 @@ def test_the_floor_goes_on_behind_a_chair_and_ends_where_it_is_seen_to_end():
 
 def test_without_depth_only_the_mask_is_known(flat):
     batch = batch_of(flat)
-    assert flat.placement == "floating"
+    assert flat.stance == "floating"
     assert not batch["valid"].any() and (batch["depth"] == 0).all() and batch["near_far"].isnan().all()
     assert (batch["mask"].amax((1, 2, 3)) == 1).all()
 
@@ -340,7 +340,7 @@ def test_flip_mirrors_the_cat_and_not_the_room(floating):
 
 def test_depth_without_a_lens_floats_with_depth(tmp_path):
     dataset = PhotosDataset(photo_folder(tmp_path, camera=False), size=64, placements=2)
-    assert dataset.placement == "floating"
+    assert dataset.stance == "floating"
     assert dataset[0]["valid"].all() and dataset[0]["near_far"].isfinite().all()
 
 
@@ -362,7 +362,7 @@ def test_room_mask_and_depth_agree_where_things_are(tmp_path, width, height):
     u, v = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
     np.save(root / "bg_depth/room_0.npy", (2 + u + 2 * v).astype(np.float32))
     (root / "bg_depth/room_0.png").unlink()
-    quartet = PhotosDataset(root, size=64, placements=2, placement="floating")[0]
+    quartet = PhotosDataset(root, size=64, placements=2, stance="floating")[0]
     room = quartet["mask"][0] == 0
     red, green = ((quartet["bg"][c].float() - 40) / 160 for c in (0, 1))
     from_colours = 2 + red + 2 * green
@@ -484,7 +484,7 @@ def test_the_rim_of_a_cut_out_loses_its_old_background(tmp_path):
     draw.rectangle((20, 20, 180, 180), fill=(0, 255, 0, 255))  # a rim of green meadow, two pixels wide
     draw.rectangle((22, 22, 178, 178), fill=(200, 100, 50, 255))
     image.save(root / "fg/cat.png")
-    cutout = read_cutout(open_folder(root), root / "fg/cat.png")
+    cutout = open_folder(root).read_cutout(root / "fg/cat.png")
     assert cutout.shape == (161, 161, 4)
     colour = cutout[..., :3] / np.maximum(cutout[..., 3:], 1e-3)
     assert (colour[cutout[..., 3] > 0.05, 1] < 0.62).all()  # the green of the rim was 1.0
@@ -513,7 +513,7 @@ def test_the_key_names_every_file_and_parameter_and_no_place_on_this_machine(tmp
     assert key == PhotosDataset(tmp_path / "there", size=64, placements=3).key()
     names = [name for name, _ in key["files"]]
     assert set(names) == {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
-    others = [dict(size=96), dict(placements=4), dict(seed=1), dict(placement="floating")]
+    others = [dict(size=96), dict(placements=4), dict(seed=1), dict(stance="floating")]
     for change in others:
         assert PhotosDataset(root, **{"size": 64, "placements": 3, **change}).key() != key
     changed = root / "fg/cat_0.png"
@@ -714,11 +714,11 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(folder, tmp_path, 
 
 def test_standing_needs_depth_and_lens(tmp_path, flat):
     with pytest.raises(CourseError, match="add bg_depth/ and camera.json"):
-        PhotosDataset(flat.root, placement="standing")
+        PhotosDataset(flat.root, stance="standing")
     with pytest.raises(CourseError, match="add camera.json"):
-        PhotosDataset(photo_folder(tmp_path, camera=False), placement="standing")
+        PhotosDataset(photo_folder(tmp_path, camera=False), stance="standing")
     with pytest.raises(CourseError, match="choose 'standing', 'floating'"):
-        PhotosDataset(flat.root, placement="flying")
+        PhotosDataset(flat.root, stance="flying")
 
 
 def test_a_link_inside_the_folder_is_fine(folder, tmp_path):

@@ -92,7 +92,7 @@ def test_a_folder_gets_marked_depth_that_never_claims_metres(folder):
     mark = json.loads((folder / PSEUDO_DEPTH).read_text())
     assert mark == {"model": "a ramp", "assumed_far_over_near": FAR_OVER_NEAR, "metric": False}
     photos = PhotosDataset(folder, size=64, placements=3)
-    assert photos.placement == "floating"
+    assert photos.stance == "floating"
     for i in range(len(photos)):
         quartet = check_quartet(photos[i])
         assert quartet["near_far"].isnan().all() and quartet["valid"].all()
