@@ -1,8 +1,8 @@
 """From your own pictures to a folder that :class:`helpers.photos.dataset.PhotosDataset` reads.
 
-Phones save large pictures, lay them on their side and sometimes use formats of their own; uploads arrive in the form
-of whichever widget took them. Here all that becomes arrays of a sensible size and a folder with ``bg/`` and ``fg/``,
-written whole or not at all. Importers of public data (:mod:`helpers.photos.download`) write their folders the same way.
+Phones save large pictures, and uploads arrive in the form of whichever widget took them. Here they become arrays of a
+sensible size and a folder with ``bg/`` and ``fg/``, written whole or not at all; importers (:mod:`helpers.photos.download`)
+write their folders the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from helpers.utils import as_seen, bar, open_image, whole_file, whole_folder
 
 LONGEST = 1024  # pixels: twice the largest side that a quartet can have
 MAX_UPLOAD = 64 * 2**20  # bytes of one uploaded picture
-ROOM_QUALITY = 95  # of the JPEGs of rooms
 
 
 @dataclass
@@ -38,9 +37,8 @@ class Report:
             self.left_out[reason] = self.left_out.get(reason, 0) + count
 
     def __str__(self) -> str:
-        lines = [f"{self.kept:,} {self.what}"]
-        lines += [f"  left out: {count:,} {reason}" for reason, count in self.left_out.items()]
-        return "\n".join(lines)
+        left_out = [f"  left out: {count:,} {reason}" for reason, count in self.left_out.items()]
+        return "\n".join([f"{self.kept:,} {self.what}", *left_out])
 
 
 # -- reading pictures ----------------------------------------------------------------------------------------------
@@ -70,18 +68,16 @@ def uploader():
     """A button that takes several pictures from your computer or phone; :func:`save_uploads` stores its ``value``."""
     import ipywidgets  # only a notebook needs it
 
-    return ipywidgets.FileUpload(
-        accept=".jpg,.jpeg,.png,.webp,.heic", multiple=True, description="Choose pictures",
-        layout=ipywidgets.Layout(width="200px"),  # with the count behind them, the words need more than the usual width
-    )  # fmt: skip
+    layout = ipywidgets.Layout(width="200px")  # with the count behind them, the words need more than the usual width
+    return ipywidgets.FileUpload(accept="image/*,.heic", multiple=True, description="Choose pictures", layout=layout)
 
 
 def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
     """Store uploaded pictures under their own names in ``folder``, each checked first.
 
     Args:
-        value: of :func:`uploader` under ipywidgets 7 (``{name: {"content": ...}}``) or 8 (``({"name": ...,
-            "content": ...},)``), or what ``google.colab.files.upload()`` returned (``{name: bytes}``).
+        value: of :func:`uploader` under ipywidgets 7 (``{name: {"content": ...}}``) or 8 (``({"name": ..., "content":
+            ...},)``), or what ``google.colab.files.upload()`` returned (``{name: bytes}``).
         folder: where they go; a picture of the same name is replaced.
 
     Returns:
@@ -114,24 +110,27 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
 
 
 @contextmanager
-def written_together(root: str | Path, parts: Sequence[str]) -> Iterator[Path]:
-    """Yield an empty folder to write ``parts`` (names of folders or files) into; they then move into ``root`` together.
+def written_together(root: str | Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yield a folder in which ``names`` are written (folders, which end in a slash, are there); they move to ``root`` together.
 
-    The most telling part comes last: whoever finds it finds the others. After a failure ``root`` is as it was.
+    The most telling name comes last: whoever finds it finds the others. After a failure ``root`` is as it was.
 
     Raises:
-        CourseError: ``root`` has one of the parts already; nothing is ever overwritten.
+        CourseError: ``root`` has one of the names already; nothing is ever overwritten.
     """
     root = Path(root)
-    there = [part for part in parts if (root / part).exists()]
+    there = [name for name in names if (root / name).exists()]
     if there:
         raise CourseError(f"{root.name}/ holds {there[0]} already: choose another folder, or move that away first.")
     made = not root.exists()
     try:
         with whole_folder(root / ".importing") as temporary:
+            for name in names:
+                if name.endswith("/"):
+                    (temporary / name).mkdir()
             yield temporary
-            for part in parts:
-                (temporary / part).rename(root / part)
+            for name in names:
+                (temporary / name).rename(root / name)
         (root / ".importing").rmdir()  # what is left of the temporary folder
     except BaseException:
         if made:
@@ -142,7 +141,7 @@ def written_together(root: str | Path, parts: Sequence[str]) -> Iterator[Path]:
 
 def save_room(picture: np.ndarray, path: Path) -> None:
     """Write a room (H, W, 3) uint8 as a JPEG that keeps its colours' full resolution."""
-    Image.fromarray(picture).save(path, quality=ROOM_QUALITY, subsampling=0)
+    Image.fromarray(picture).save(path, quality=95, subsampling=0)
 
 
 def save_cutout(rgba: np.ndarray, path: Path, margin: int = 2) -> None:
@@ -163,14 +162,12 @@ def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]
         How many cats were cut out; pairs that failed are left out, with the reason.
 
     Raises:
-        CourseError: no pair worked (the message of the first failure), or ``root`` has such parts already.
+        CourseError: no pair worked (the message of the first failure), or ``root`` has such folders already.
     """
     if not pairs:
         raise CourseError("There is no pair of photographs: name at least one room and the same room with the cat.")
     report, rooms, first_failure = Report("cats"), {}, None
-    with written_together(root, ("fg", "bg")) as folder:
-        for part in ("fg", "bg"):
-            (folder / part).mkdir()
+    with written_together(root, ("fg/", "bg/")) as folder:
         counter = bar(len(pairs), "cutting out cats", "pair")
         for number, (room_path, scene_path) in enumerate(pairs, 1):
             try:

@@ -133,9 +133,7 @@ def write_rooms(source: Path, root: str | Path, camera: dict, rooms: Iterator[tu
         CourseError: no room has depth in a tenth of its picture, or ``root`` has rooms already.
     """
     report = Report("rooms")
-    with written_together(root, ("bg_depth", "camera.json", "bg")) as folder, closing(rooms):
-        (folder / "bg").mkdir()
-        (folder / "bg_depth").mkdir()
+    with written_together(root, ("bg_depth/", "camera.json", "bg/")) as folder, closing(rooms):
         (folder / "camera.json").write_text(json.dumps({**camera, "depth_unit_m": DEPTH_UNIT}, indent=1))
         counter = bar(count, "writing rooms", "room")
         for name, picture, metres in rooms:

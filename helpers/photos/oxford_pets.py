@@ -42,8 +42,7 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None) 
         raise CourseError(f"{Path(source).name}/ has no folder annotations/: give the folder that torchvision downloaded to.")
     names = _in_turn(_cat_names(base / "annotations"))
     report = Report("cats")
-    with written_together(root, ("fg",)) as folder:
-        (folder / "fg").mkdir()
+    with written_together(root, ("fg/",)) as folder:
         counter = bar(len(names), "cutting out cats", "cat")
         for name in names:
             counter.update()

@@ -114,18 +114,17 @@ def test_an_upload_that_is_refused_stores_nothing(tmp_path, value, words):
 # -- folders -------------------------------------------------------------------------------------------------------
 
 
-def test_parts_appear_together_or_not_at_all(tmp_path):
+def test_files_appear_together_or_not_at_all(tmp_path):
     root = tmp_path / "photos"
-    with pytest.raises(RuntimeError), written_together(root, ("bg", "camera.json")) as folder:
-        (folder / "bg").mkdir()
+    with pytest.raises(RuntimeError), written_together(root, ("bg/", "camera.json")) as folder:
+        assert (folder / "bg").is_dir()
         raise RuntimeError("in the middle")
     assert not root.exists()
-    with written_together(root, ("camera.json", "bg")) as folder:
-        (folder / "bg").mkdir()
+    with written_together(root, ("camera.json", "bg/")) as folder:
         (folder / "camera.json").write_text("{}")
         assert not (root / "bg").exists()
     assert sorted(path.name for path in root.iterdir()) == ["bg", "camera.json"]
-    with pytest.raises(CourseError, match="holds bg already"), written_together(root, ("fg", "bg")):
+    with pytest.raises(CourseError, match="holds bg/ already"), written_together(root, ("fg/", "bg/")):
         pass
     assert sorted(path.name for path in root.iterdir()) == ["bg", "camera.json"]
 

@@ -203,7 +203,7 @@ def test_a_folder_that_is_not_the_download_is_refused_and_nothing_is_written(tmp
 def test_nothing_is_overwritten(tmp_path):
     source = pets(tmp_path / "in", {"Bengal_1": (1, trimap_of(GOOD))})
     write_cat(tmp_path / "photos/fg")
-    with pytest.raises(CourseError, match="holds fg already"):
+    with pytest.raises(CourseError, match="holds fg/ already"):
         import_pets(source, tmp_path / "photos")
     assert files(tmp_path / "photos") == ["fg/cat.png"]
     with pytest.raises(CourseError, match="limit=0"):
@@ -504,7 +504,7 @@ def test_rooms_and_cats_of_two_sources_share_a_folder(diode, tmp_path):
     import_pets(pets(tmp_path / "in", {"Bengal_1": (1, trimap_of(GOOD))}), root)
     import_diode(diode[0] / "val", root)
     assert PhotosDataset(root, size=64, placements=1).stance == "standing"
-    with pytest.raises(CourseError, match="holds bg_depth already"):
+    with pytest.raises(CourseError, match="holds bg_depth/ already"):
         import_nyu(nyu(tmp_path / "labeled.mat"), root, md5=None)
 
 
