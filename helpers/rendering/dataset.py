@@ -1,8 +1,8 @@
 """Rendered quartets: furnished rooms with cats in them, with exact depth and exact masks. No download.
 
-A quartet is made in two passes. The room pass (``scenes`` furnishes, ``raycast`` renders) depends on the room
-alone; its result is kept in memory and on disk. The cat pass (``placing`` finds a spot, ``staging`` renders) runs
-for each quartet. Seed and index decide both; the image size only decides how sharply one sees.
+A quartet is made in two passes. The room pass (``layout`` furnishes, ``room_pass`` renders) depends on the room alone; its
+result is kept in memory and on disk. The cat pass (``placement`` finds a spot, ``cat_pass`` renders) runs for each
+quartet. Seed and index decide both; the image size only decides how sharply one sees.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from torch import Tensor
 
 from helpers.config import CourseError, cache_dir
 from helpers.dataset import Quartet, SceneDataset, normalise_depth, quantise
-from helpers.rendering.cat_pass import Actor, add_cats
+from helpers.rendering.cat_pass import PlacedCat, add_cats
 from helpers.rendering.cats import Cat, Volume, draw_cat
 from helpers.rendering.layout import furnish
 from helpers.rendering.placement import Placement, Plan, is_inviting, place, survey
 from helpers.rendering.room_pass import VIEW_NAMES, View, view_room
 from helpers.utils import whole_file
 
-VERSION = 5  # raise it when any pixel changes: stored rooms and sets are named after it
+VERSION = 5  # raise it when any pixel changes: cached rooms and sets are named after it
 _ROOM, _CAT, _PLACEMENT = range(3)  # keep the random streams of different things apart
 _MEMORY = 256 * 2**20  # bytes of room views kept by one dataset; as many of cat volumes and of plans
 
@@ -59,13 +59,13 @@ class RoomsDataset(SceneDataset):
     """Quartets of rendered rooms and cats; see :class:`helpers.dataset.SceneDataset` for the order of the indices.
 
     Args:
-        size: image side in pixels, 32..512.
+        size: image size in pixels, 32..512.
         rooms, cats, placements: how many of each; with two flips, their product is the number of quartets.
         seed: decides every room, cat and placement.
         device: ``"cpu"``, or ``"cuda"`` to make whole batches on the GPU.
 
     Raises:
-        CourseError: a number out of range, or a GPU asked for where there is none.
+        CourseError: a number out of range, or a GPU where there is none.
     """
 
     def __init__(self, size: int = 64, rooms: int = 100, cats: int = 100, placements: int = 20, seed: int = 0,
@@ -92,7 +92,7 @@ class RoomsDataset(SceneDataset):
         return {"source": "rooms", "version": VERSION, **{name: getattr(self, name) for name in names}}
 
     def at_size(self, size: int) -> RoomsDataset:
-        """The same scenes at another image side."""
+        """The same scenes at another image size."""
         other = RoomsDataset(size, self.rooms, self.cats, self.placements, self.seed, str(self.device))
         other._plans, other._placements, other._volumes = self._plans, self._placements, self._volumes
         return other
@@ -101,16 +101,16 @@ class RoomsDataset(SceneDataset):
         # Small images are made in groups, which saves calls; large ones alone, which stay in the core's cache.
         group = 64 if self.device.type == "cuda" else min(max(32768 // self.size**2, 1), 16)
         indices = [int(index) for index in indices]
-        parts = [self._render(indices[i : i + group]) for i in range(0, len(indices), group)]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        groups = [self._render(indices[i : i + group]) for i in range(0, len(indices), group)]
+        return {name: torch.cat([rendered[name] for rendered in groups]) for name in groups[0]}
 
     def _render(self, indices: Sequence[int]) -> Quartet:
-        actors = [self._actor(index) for index in indices]
-        colour, coverage, metres = add_cats(actors)
+        cats = [self._placed_cat(index) for index in indices]
+        colour, coverage, metres = add_cats(cats)
         valid = torch.ones_like(coverage[:, None], dtype=torch.bool)
         depth, near_far = normalise_depth(metres[:, None], valid)
         return {
-            "bg": torch.stack([actor.view["bg"] for actor in actors]),
+            "bg": torch.stack([placed.view["bg"] for placed in cats]),
             "bg_fg": display(colour),
             "mask": quantise(coverage[:, None], 255),
             "depth": depth,
@@ -118,14 +118,14 @@ class RoomsDataset(SceneDataset):
             "near_far": near_far,
         }
 
-    def _actor(self, index: int) -> Actor:
+    def _placed_cat(self, index: int) -> PlacedCat:
         address = self.address(index)
         cat = self._cat(address.cat, address.flip)
         view = self._views.get(address.room, lambda: self._shown(address.room), lambda v: _bytes(v.values()))
         volume = self._volumes.get(
             (address.cat, address.flip), lambda: Volume(cat, self.device), lambda v: _bytes((v.distances, v.traits))
         )
-        return Actor(self._plan(address.room).room, view, cat, volume, self.placement(index))
+        return PlacedCat(self._plan(address.room).room, view, cat, volume, self.placement(index))
 
     def _cat(self, cat: int, flip: int) -> Cat:
         if (cat, flip) not in self._cats:

@@ -36,7 +36,7 @@ def _tile(device: torch.device) -> Tensor:
 
 
 @cache
-def _dice(device: torch.device) -> Tensor:
+def _random_numbers(device: torch.device) -> Tensor:
     """65,536 uniform random numbers for :func:`chance`."""
     return torch.from_numpy(np.random.default_rng(11).random(65536, np.float32)).to(device)
 
@@ -60,7 +60,7 @@ def chance(i: Tensor, j: Tensor | int, salt: int = 0) -> Tensor:
     """A random number in [0, 1) for each integer cell (i, j); the cells come as floats."""
     column = i.int() * 7919
     row = j.int() * 104729 if isinstance(j, Tensor) else j * 104729
-    return _dice(i.device)[(column + row + salt * 4241) & 65535]
+    return _random_numbers(i.device)[(column + row + salt * 4241) & 65535]
 
 
 def smooth(x: Tensor) -> Tensor:
