@@ -123,11 +123,8 @@ def _sitting(s: _Capsules, rng: np.random.Generator, fat: float) -> tuple:
     s.add((0.05, 0.25, 0), (0.085, 0.315, 0), 0.06, 0.051)
     for side in (-1, 1):
         z = side * 0.036
-        s.limb(
-            [(0.05, 0.205, z), (0.062, 0.12, z * 1.15), (0.085, 0.035, z), (0.108, 0.017, z)],
-            [0.044, 0.028, 0.02, 0.02],
-            2,
-        )
+        front_leg = [(0.05, 0.205, z), (0.062, 0.12, z * 1.15), (0.085, 0.035, z), (0.108, 0.017, z)]
+        s.limb(front_leg, [0.044, 0.028, 0.02, 0.02], 2)
         s.limb([(-0.08, 0.085, side * 0.05), (0.0, 0.06, side * 0.075)], [0.066, 0.042], 9)
         s.limb([(-0.03, 0.02, side * 0.078), (0.055, 0.017, side * 0.072)], [0.022, 0.02], 0)
     return (0.108, 0.352, 0.0), (-0.165, 0.035, 0.0), 0.0, True
@@ -198,11 +195,8 @@ def _head(s: _Capsules, centre: np.ndarray, axes: np.ndarray, broad: float) -> N
 
 def _tail(s: _Capsules, rng: np.random.Generator, root: tuple, lift: float, lying: bool) -> None:
     """Eight joints: lying ones curl along the floor, the others rise and bend."""
-    point, heading, bend = (
-        np.array(root),
-        math.pi + rng.uniform(-0.25, 0.25),
-        rng.choice([-1, 1]) * rng.uniform(0.1, 0.42),
-    )
+    point, heading = np.array(root), math.pi + rng.uniform(-0.25, 0.25)
+    bend = rng.choice([-1, 1]) * rng.uniform(0.1, 0.42)
     climb, curl = lift, rng.uniform(-0.25, 0.12)
     if lying:
         bend = math.copysign(rng.uniform(0.3, 0.5), bend)
@@ -297,9 +291,8 @@ def distance(cat: Cat, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         axis = [capsule[3 + i] - capsule[i] for i in range(3)]
         along = (from_x * axis[0] + from_y * axis[1] + from_z * axis[2]) * (1 / sum(a * a for a in axis))
         np.clip(along, 0, 1, out=along)
-        from_x -= along * axis[0]
-        from_y -= along * axis[1]
-        from_z -= along * axis[2]
+        for offset, slope in zip((from_x, from_y, from_z), axis):
+            offset -= along * slope
         here = np.sqrt(from_x * from_x + from_y * from_y + from_z * from_z)
         here -= capsule[6] + (capsule[7] - capsule[6]) * along
         share = np.clip(0.5 + (total - here) * (0.5 / blend), 0, 1)  # 1 where the new capsule wins

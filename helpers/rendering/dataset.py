@@ -1,7 +1,7 @@
 """Rendered quartets: furnished rooms with cats in them, with exact depth and exact masks. No download.
 
-A quartet is made in two passes. The room pass (``layout`` furnishes, ``room_pass`` renders) depends on the room alone; its
-result is kept in memory and on disk. The cat pass (``placement`` finds a spot, ``cat_pass`` renders) runs for each
+A quartet is made in two passes. The room pass (``layout`` furnishes, ``room_pass`` renders) depends on the room alone;
+its result is kept in memory and on disk. The cat pass (``placement`` finds a spot, ``cat_pass`` renders) runs for each
 quartet. Seed and index decide both; the image size only decides how sharply one sees.
 """
 
@@ -75,8 +75,7 @@ class RoomsDataset(SceneDataset):
         self._forget()
 
     def _forget(self) -> None:
-        self._views, self._volumes = _Memory(_MEMORY), _Memory(_MEMORY)
-        self._plans = _Memory(_MEMORY)
+        self._views, self._volumes, self._plans = (_Memory(_MEMORY) for _ in range(3))
         self._cats: dict[tuple[int, int], Cat] = {}
         self._placements: dict[int, Placement] = {}
 
@@ -122,9 +121,8 @@ class RoomsDataset(SceneDataset):
         address = self.address(index)
         cat = self._cat(address.cat, address.flip)
         view = self._views.get(address.room, lambda: self._shown(address.room), lambda v: _bytes(v.values()))
-        volume = self._volumes.get(
-            (address.cat, address.flip), lambda: Volume(cat, self.device), lambda v: _bytes((v.distances, v.traits))
-        )
+        of_cat = address.cat, address.flip
+        volume = self._volumes.get(of_cat, lambda: Volume(cat, self.device), lambda v: _bytes((v.distances, v.traits)))
         return PlacedCat(self._plan(address.room).room, view, cat, volume, self.placement(index))
 
     def _cat(self, cat: int, flip: int) -> Cat:
@@ -190,9 +188,7 @@ def _inviting_room(seed: int, room: int) -> Plan:
         plan = survey(furnish(np.random.default_rng([seed, _ROOM, room, attempt])))
         if is_inviting(plan):
             return plan
-    raise CourseError(
-        f"No room with a free, visible floor came up for room {room} of seed {seed}: choose another seed."
-    )
+    raise CourseError(f"Room {room} of seed {seed} never came up with a free, visible floor: choose another seed.")
 
 
 @cache

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from helpers.config import CourseError
-from helpers.rendering import cats
+from helpers.rendering import cats, placement
 from helpers.rendering import dataset as rooms
-from helpers.rendering import placement
 from helpers.rendering.cat_pass import PlacedCat, add_cats
 from helpers.rendering.cats import Volume, draw_cat
 from helpers.rendering.dataset import RoomsDataset
