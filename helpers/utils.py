@@ -142,7 +142,7 @@ def read_image(picture, name: str | None = None, alpha: bool = False) -> np.ndar
     """A picture from outside as it was seen: (H, W, 3) uint8, or (H, W, 4) with ``alpha``.
 
     Args:
-        picture: a file that Pillow decodes, its bytes, a PIL image, or an array (H, W, 3) of uint8, which stays as it is.
+        picture: a file that Pillow decodes, its bytes, a PIL image, or an array of uint8, which stays as it is.
         name: how messages call it; a file's own name is added to it.
         alpha: keep transparency (255 = opaque), else it is dropped; :func:`as_seen` has all rules of conversion.
 
@@ -158,9 +158,8 @@ def read_image(picture, name: str | None = None, alpha: bool = False) -> np.ndar
     else:
         array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 + alpha or 0 in array.shape:
-        raise CourseError(
-            f"{name or 'The picture'} must be an array (H, W, {3 + alpha}) of uint8, not {array.shape} of {array.dtype}."
-        )
+        wanted = f"an array (H, W, {3 + alpha}) of uint8"
+        raise CourseError(f"{name or 'The picture'} must be {wanted}, not {array.shape} of {array.dtype}.")
     return array
 
 
@@ -182,8 +181,9 @@ def open_image(picture, name: str | None = None) -> Iterator[Image.Image]:
         else:
             opened = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
         with opened as image:
-            if image.format in ("EPS", "WMF") or image.mode == "F":  # Pillow would start another program; no agreed white
-                raise CourseError(f"{name} is {image.format} in mode {image.mode}: save it as PNG with 8 bits a channel.")
+            # For drawings Pillow would start another program, and grey in floating point has no agreed white.
+            if image.format in ("EPS", "WMF") or image.mode == "F":
+                raise CourseError(f"{name} is {image.format} in mode {image.mode}: save it as 8-bit PNG.")
             if image.width * image.height > MAX_PIXELS:
                 raise CourseError(
                     f"{name} has {image.width} x {image.height} pixels: "
@@ -209,7 +209,7 @@ def open_image(picture, name: str | None = None) -> Iterator[Image.Image]:
 def as_seen(image: Image.Image, alpha: bool = False) -> Image.Image:
     """Turned as the camera was held (EXIF), in 8 bits: RGB, or RGBA with ``alpha``.
 
-    16-bit grey keeps its high byte, palettes and CMYK become colours, and dropped transparency shows the colour beneath.
+    16-bit grey keeps its high byte, palettes and CMYK become colours, dropped transparency shows the colour beneath.
     """
     import numpy as np
     from PIL import Image, ImageOps

@@ -1,8 +1,7 @@
 """From your own pictures to a folder that :class:`helpers.photos.dataset.PhotosDataset` reads.
 
 Phones save large pictures, and uploads arrive in the form of whichever widget took them. Here they become arrays of a
-sensible size and a folder with ``bg/`` and ``fg/``, written whole or not at all; importers (:mod:`helpers.photos.download`)
-write their folders the same way.
+sensible size and a folder with ``bg/`` and ``fg/``, written whole or not at all; importers write theirs the same way.
 """
 
 from __future__ import annotations
@@ -111,7 +110,7 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
 
 @contextmanager
 def written_together(root: str | Path, names: Sequence[str]) -> Iterator[Path]:
-    """Yield a folder in which ``names`` are written (folders, which end in a slash, are there); they move to ``root`` together.
+    """Yield a folder to write ``names`` into (folders end in a slash, and are made); they move to ``root`` together.
 
     The most telling name comes last: whoever finds it finds the others. After a failure ``root`` is as it was.
 
@@ -152,7 +151,7 @@ def save_cutout(rgba: np.ndarray, path: Path, margin: int = 2) -> None:
 
 
 def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]]) -> Report:
-    """Turn pairs of photographs into a folder for :class:`helpers.photos.dataset.PhotosDataset`: rooms and cut-out cats.
+    """Turn pairs of photographs into a folder of rooms and cut-out cats for PhotosDataset.
 
     Args:
         root: the folder; it gets ``bg/`` and ``fg/``.

@@ -162,7 +162,8 @@ class PhotosDataset(SceneDataset):
             ray = camera.rays(u[i], v[i])
             foreshortened = -(surface.up @ ray) / np.linalg.norm(ray)  # sine of the angle at which the surface is seen
             shadow = SHADOW_METRES * camera.fy / depth[i] * foreshortened
-            place = CutoutPlace(u[i], v[i], mirror * width[i], height[i], _tilt(surface.up, ray), depth[i], True, shadow)
+            box = mirror * width[i], height[i]
+            place = CutoutPlace(u[i], v[i], *box, _tilt(surface.up, ray), depth[i], standing=True, shadow=shadow)
             if self._seen_well(place, address):
                 return place
         return None

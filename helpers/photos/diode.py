@@ -134,7 +134,7 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)  # the header first, the numbers once it is believed
         if array.shape not in (SHAPE, (*SHAPE, 1)) or array.dtype.kind not in "fbu":
-            raise CourseError(f"{path.name} holds {array.dtype} of shape {array.shape}; DIODE's are 768 x 1024 numbers.")
+            raise CourseError(f"{path.name} is {array.dtype} of shape {array.shape}; DIODE's are 768 x 1024 numbers.")
         return np.array(array.reshape(SHAPE), dtype=np.float32)
     except CourseError:
         raise

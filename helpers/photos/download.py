@@ -74,7 +74,7 @@ def download(data: PublicData, folder: str | Path) -> Path:
     target = folder / (data.url or "oxford-iiit-pet").rpartition("/")[2]
     free, need = shutil.disk_usage(folder).free / 1e9, data.gigabytes * (2 if data.url is None else 1)
     if not target.exists() and free < need:
-        raise CourseError(f"{data.title} needs {need:.1f} GB and {folder.name}/ has {free:.1f} GB free: make room first.")
+        raise CourseError(f"{data.title} needs {need:.1f} GB, {folder.name}/ has {free:.1f} GB free: make room first.")
     try:
         if data.url is None:
             OxfordIIITPet(folder, download=True)

@@ -14,7 +14,7 @@ from helpers.photos.builder import Report
 from helpers.photos.download import NYU, check_counts, evenly, published_file, write_rooms
 
 WIDTH, HEIGHT = 640, 480
-# Where the pictures were warped to the depth sensor's view, a white frame stayed around them; inside this window is none.
+# Warped to the depth sensor's view, the pictures kept a white frame; inside this window is none.
 TOP, BOTTOM, LEFT, RIGHT = 8, 472, 8, 632
 CAMERA = {  # of the colour camera, from the data set's toolbox, moved to the window
     "size": [RIGHT - LEFT, BOTTOM - TOP],
@@ -28,8 +28,8 @@ def import_nyu(source: str | Path, root: str | Path, limit: int | None = None, p
                md5: str | None = NYU.md5) -> Report:  # fmt: skip
     """Turn the labelled part of NYU Depth v2 into ``root/bg``, ``root/bg_depth`` and ``root/camera.json``.
 
-    Several frames show one *scene*, and ``split`` holds out pictures: take more than one of a scene, and a room may be in
-    training and test set. Parts of one scene, named ``..._0029a``, ``..._0029b``, count as one.
+    Several frames show one *scene*, and ``split`` holds out pictures: take more than one of a scene, and a room may be
+    in training and test set. Parts of one scene, named ``..._0029a``, ``..._0029b``, count as one.
 
     Args:
         source: ``nyu_depth_v2_labeled.mat``, an HDF5 file (MATLAB 7.3); read frame by frame.
@@ -77,7 +77,7 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except CourseError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:  # h5py's, of foreign bytes
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:  # h5py's, for bad bytes
         raise CourseError(f"{name} is no complete HDF5 file of NYU Depth v2 ({error}): download it again.") from error
 
 

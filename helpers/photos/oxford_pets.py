@@ -39,7 +39,8 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None) 
     check_counts(limit=limit)
     base = next((p for p in (Path(source), Path(source) / "oxford-iiit-pet") if (p / "annotations").is_dir()), None)
     if base is None:
-        raise CourseError(f"{Path(source).name}/ has no folder annotations/: give the folder that torchvision downloaded to.")
+        name = Path(source).name
+        raise CourseError(f"{name}/ has no folder annotations/: give the folder that torchvision downloaded to.")
     names = _in_turn(_cat_names(base / "annotations"))
     report = Report("cats")
     with written_together(root, ("fg/",)) as folder:
@@ -78,7 +79,7 @@ def _cat_names(annotations: Path) -> list[str]:
                     raise CourseError(f"{path.name} names a picture {columns[0]!r}: it is no list of Oxford-IIIT Pet.")
                 names.add(columns[0])
     if not names:
-        raise CourseError(f"{annotations.name}/ lists no cat: list.txt (or trainval.txt and test.txt) is missing or empty.")
+        raise CourseError("annotations/ lists no cat: list.txt (or trainval.txt and test.txt) is missing or empty.")
     return sorted(names)
 
 

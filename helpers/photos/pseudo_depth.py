@@ -1,9 +1,9 @@
 """Depth for photographs that have none: guessed by a public network, and marked as guessed.
 
-Depth Anything V2 (Yang et al., 2024) predicts a *relative disparity* from one picture: larger is nearer, scale and offset
-are unknown. The course's depth goes the other way and linearly, from 0 near to 1 far; between the two stands an assumption,
-see :func:`depth_from_disparity`. The outcome is useful to train on and worthless to measure by: a folder that has it
-carries ``pseudo_depth.json``, and its quartets never claim metres.
+Depth Anything V2 (Yang et al., 2024) predicts *relative disparity*: larger is nearer, scale and offset are unknown.
+The course's depth goes the other way and linearly, from 0 near to 1 far; :func:`depth_from_disparity` bridges the two
+with an assumption. The outcome is useful to train on and worthless to measure by: a folder that has it carries
+``pseudo_depth.json``, and its quartets never claim metres.
 """
 
 from __future__ import annotations
@@ -54,9 +54,8 @@ def depth_anything(model: str = MODEL, device: str | int | None = None) -> Estim
         network = pipeline("depth-estimation", model=model, device=device, model_kwargs={"use_safetensors": True})
     except Exception as error:  # hub clients raise many kinds for a missing network, and a missing model
         reason = str(error).partition("\n")[0]
-        raise CourseError(
-            f"The model {Path(model).name} could not be loaded ({reason}): look at the internet connection, or do without it."
-        ) from error
+        advice = "look at the internet connection, or do without pseudo-depth"
+        raise CourseError(f"The model {Path(model).name} could not be loaded ({reason}): {advice}.") from error
 
     def estimate(picture: np.ndarray) -> np.ndarray:
         predicted = network(Image.fromarray(picture))["predicted_depth"]  # not "depth", which has 8 bits
@@ -67,13 +66,13 @@ def depth_anything(model: str = MODEL, device: str | int | None = None) -> Estim
 
 
 def depth_from_disparity(disparity: np.ndarray, far_over_near: float = FAR_OVER_NEAR) -> np.ndarray:
-    """Relative disparity (H, W), larger = nearer, to distance in units of the nearest: (H, W) float32, 1..far_over_near.
+    """Relative disparity (H, W), larger = nearer, to distance, nearest = 1: (H, W) float32, 1..far_over_near.
 
-    True disparity is 1 / distance; the model's is a linear function of it with unknown slope and offset. So one number has
-    to be assumed, the ratio of the farthest distance to the nearest: then the smallest disparity stands for
-    1 / far_over_near, the largest for 1, and distance is one over what lies between. (One minus disparity would move the
-    middle of a room far too close to its end.) The outermost thousandth on both sides is cut off: single pixels must
-    not set the scale.
+    True disparity is 1 / distance; the model's is a linear function of it with unknown slope and offset. So one number
+    has to be assumed, how many times as far as the nearest point the farthest is: the smallest disparity stands for
+    1 / far_over_near, the largest for 1, and distance is one over what lies between. (One minus disparity would move
+    the middle of a room far too close to its end.) The outermost thousandth on both sides is cut off: single pixels
+    must not set the scale.
 
     Raises:
         CourseError: no finite numbers, the same everywhere, or an impossible ratio.
@@ -82,7 +81,7 @@ def depth_from_disparity(disparity: np.ndarray, far_over_near: float = FAR_OVER_
         raise CourseError(f"far_over_near={far_over_near}: the farthest point must be farther than the nearest; say 4.")
     disparity = np.asarray(disparity, dtype=np.float64)
     if disparity.ndim != 2 or not disparity.size or not np.isfinite(disparity).all():
-        raise CourseError(f"A disparity must be finite numbers (H, W), not {disparity.dtype} of shape {disparity.shape}.")
+        raise CourseError(f"A disparity is finite numbers (H, W), not {disparity.dtype} of shape {disparity.shape}.")
     low, high = np.quantile(disparity, [0.001, 0.999])
     if high - low < 1e-6 * max(abs(high), 1e-6):
         raise CourseError("The disparity is the same everywhere: there is no depth in it.")

@@ -1,8 +1,8 @@
 """Where in a photographed room can a cat stand? Floors, tables, sofas and beds, found from metric depth.
 
-Everything here is numpy on one fixed, small grid per room, so the places do not depend on the size at which
-pictures are made. Coordinates are *square coordinates*: the picture's central square is [0, 1] x [0, 1], u to the
-right, v downwards. The camera looks along +z; x points right, y down, all in metres.
+All of it is numpy on one small grid per room, so the places do not depend on the image size. Coordinates are *square
+coordinates*: the picture's central square is [0, 1] x [0, 1], u to the right, v downwards. The camera looks along +z;
+x points right, y down, all in metres.
 """
 
 from __future__ import annotations

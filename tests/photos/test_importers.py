@@ -549,7 +549,7 @@ def test_a_download_is_checked_and_done_once(server, tmp_path):
     "changes, words",
     [
         ({"md5": "0" * 32}, "could not be downloaded.*corrupted"),
-        ({"gigabytes": 1e9}, "needs 1000000000.0 GB and downloads/ has"),
+        ({"gigabytes": 1e9}, "needs 1000000000.0 GB, downloads/ has"),
     ],
     ids=["another file", "no space"],
 )
