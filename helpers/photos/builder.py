@@ -6,10 +6,12 @@ sensible size and a folder with ``bg/`` and ``fg/``, written whole or not at all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -19,6 +21,7 @@ from helpers.photos.folder import refuse_depth
 from helpers.photos.segment_cat import cut_out
 from helpers.utils import as_seen, bar, open_image, whole_file, whole_folder
 
+T = TypeVar("T")
 LONGEST = 1024  # pixels: twice the largest side that a quartet can have
 MAX_UPLOAD = 64 * 2**20  # bytes of one uploaded picture
 
@@ -29,30 +32,20 @@ class Report:
 
     what: str  # "cats", "rooms"
     kept: int = 0
-    left_out: dict[str, int] = field(default_factory=dict)
-
-    def leave_out(self, reason: str, count: int = 1) -> None:
-        if count:
-            self.left_out[reason] = self.left_out.get(reason, 0) + count
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
         left_out = [f"  left out: {count:,} {reason}" for reason, count in self.left_out.items()]
         return "\n".join([f"{self.kept:,} {self.what}", *left_out])
 
 
-# -- reading pictures ----------------------------------------------------------------------------------------------
-
 
 def read_photo(source: str | Path | bytes, longest: int = LONGEST, name: str | None = None) -> np.ndarray:
-    """A photograph as it was seen, (H, W, 3) uint8, its longer side at most ``longest`` pixels.
-
-    Args:
-        source: a file, or its bytes; see :func:`helpers.utils.open_image` for what is read and refused.
-        longest: larger pictures are scaled down; smaller ones stay as they are.
-        name: how messages call it; default the file's name.
+    """A photograph (a file or its bytes) as it was seen, (H, W, 3) uint8; scaled down to ``longest`` pixels a side.
 
     Raises:
-        CourseError: not there, no picture, damaged, over 50 megapixels, or 16-bit, which looks like depth.
+        CourseError: it calls the picture ``name``, by default as the file; not there, no picture, damaged, over 50
+            megapixels, or 16-bit, which looks like depth.
     """
     name = name or (Path(source).name if isinstance(source, (str, Path)) else "The picture")
     with open_image(source, name) as image:
@@ -80,7 +73,7 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
         folder: where they go; a picture of the same name is replaced.
 
     Returns:
-        The paths, in the order of the upload; an empty list if nothing was chosen.
+        The paths, in the order of the upload.
 
     Raises:
         CourseError: one of them is no picture, too large, or has no usable name. Nothing is stored then.
@@ -106,6 +99,15 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
 
 
 # -- writing folders -----------------------------------------------------------------------------------------------
+
+
+def counted(items: Iterable[T], count: int, description: str, unit: str) -> Iterator[T]:
+    """``items`` one by one, with a progress bar."""
+    counter = bar(count, description, unit)
+    for item in items:
+        yield item
+        counter.update()
+    counter.close()
 
 
 @contextmanager
@@ -167,8 +169,7 @@ def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]
         raise CourseError("There is no pair of photographs: name at least one room and the same room with the cat.")
     report, rooms, first_failure = Report("cats"), {}, None
     with written_together(root, ("fg/", "bg/")) as folder:
-        counter = bar(len(pairs), "cutting out cats", "pair")
-        for number, (room_path, scene_path) in enumerate(pairs, 1):
+        for number, (room_path, scene_path) in enumerate(counted(pairs, len(pairs), "cutting out cats", "pair"), 1):
             try:
                 room, scene = read_photo(room_path), read_photo(scene_path)
                 save_cutout(cut_out(room, scene), folder / "fg" / f"{number:03d}_{Path(scene_path).stem}.png")
@@ -179,9 +180,7 @@ def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]
                 report.kept += 1
             except CourseError as error:
                 first_failure = first_failure or error
-                report.leave_out(f"{Path(scene_path).name}: {error}")
-            counter.update()
-        counter.close()
+                report.left_out[f"{Path(scene_path).name}: {error}"] += 1
         if not report.kept:
             raise first_failure
     return report

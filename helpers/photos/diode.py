@@ -6,6 +6,7 @@ import re
 import tarfile
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from helpers.config import CourseError
 from helpers.photos.builder import Report, read_photo
 from helpers.photos.download import DIODE, check_counts, evenly, published_file, write_rooms
+from helpers.photos.folder import open_npy
 from helpers.utils import bar
 
 SHAPE = (768, 1024)
@@ -50,7 +52,8 @@ def import_diode(source: str | Path, root: str | Path, limit: int | None = None,
     scans = _scans(path for path, _ in _files(source, "looking through"))
     chosen = evenly([frame for scan in sorted(scans) for frame in evenly(sorted(scans[scan]), per_scan)], limit)
     report = write_rooms(source, root, CAMERA, _read_frames(source, set(chosen)), len(chosen))
-    report.leave_out("further views of the same scans", sum(map(len, scans.values())) - len(chosen))
+    further = sum(map(len, scans.values())) - len(chosen)
+    report.left_out += Counter({"further views of the same scans": further})  # drops a count of 0
     return report
 
 
@@ -131,12 +134,7 @@ def _read_frame(picture: Path, depth: Path, mask: Path) -> tuple[np.ndarray, np.
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # the header first, the numbers once it is believed
-        if array.shape not in (SHAPE, (*SHAPE, 1)) or array.dtype.kind not in "fbu":
-            raise CourseError(f"{path.name} is {array.dtype} of shape {array.shape}; DIODE's are 768 x 1024 numbers.")
-        return np.array(array.reshape(SHAPE), dtype=np.float32)
-    except CourseError:
-        raise
-    except (OSError, ValueError, EOFError, AttributeError, SyntaxError) as error:
-        raise CourseError(f"{path.name} is not a readable .npy array: download DIODE again.") from error
+    array = open_npy(path, path.name, "download DIODE again")
+    if array.shape not in (SHAPE, (*SHAPE, 1)) or array.dtype.kind not in "fbu":
+        raise CourseError(f"{path.name} is {array.dtype} of shape {array.shape}; DIODE's are 768 x 1024 numbers.")
+    return np.array(array.reshape(SHAPE), dtype=np.float32)

@@ -22,8 +22,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.config import CourseError
-from helpers.photos.builder import Report, save_room, written_together
-from helpers.utils import bar
+from helpers.photos.builder import Report, counted, save_room, written_together
 
 T = TypeVar("T")
 
@@ -135,17 +134,14 @@ def write_rooms(source: Path, root: str | Path, camera: dict, rooms: Iterator[tu
     report = Report("rooms")
     with written_together(root, ("bg_depth/", "camera.json", "bg/")) as folder, closing(rooms):
         (folder / "camera.json").write_text(json.dumps({**camera, "depth_unit_m": DEPTH_UNIT}, indent=1))
-        counter = bar(count, "writing rooms", "room")
-        for name, picture, metres in rooms:
-            counter.update()
+        for name, picture, metres in counted(rooms, count, "writing rooms", "room"):
             metres = np.where(np.isfinite(metres) & (metres > 0) & (metres <= FARTHEST), metres, 0)
             if np.count_nonzero(metres) < 0.1 * metres.size:
-                report.leave_out("with depth in less than a tenth of the picture")
+                report.left_out["with depth in less than a tenth of the picture"] += 1
                 continue
             save_room(picture, folder / "bg" / f"{name}.jpg")
             Image.fromarray((metres / DEPTH_UNIT).round().astype(np.uint16)).save(folder / "bg_depth" / f"{name}.png")
             report.kept += 1
-        counter.close()
         if not report.kept:
             raise CourseError(f"No picture in {source.name} has usable depth: download it again.")
     return report

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +138,7 @@ def open_folder(root: str | Path) -> PhotoFolder:
     root = Path(root)
     if not root.is_dir():
         raise CourseError(f"There is no folder {root}: give the folder that holds bg/ (rooms) and fg/ (cat cut-outs).")
-    found = {kind: next((root / n for n in names if (root / n).is_dir()), None) for kind, names in FOLDERS.items()}
+    found = {kind: _find(root, kind) for kind in FOLDERS}
     for kind, what in (("rooms", "bg/ with photographs of rooms"), ("cats", "fg/ with cut-outs of cats")):
         if found[kind] is None:
             content = ", ".join(sorted(p.name for p in root.iterdir() if not _hidden(p))[:8]) or "nothing"
@@ -159,11 +158,14 @@ def open_folder(root: str | Path) -> PhotoFolder:
 
 def rooms_of(root: str | Path) -> list[Path]:
     """The pictures of rooms below ``root``, which may lack cats still; a CourseError if there are none."""
-    root = Path(root)
-    folder = next((root / name for name in FOLDERS["rooms"] if (root / name).is_dir()), None)
+    folder = _find(Path(root), "rooms")
     if folder is None:
         raise CourseError(f"{root} needs a folder bg/ with photographs of rooms: make it first.")
-    return _pictures(root, folder)
+    return _pictures(Path(root), folder)
+
+
+def _find(root: Path, kind: str) -> Path | None:
+    return next((root / name for name in FOLDERS[kind] if (root / name).is_dir()), None)
 
 
 def _sha256(path: Path) -> str:
@@ -215,11 +217,9 @@ def _read_camera(root: Path) -> dict:
     missing = [key for key in CAMERA_KEYS if not isinstance(camera, dict) or key not in camera]
     if missing:
         raise CourseError(f"camera.json lacks {', '.join(missing)}: it needs {', '.join(CAMERA_KEYS)}.")
-    size = camera["size"]
-    size = size if isinstance(size, list) and len(size) == 2 else [size] * 2
-    for key, value in [("size", side) for side in size] + [(key, camera[key]) for key in CAMERA_KEYS[1:]]:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 < value < 1e6:  # NaN compares False
+    size = camera["size"] if isinstance(camera["size"], list) and len(camera["size"]) == 2 else [camera["size"]] * 2
+    for key, value in [("size", size[0]), ("size", size[1]), *((key, camera[key]) for key in CAMERA_KEYS[1:])]:
+        if type(value) not in (int, float) or not 0 < value < 1e6:  # NaN compares False
             raise CourseError(
                 f"camera.json: {key} is {camera[key]!r}; sizes, focal lengths and centre are positive pixels "
                 '("size": side of a square, or [width, height]), depth_unit_m the metres of one step of depth.'
@@ -273,15 +273,20 @@ def _read_16_bit(path: Path, name: str) -> np.ndarray:
         return np.asarray(ImageOps.exif_transpose(image)).astype(np.float64)
 
 
-def _read_npy(path: Path, name: str) -> np.ndarray:
+def open_npy(path: Path, name: str, remedy: str) -> np.ndarray:
+    """An array of which only the header was read; its type and shape are to be checked before its numbers are used."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # header first: nothing is read before it is checked
-        kind, shape = array.dtype.kind, array.shape
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise CourseError(f"{name} is not a readable .npy array: save it anew with numpy.save.") from error
-    if kind != "f" or len(shape) != 2 or math.prod(shape) > MAX_PIXELS:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array.reshape(array.shape)  # an .npz has neither
+    except (OSError, ValueError, EOFError, AttributeError, SyntaxError) as error:
+        raise CourseError(f"{name} is not a readable .npy array: {remedy}.") from error
+
+
+def _read_npy(path: Path, name: str) -> np.ndarray:
+    array = open_npy(path, name, "save it anew with numpy.save")
+    if array.dtype.kind != "f" or array.ndim != 2 or array.size > MAX_PIXELS:
         raise CourseError(
-            f"{name} holds {array.dtype} of shape {shape}: depth is one float of metres for each pixel, "
+            f"{name} holds {array.dtype} of shape {array.shape}: depth is one float of metres for each pixel, "
             "(height, width), at most 50 megapixels."
         )
     return np.asarray(array, dtype=np.float64)

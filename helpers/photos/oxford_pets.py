@@ -11,9 +11,9 @@ import numpy as np
 from scipy import ndimage
 
 from helpers.config import CourseError
-from helpers.photos.builder import Report, read_photo, save_cutout, written_together
+from helpers.photos.builder import Report, counted, read_photo, save_cutout, written_together
 from helpers.photos.download import check_counts
-from helpers.utils import bar, open_image
+from helpers.utils import open_image
 
 PET, BACKGROUND, BORDER = 1, 2, 3  # the classes of a trimap
 SMALLEST_CAT = 120  # pixels of the longer side: half of what photos keep
@@ -44,26 +44,23 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None) 
     names = _in_turn(_cat_names(base / "annotations"))
     report = Report("cats")
     with written_together(root, ("fg/",)) as folder:
-        counter = bar(len(names), "cutting out cats", "cat")
-        for name in names:
-            counter.update()
+        for name in counted(names, len(names), "cutting out cats", "cat"):
             if report.kept == limit:
                 break
             try:
                 picture, trimap = _read_pet(base, name)
             except CourseError:
-                report.leave_out("missing, damaged, or with a trimap of another size")
+                report.left_out["missing, damaged, or with a trimap of another size"] += 1
                 continue
             alpha = alpha_of(trimap)
             if fault := cat_fault(alpha):
-                report.leave_out(fault)
+                report.left_out[fault] += 1
                 continue
             opacity = (255 * largest_piece(alpha)).round().astype(np.uint8)
             save_cutout(np.dstack((picture, opacity)), folder / "fg" / f"{name}.png")
             report.kept += 1
-        counter.close()
         if not report.kept:
-            raise CourseError(f"None of the {len(names)} cats in {base.name}/ could be used ({report.left_out}).")
+            raise CourseError(f"None of the {len(names)} cats in {base.name}/ could be used ({dict(report.left_out)}).")
     return report
 
 

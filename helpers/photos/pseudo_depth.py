@@ -17,9 +17,8 @@ import numpy as np
 from PIL import Image
 
 from helpers.config import CourseError
-from helpers.photos.builder import Report, read_photo, written_together
+from helpers.photos.builder import Report, counted, read_photo, written_together
 from helpers.photos.folder import PSEUDO_DEPTH, rooms_of
-from helpers.utils import bar
 
 MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 MEGABYTES = 99  # of its download
@@ -34,11 +33,8 @@ Estimate = Callable[[np.ndarray], np.ndarray]
 def depth_anything(model: str = MODEL, device: str | int | None = None) -> Estimate:
     """The public model as a function from a picture (H, W, 3) uint8 to its disparity (H, W) float32.
 
-    The first call downloads it (Apache-2.0). Weights are read as safetensors only, which cannot run code.
-
-    Args:
-        model: a name on the model hub, or a local folder with such a model.
-        device: as transformers takes it; None lets it choose.
+    ``model`` is a name on the model hub, which the first call downloads (Apache-2.0), or a local folder; ``device`` is as
+    transformers takes it. Weights are read as safetensors only, which cannot run code.
 
     Raises:
         CourseError: transformers is not installed, or the model cannot be had.
@@ -111,11 +107,8 @@ def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None, far_ove
         estimate = estimate or depth_anything()
         mark = {"model": name, "assumed_far_over_near": far_over_near, "metric": False}
         (folder / PSEUDO_DEPTH).write_text(json.dumps(mark, indent=1))
-        counter = bar(len(rooms), "guessing depth", "room")
-        for path in rooms:
+        for path in counted(rooms, len(rooms), "guessing depth", "room"):
             depth = depth_from_disparity(estimate(read_photo(path, LONGEST)), far_over_near)
             np.save(folder / "bg_depth" / f"{path.stem}.npy", depth)
             report.kept += 1
-            counter.update()
-        counter.close()
     return report
