@@ -31,9 +31,8 @@ def floor_depth(width=SIDE, height=SIDE, pitch=25.0, roll=0.0):
 def room_picture(width=SIDE, height=SIDE, number=0):
     """A smooth picture that tells its own coordinates: red grows to the right, green downwards."""
     u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    return (
-        np.stack((40 + 160 * u / width, 40 + 160 * v / height, 90 + 30 * number + 0 * u), -1).round().astype(np.uint8)
-    )
+    colours = np.stack((40 + 160 * u / width, 40 + 160 * v / height, 90 + 30 * number + 0 * u), -1)
+    return colours.round().astype(np.uint8)
 
 
 def cat_picture(width=60, height=100, number=0):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from helpers.config import CourseError, cache_dir
-from helpers.dataset import Quartet, SceneDataset, normalise_depth, quantise
+from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, quantise
 from helpers.rendering.cat_pass import PlacedCat, add_cats
 from helpers.rendering.cats import Cat, Volume, draw_cat
 from helpers.rendering.layout import furnish
@@ -77,7 +77,7 @@ class RoomsDataset(SceneDataset):
     def _forget(self) -> None:
         self._views, self._volumes, self._plans = (_Memory(_MEMORY) for _ in range(3))
         self._cats: dict[tuple[int, int], Cat] = {}
-        self._placements: dict[int, Placement] = {}
+        self._placements: dict[Address, Placement] = {}
 
     def __getstate__(self) -> dict:  # workers start with empty memories instead of receiving hundreds of megabytes
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
@@ -120,7 +120,7 @@ class RoomsDataset(SceneDataset):
     def _placed_cat(self, index: int) -> PlacedCat:
         address = self.address(index)
         cat = self._cat(address.cat, address.flip)
-        view = self._views.get(address.room, lambda: self._shown(address.room), lambda v: _bytes(v.values()))
+        view = self._views.get(address.room, lambda: self._view(address.room), lambda v: _bytes(v.values()))
         of_cat = address.cat, address.flip
         volume = self._volumes.get(of_cat, lambda: Volume(cat, self.device), lambda v: _bytes((v.distances, v.traits)))
         return PlacedCat(self._plan(address.room).room, view, cat, volume, self.placement(index))
@@ -136,34 +136,28 @@ class RoomsDataset(SceneDataset):
 
     def placement(self, index: int) -> Placement:
         """Where the cat of quartet ``index`` stands; the same at every size."""
-        index = int(index) % len(self)
-        if index not in self._placements:
-            room, cat, flip, number = self.address(index)
-            rng = np.random.default_rng([self.seed, _PLACEMENT, room, cat, flip, number])
-            found = place(self._plan(room), self._cat(cat, flip), flip, rng)
+        address = self.address(index)
+        if address not in self._placements:
+            rng = np.random.default_rng([self.seed, _PLACEMENT, *address])
+            found = place(self._plan(address.room), self._cat(address.cat, address.flip), address.flip, rng)
             if found is None:
-                raise CourseError(f"No place was found for cat {cat} in room {room}: choose another seed.")
-            self._placements[index] = found
-        return self._placements[index]
+                raise CourseError(f"Cat {address.cat} finds no place in room {address.room}: choose another seed.")
+            self._placements[address] = found
+        return self._placements[address]
 
     # -- room views on disk ---------------------------------------------------------------------------------------
 
-    def _shown(self, room: int) -> View:
-        """The view of a room with its picture, ``bg``."""
-        view = self._view(room)
-        return {**view, "bg": display(view["colour"])}
-
     def _view(self, room: int) -> View:
+        """What the room pass gives, read from disk or made, and its picture ``bg``."""
         path = cache_dir() / f"rooms-{self._views_key()}" / f"room-{room:04d}.npz"
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]).to(self.device) for name in VIEW_NAMES}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # not there yet, or damaged: render it
-        view = view_room(self._plan(room).room, self.size, self.device)
-        with whole_file(path) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, **{name: tensor.cpu().numpy() for name, tensor in view.items()})
-        return view
+                view = {name: torch.from_numpy(arrays[name]).to(self.device) for name in VIEW_NAMES}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there yet, or damaged
+            view = view_room(self._plan(room).room, self.size, self.device)
+            with whole_file(path) as temporary, open(temporary, "wb") as stream:
+                np.savez(stream, **{name: tensor.cpu().numpy() for name, tensor in view.items()})
+        return {**view, "bg": display(view["colour"])}
 
     def _views_key(self) -> str:
         """Names the folder of views: what a room's pixels depend on, so that sets of other lengths share them."""

@@ -78,7 +78,7 @@ def metres_of(quartet):
     return near + quartet["depth"][0] * (far - near)
 
 
-# -- what is kept in memory; what all sources share is in tests/sources -----------------------------------------------------------------------------------------------------
+# -- what is kept in memory; what all sources share is in tests/sources -----------------------------------------------
 
 
 def test_pictures_are_kept_as_bytes(standing):

@@ -234,12 +234,12 @@ def reference(cat, room, position, heading, size, steps=300):
 def test_mask_and_depth_agree_with_a_slow_exact_marcher(seed):
     cat, room = draw_cat(np.random.default_rng(seed)), empty_room()
     _, mask, metres, _ = render(room, cat, size=64)
-    truth = reference(cat, room, (0.0, 0.0, 2.0), 0.4, 64)
-    hit = torch.isfinite(truth)
+    exact = reference(cat, room, (0.0, 0.0, 2.0), 0.4, 64)
+    hit = torch.isfinite(exact)
     assert 100 < hit.sum() < 1500
     assert ((mask >= 0.5) != hit).float().mean() < 0.001
     both = hit & (mask >= 0.5)
-    error = (metres - truth)[both].abs()
+    error = (metres - exact)[both].abs()
     assert error.median() < 1e-3 and error.quantile(0.98) < 0.01
 
 

@@ -110,7 +110,7 @@ def test_the_room_decides_the_background(dataset):
     assert (batch["bg"][rooms == 0][0] != batch["bg"][rooms == 1][0]).any()
 
 
-# -- the same bytes, however they are asked for ---------------------------------------------------------------------
+# -- the same bytes, however they are fetched -----------------------------------------------------------------------
 
 
 def test_a_quartet_does_not_depend_on_the_batch_around_it(dataset):
@@ -158,8 +158,9 @@ def test_another_process_gets_the_same_quartets(dataset, request):
 
 
 def test_an_index_may_count_from_the_end_but_not_beyond(dataset):
-    assert_same(dataset[-1], dataset[len(dataset) - 1])
-    assert (dataset.room_of(-1), dataset.cat_of(-1)) == (dataset.room_of(len(dataset) - 1), dataset.cat_of(len(dataset) - 1))
+    last = len(dataset) - 1
+    assert_same(dataset[-1], dataset[last])
+    assert (dataset.room_of(-1), dataset.cat_of(-1)) == (dataset.room_of(last), dataset.cat_of(last))
     for outside in (len(dataset), -len(dataset) - 1):
         with pytest.raises(IndexError):
             dataset[outside]
