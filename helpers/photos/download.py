@@ -119,14 +119,9 @@ def evenly(items: Sequence[T], count: int | None) -> list[T]:
 
 def write_rooms(source: Path, root: str | Path, camera: dict, rooms: Iterator[tuple[str, np.ndarray, np.ndarray]],
                 count: int) -> Report:  # fmt: skip
-    """Write rooms to ``root/bg``, their depth to ``root/bg_depth``, and ``root/camera.json``; all of it or nothing.
+    """Write ``root/bg``, ``root/bg_depth`` and ``root/camera.json``, all of it or nothing.
 
-    Args:
-        source: what they come from, for messages.
-        root: the folder of photographs.
-        camera: what camera.json holds, without the unit of depth.
-        rooms: name, picture (H, W, 3) uint8 and metres (H, W), 0 or NaN where unknown. Made one by one, and closed.
-        count: how many there will be.
+    ``rooms`` makes ``count`` of them, one by one: name, picture (H, W, 3) uint8, metres (H, W), 0 or NaN where unknown.
 
     Raises:
         CourseError: no room has depth in a tenth of its picture, or ``root`` has rooms already.

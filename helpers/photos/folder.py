@@ -1,7 +1,7 @@
 """Reading a folder of your own photographs: rooms, cat cut-outs, depth and camera, each checked before it is used.
 
-Every fault that a student can make (the wrong folder, a photo without transparency, depth of another picture) is
-a CourseError of one sentence that names the file and the remedy.
+Every fault that a student can make (the wrong folder, a photo without transparency, depth of another picture) is a
+CourseError of one sentence that names the file and the remedy.
 """
 
 from __future__ import annotations
@@ -147,12 +147,10 @@ def open_folder(root: str | Path) -> PhotoFolder:
     depths = _depths_of(root, rooms, found["depth"]) if found["depth"] else []
     camera = _read_camera(root) if depths and (root / "camera.json").exists() else None
     guessed = bool(depths) and (root / PSEUDO_DEPTH).exists()
-    if guessed and camera:
-        raise CourseError(
-            f"{PSEUDO_DEPTH} says that the depth was guessed, camera.json that it was measured: remove one of the two."
-        )
     if guessed:
         _refuse_escape(root, root / PSEUDO_DEPTH)
+    if guessed and camera:
+        raise CourseError(f"{PSEUDO_DEPTH} marks the depth as guessed, camera.json as measured: remove one of the two.")
     return PhotoFolder(root, rooms, cats, depths, camera, metric=not guessed)
 
 
@@ -190,8 +188,7 @@ def _pictures(root: Path, folder: Path) -> list[Path]:
     for path in files:
         _refuse_escape(root, path)
         if not path.is_file():
-            name = path.relative_to(root).as_posix()
-            raise CourseError(f"{name} is not a file: put the pictures directly into {folder.name}/.")
+            raise CourseError(f"{path.relative_to(root).as_posix()} is not a file: put the pictures directly into {folder.name}/.")
     return files
 
 

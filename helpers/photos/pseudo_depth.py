@@ -89,11 +89,7 @@ def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None, far_ove
                      name: str = MODEL) -> Report:  # fmt: skip
     """Give every room in ``root/bg`` a guessed depth: ``root/bg_depth/*.npy`` and the mark ``root/pseudo_depth.json``.
 
-    Args:
-        root: a folder of photographs without depth.
-        estimate: from a picture to its disparity; default :func:`depth_anything`.
-        far_over_near: see :func:`depth_from_disparity`.
-        name: of the model, for the mark.
+    ``estimate`` makes a picture's disparity (default: :func:`depth_anything`); ``name`` is its model's, for the mark.
 
     Raises:
         CourseError: the folder has depth already, or a camera.json, or the model cannot be had.

@@ -147,14 +147,11 @@ def _in_light_of(room: np.ndarray, scene: np.ndarray, seen: np.ndarray) -> np.nd
 
 
 def cut_out(room: np.ndarray, scene: np.ndarray) -> np.ndarray:
-    """The cat of ``scene``, as an RGBA picture of the scene's size that is transparent elsewhere.
+    """The cat of ``scene`` as a cut-out (H, W, 4) uint8: the scene's own colours, and how much of each pixel is cat.
 
     Args:
         room, scene: (H, W, 3) uint8, of one size: the view without the cat, and with it. Read with
             :func:`helpers.photos.builder.read_photo` they have a sensible size; this takes a second or two.
-
-    Returns:
-        (H, W, 4) uint8: the scene's own colours, and how much of each pixel is cat.
 
     Raises:
         CourseError: nothing differs, nearly everything does, or what differs is scattered all over the picture.
