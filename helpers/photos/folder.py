@@ -188,7 +188,8 @@ def _pictures(root: Path, folder: Path) -> list[Path]:
     for path in files:
         _refuse_escape(root, path)
         if not path.is_file():
-            raise CourseError(f"{path.relative_to(root).as_posix()} is not a file: put the pictures directly into {folder.name}/.")
+            name = path.relative_to(root).as_posix()
+            raise CourseError(f"{name} is not a file: put the pictures directly into {folder.name}/.")
     return files
 
 

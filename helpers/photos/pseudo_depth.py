@@ -33,8 +33,8 @@ Estimate = Callable[[np.ndarray], np.ndarray]
 def depth_anything(model: str = MODEL, device: str | int | None = None) -> Estimate:
     """The public model as a function from a picture (H, W, 3) uint8 to its disparity (H, W) float32.
 
-    ``model`` is a name on the model hub, which the first call downloads (Apache-2.0), or a local folder; ``device`` is as
-    transformers takes it. Weights are read as safetensors only, which cannot run code.
+    ``model`` is a name on the model hub, which the first call downloads (Apache-2.0), or a local folder; ``device`` is
+    as transformers takes it. Weights are read as safetensors only, which cannot run code.
 
     Raises:
         CourseError: transformers is not installed, or the model cannot be had.
