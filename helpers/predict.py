@@ -13,17 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.export import Dim
 
 from helpers.config import CourseError, plain_errors, runs_dir
 from helpers.model import NETWORKS, STRIDE, probabilities
-from helpers.utils import whole_file
+from helpers.utils import read_image, whole_file
 
 WEIGHTS = Path(__file__).with_name("weights") / "DuoNet.safetensors"  # made by helpers.upkeep.publish_weights
-MAX_PIXELS = 50_000_000  # a larger file is more likely an attack or a mistake than a photograph
 MAX_WEIGHTS = 512 * 2**20  # bytes
 
 Picture = np.ndarray | Image.Image | str | Path
@@ -68,41 +67,6 @@ def pretrained() -> nn.Module:
     return load(WEIGHTS)
 
 
-def read_picture(picture: Picture, name: str = "picture") -> np.ndarray:
-    """(H, W, 3) uint8 from an array, a PIL image or a file; EXIF orientation respected.
-
-    Raises:
-        CourseError: not an image, not uint8 RGB, or larger than 50 megapixels.
-    """
-    if isinstance(picture, (str, Path)):
-        name = f"{name} ({Path(picture).name})"
-    try:
-        if isinstance(picture, (str, Path)):
-            with Image.open(picture) as opened:
-                array = _from_pil(opened, name)
-        elif isinstance(picture, Image.Image):
-            array = _from_pil(picture, name)  # Pillow decodes late: a damaged file may show only here
-        else:
-            array = np.asarray(picture)
-    except CourseError:
-        raise
-    except FileNotFoundError as error:
-        raise CourseError(f"{name} does not exist: check the path.") from error
-    except Image.DecompressionBombError as error:  # its header claims so much that Pillow does not even open it
-        raise CourseError(f"{name} is too large: scale it below {MAX_PIXELS // 10**6} megapixels.") from error
-    except Exception as error:  # Pillow's decoders raise many kinds for a damaged file
-        raise CourseError(f"{name} is not a readable image: use a complete JPEG or PNG file.") from error
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise CourseError(f"{name} must be an array (H, W, 3) of uint8, not {array.shape} of {array.dtype}.")
-    return array
-
-
-def _from_pil(image: Image.Image, name: str) -> np.ndarray:
-    if image.width * image.height > MAX_PIXELS:  # known from the header, before anything is decoded
-        raise CourseError(f"{name} has {image.width} x {image.height} pixels: scale it below {MAX_PIXELS // 10**6} megapixels.")
-    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-
-
 @torch.no_grad()
 def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None) -> dict[str, np.ndarray]:
     """The cat's mask and the scene's depth for one pair of pictures.
@@ -121,7 +85,7 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None
     Raises:
         CourseError: the two pictures differ in size, or one cannot be read.
     """
-    bg, bg_fg = read_picture(bg, "bg"), read_picture(bg_fg, "bg_fg")
+    bg, bg_fg = read_image(bg, "bg"), read_image(bg_fg, "bg_fg")
     if bg.shape != bg_fg.shape:
         raise CourseError(
             f"The room is {bg.shape[1]} x {bg.shape[0]} pixels, the picture with the cat {bg_fg.shape[1]} x {bg_fg.shape[0]}: "

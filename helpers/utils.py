@@ -1,9 +1,10 @@
-"""Plumbing for every room of the house: files that are whole or absent, a progress bar, a table of numbers, the machine's name."""
+"""Plumbing: files that are whole or absent, a progress bar, a table of numbers, the machine's name, pictures from outside."""
 
 from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import math
 import os
@@ -12,10 +13,15 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers.config import CourseError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 # -- files: written under a temporary name, then renamed ----------------------------------------------------------
 
@@ -134,3 +140,102 @@ def machine() -> str:
     import torch
 
     return f"{device()} ({platform.machine()}), torch {torch.__version__}"
+
+
+# -- pictures from outside: the course's one reader ---------------------------------------------------------------
+# Pillow and numpy are imported late in this part: `make relink` runs this module in a bare Python.
+
+MAX_PIXELS = 50_000_000  # a few kilobytes of PNG can unpack to gigabytes: larger pictures are refused by their header
+
+
+def read_image(picture, name: str | None = None, alpha: bool = False) -> np.ndarray:
+    """A picture from outside as it was seen: (H, W, 3) uint8, or (H, W, 4) with ``alpha``.
+
+    Args:
+        picture: a file that Pillow decodes, its bytes, a PIL image, or an array of uint8, which stays as it is.
+        name: how messages call it; a file's own name is added to it.
+        alpha: keep transparency (255 = opaque), else it is dropped; :func:`as_seen` has all rules of conversion.
+
+    Raises:
+        CourseError: not there, no picture, damaged, over 50 megapixels, or an array of another kind.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if isinstance(picture, (str, Path, bytes, Image.Image)):
+        with open_image(picture, name) as image:
+            array = np.asarray(as_seen(image, alpha))
+    else:
+        array = np.asarray(picture)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 + alpha or 0 in array.shape:
+        wanted = f"an array (H, W, {3 + alpha}) of uint8"
+        raise CourseError(f"{name or 'The picture'} must be {wanted}, not {array.shape} of {array.dtype}.")
+    return array
+
+
+@contextmanager
+def open_image(picture, name: str | None = None) -> Iterator[Image.Image]:
+    """Yield a picture (a file, its bytes, a PIL image) of which only the header was read, and name every fault in it.
+
+    Decode it within the block: damage that shows only then becomes a CourseError, too.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    file = Path(picture).name if isinstance(picture, (str, Path)) else None
+    if file and file not in (name or ""):
+        name = f"{name} ({file})" if name else file
+    name = name or "The picture"
+    try:
+        if isinstance(picture, Image.Image):
+            opened = nullcontext(picture)
+        else:
+            opened = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
+        with opened as image:
+            # For drawings Pillow would start another program, and grey in floating point has no agreed white.
+            if image.format in ("EPS", "WMF") or image.mode == "F":
+                raise CourseError(f"{name} is {image.format} in mode {image.mode}: save it as 8-bit PNG.")
+            if image.width * image.height > MAX_PIXELS:
+                raise CourseError(
+                    f"{name} has {image.width} x {image.height} pixels: "
+                    f"scale it below {MAX_PIXELS // 10**6} megapixels; 1024 pixels on a side are plenty."
+                )
+            yield image
+    except CourseError:
+        raise
+    except FileNotFoundError as error:
+        raise CourseError(f"{name} does not exist: check its name and folder.") from error
+    except Image.DecompressionBombError as error:  # its header claims so much that Pillow does not even open it
+        raise CourseError(f"{name} is far too large: scale it below {MAX_PIXELS // 10**6} megapixels.") from error
+    except UnidentifiedImageError as error:
+        raise CourseError(_no_image(picture, name)) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds for a damaged file
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's fault: a folder, no permission
+            raise CourseError(f"{name} cannot be opened ({error.strerror}): check the path.") from error
+        raise CourseError(f"{name} is damaged or cut short ({error}): copy or save it anew.") from error
+
+
+def as_seen(image: Image.Image, alpha: bool = False) -> Image.Image:
+    """Turned as the camera was held (EXIF), in 8 bits: RGB, or RGBA with ``alpha``.
+
+    16-bit grey keeps its high byte, palettes and CMYK become colours, dropped transparency shows the colour beneath.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # I;16, or I where an older Pillow widened 16 bits to 32; its own conversion clips
+        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
+    return image.convert("RGBA" if alpha else "RGB")
+
+
+def _no_image(picture, name: str) -> str:
+    with io.BytesIO(picture) if isinstance(picture, bytes) else open(picture, "rb") as stream:
+        head = stream.read(12)
+    if head[4:8] == b"ftyp" and head[8:11] != b"avi":  # the container of HEIC, and of AVIF, which Pillow can read
+        return (
+            f"{name} is a HEIC picture, which the course cannot read: export it as JPEG, or let the camera take JPEGs "
+            "(iPhone: Settings > Camera > Formats > Most Compatible)."
+        )
+    return f"{name} is not an image that Pillow can read: use a complete JPEG, PNG or WebP file."

@@ -1,29 +1,29 @@
 """From your own pictures to a folder that :class:`helpers.photos.dataset.PhotosDataset` reads.
 
-Phones save large pictures, lay them on their side and sometimes use formats of their own; uploads arrive in the form
-of whichever widget took them. Here all that becomes arrays of a sensible size and a folder with ``bg/`` and ``fg/``,
-written whole or not at all. Importers of public data (:mod:`helpers.photos.download`) write their folders the same way.
+Phones save large pictures, and uploads arrive in the form of whichever widget took them. Here they become arrays of a
+sensible size and a folder with ``bg/`` and ``fg/``, written whole or not at all; importers write theirs the same way.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from helpers.config import CourseError
-from helpers.photos.folder import FORMATS, MAX_PIXELS
+from helpers.photos.folder import refuse_depth
 from helpers.photos.segment_cat import cut_out
-from helpers.utils import bar, whole_file, whole_folder
+from helpers.utils import as_seen, bar, open_image, whole_file, whole_folder
 
+T = TypeVar("T")
 LONGEST = 1024  # pixels: twice the largest side that a quartet can have
 MAX_UPLOAD = 64 * 2**20  # bytes of one uploaded picture
-ROOM_QUALITY = 95  # of the JPEGs of rooms
 
 
 @dataclass
@@ -32,90 +32,48 @@ class Report:
 
     what: str  # "cats", "rooms"
     kept: int = 0
-    left_out: dict[str, int] = field(default_factory=dict)
-
-    def leave_out(self, reason: str, count: int = 1) -> None:
-        if count:
-            self.left_out[reason] = self.left_out.get(reason, 0) + count
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        lines = [f"{self.kept:,} {self.what}"]
-        lines += [f"  left out: {count:,} {reason}" for reason, count in self.left_out.items()]
-        return "\n".join(lines)
+        left_out = [f"  left out: {count:,} {reason}" for reason, count in self.left_out.items()]
+        return "\n".join([f"{self.kept:,} {self.what}", *left_out])
 
-
-# -- reading pictures ----------------------------------------------------------------------------------------------
 
 
 def read_photo(source: str | Path | bytes, longest: int = LONGEST, name: str | None = None) -> np.ndarray:
-    """A photograph as it was seen, (H, W, 3) uint8, its longer side at most ``longest`` pixels.
-
-    Args:
-        source: a file, or its bytes. The camera's orientation (EXIF) is applied; transparency is dropped.
-        longest: larger pictures are scaled down; smaller ones stay as they are.
-        name: how messages call it; default the file's name.
+    """A photograph (a file or its bytes) as it was seen, (H, W, 3) uint8; scaled down to ``longest`` pixels a side.
 
     Raises:
-        CourseError: not there, not a JPEG, PNG or WebP, damaged, or over 50 megapixels.
+        CourseError: it calls the picture ``name``, by default as the file; not there, no picture, damaged, over 50
+            megapixels, or 16-bit, which looks like depth.
     """
-    name = name or (Path(source).name if isinstance(source, (str, Path)) else "the picture")
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:  # known before anything is decoded
-                raise CourseError(f"{name} has {image.width} x {image.height} px: scale it below 50 megapixels.")
-            if image.mode.startswith("I"):
-                raise CourseError(f"{name} has 16-bit values, so it looks like depth and not like a photograph.")
-            image.draft("RGB", (2 * longest, 2 * longest))  # JPEG alone: decodes at 1/2, 1/4 or 1/8 where that will do
-            picture = ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError as error:
-        raise CourseError(f"There is no file {name}: check its name and folder.") from error
-    except Image.DecompressionBombError as error:
-        raise CourseError(f"{name} is far too large: scale it below 50 megapixels.") from error
-    except UnidentifiedImageError as error:
-        raise CourseError(_not_a_photo(source, name)) from error
-    except CourseError:
-        raise
-    except (OSError, ValueError, SyntaxError) as error:
-        raise CourseError(f"{name} is damaged or cut short ({error}): copy or save it anew.") from error
+    name = name or (Path(source).name if isinstance(source, (str, Path)) else "The picture")
+    with open_image(source, name) as image:
+        refuse_depth(image, name)
+        image.draft("RGB", (2 * longest, 2 * longest))  # JPEG alone: decodes at 1/2, 1/4 or 1/8 where that will do
+        picture = as_seen(image)
     picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return np.asarray(picture)
-
-
-def _not_a_photo(source: str | Path | bytes, name: str) -> str:
-    head = source[:12] if isinstance(source, bytes) else _first_bytes(Path(source))
-    if head[4:8] == b"ftyp":  # the container of HEIC, HEIF and AVIF
-        return (
-            f"{name} is a HEIC picture, which the course cannot read: export it as JPEG, or let the camera take JPEGs "
-            "(iPhone: Settings > Camera > Formats > Most Compatible)."
-        )
-    return f"{name} is not a JPEG, PNG or WebP picture: convert it to one of them."
-
-
-def _first_bytes(path: Path) -> bytes:
-    with open(path, "rb") as stream:
-        return stream.read(12)
 
 
 def uploader():
     """A button that takes several pictures from your computer or phone; :func:`save_uploads` stores its ``value``."""
     import ipywidgets  # only a notebook needs it
 
-    return ipywidgets.FileUpload(
-        accept=".jpg,.jpeg,.png,.webp,.heic", multiple=True, description="Choose pictures",
-        layout=ipywidgets.Layout(width="200px"),  # with the count behind them, the words need more than the usual width
-    )  # fmt: skip
+    layout = ipywidgets.Layout(width="200px")  # with the count behind them, the words need more than the usual width
+    return ipywidgets.FileUpload(accept="image/*,.heic", multiple=True, description="Choose pictures", layout=layout)
 
 
 def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
     """Store uploaded pictures under their own names in ``folder``, each checked first.
 
     Args:
-        value: of :func:`uploader` under ipywidgets 7 (``{name: {"content": ...}}``) or 8 (``({"name": ...,
-            "content": ...},)``), or what ``google.colab.files.upload()`` returned (``{name: bytes}``).
+        value: of :func:`uploader` under ipywidgets 7 (``{name: {"content": ...}}``) or 8 (``({"name": ..., "content":
+            ...},)``), or what ``google.colab.files.upload()`` returned (``{name: bytes}``).
         folder: where they go; a picture of the same name is replaced.
 
     Returns:
-        The paths, in the order of the upload; an empty list if nothing was chosen.
+        The paths, in the order of the upload.
 
     Raises:
         CourseError: one of them is no picture, too large, or has no usable name. Nothing is stored then.
@@ -143,25 +101,37 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
 # -- writing folders -----------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def new_parts(root: str | Path, parts: Sequence[str]) -> Iterator[Path]:
-    """Yield an empty folder to write ``parts`` (names of folders or files) into; they then move into ``root`` together.
+def counted(items: Iterable[T], count: int, description: str, unit: str) -> Iterator[T]:
+    """``items`` one by one, with a progress bar."""
+    counter = bar(count, description, unit)
+    for item in items:
+        yield item
+        counter.update()
+    counter.close()
 
-    The most telling part comes last: whoever finds it finds the others. After a failure ``root`` is as it was.
+
+@contextmanager
+def written_together(root: str | Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yield a folder to write ``names`` into (folders end in a slash, and are made); they move to ``root`` together.
+
+    The most telling name comes last: whoever finds it finds the others. After a failure ``root`` is as it was.
 
     Raises:
-        CourseError: ``root`` has one of the parts already; nothing is ever overwritten.
+        CourseError: ``root`` has one of the names already; nothing is ever overwritten.
     """
     root = Path(root)
-    there = [part for part in parts if (root / part).exists()]
+    there = [name for name in names if (root / name).exists()]
     if there:
         raise CourseError(f"{root.name}/ holds {there[0]} already: choose another folder, or move that away first.")
     made = not root.exists()
     try:
         with whole_folder(root / ".importing") as temporary:
+            for name in names:
+                if name.endswith("/"):
+                    (temporary / name).mkdir()
             yield temporary
-            for part in parts:
-                (temporary / part).rename(root / part)
+            for name in names:
+                (temporary / name).rename(root / name)
         (root / ".importing").rmdir()  # what is left of the temporary folder
     except BaseException:
         if made:
@@ -172,7 +142,7 @@ def new_parts(root: str | Path, parts: Sequence[str]) -> Iterator[Path]:
 
 def save_room(picture: np.ndarray, path: Path) -> None:
     """Write a room (H, W, 3) uint8 as a JPEG that keeps its colours' full resolution."""
-    Image.fromarray(picture).save(path, quality=ROOM_QUALITY, subsampling=0)
+    Image.fromarray(picture).save(path, quality=95, subsampling=0)
 
 
 def save_cutout(rgba: np.ndarray, path: Path, margin: int = 2) -> None:
@@ -183,7 +153,7 @@ def save_cutout(rgba: np.ndarray, path: Path, margin: int = 2) -> None:
 
 
 def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]]) -> Report:
-    """Turn pairs of photographs into a folder for :class:`helpers.photos.dataset.PhotosDataset`: rooms and cut-out cats.
+    """Turn pairs of photographs into a folder of rooms and cut-out cats for PhotosDataset.
 
     Args:
         root: the folder; it gets ``bg/`` and ``fg/``.
@@ -193,16 +163,13 @@ def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]
         How many cats were cut out; pairs that failed are left out, with the reason.
 
     Raises:
-        CourseError: no pair worked (the message of the first failure), or ``root`` has such parts already.
+        CourseError: no pair worked (the message of the first failure), or ``root`` has such folders already.
     """
     if not pairs:
         raise CourseError("There is no pair of photographs: name at least one room and the same room with the cat.")
     report, rooms, first_failure = Report("cats"), {}, None
-    with new_parts(root, ("fg", "bg")) as folder:
-        for part in ("fg", "bg"):
-            (folder / part).mkdir()
-        counter = bar(len(pairs), "cutting out cats", "pair")
-        for number, (room_path, scene_path) in enumerate(pairs, 1):
+    with written_together(root, ("fg/", "bg/")) as folder:
+        for number, (room_path, scene_path) in enumerate(counted(pairs, len(pairs), "cutting out cats", "pair"), 1):
             try:
                 room, scene = read_photo(room_path), read_photo(scene_path)
                 save_cutout(cut_out(room, scene), folder / "fg" / f"{number:03d}_{Path(scene_path).stem}.png")
@@ -213,9 +180,7 @@ def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]
                 report.kept += 1
             except CourseError as error:
                 first_failure = first_failure or error
-                report.leave_out(f"{Path(scene_path).name}: {error}")
-            counter.update()
-        counter.close()
+                report.left_out[f"{Path(scene_path).name}: {error}"] += 1
         if not report.kept:
             raise first_failure
     return report

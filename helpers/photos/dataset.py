@@ -19,23 +19,11 @@ from torch import Tensor
 
 from helpers.config import CourseError
 from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, quantise
-from helpers.photos.folder import (
-    CUTOUT_SIDE,
-    PhotoFolder,
-    Shape,
-    measure,
-    nearest,
-    on_canvas,
-    open_folder,
-    read_cutout,
-    read_depth,
-    read_room,
-    square_camera,
-)
-from helpers.photos.standing import GRID, Camera, Standing, find_standing
+from helpers.photos.folder import CUTOUT_SIZE, PhotoFolder, Shape, nearest, on_canvas, open_folder, shape_of
+from helpers.photos.standing import GRID, Pinhole, Standing, find_standing
 
 VERSION = 3  # raise it when the same files would give other pixels
-CORRUPTION_LEVELS = 5  # of each cut-out: full size, half, quarter, ...
+LEVELS = 5  # of each cut-out: full size, half, quarter, ...
 UPRIGHT_METRES = (0.4, 0.55)  # height of a sitting cat, or one that comes towards you
 LYING_METRES = (0.48, 0.65)  # length of a walking or lying cat, without or with some tail
 FLOATING_SIDE = (0.25, 0.6)  # longest side of a floating cat, as a share of the picture's
@@ -48,8 +36,8 @@ SHADOW_METRES = 0.14  # from its middle towards the camera and away from it
 
 
 @dataclass(frozen=True)
-class Placement:
-    """One cat in one room, in square coordinates: the same at every picture size."""
+class CutoutPlace:
+    """Where one cut-out goes in one room, in square coordinates: the same at every picture size."""
 
     u: float  # where the foot is
     v: float
@@ -68,7 +56,7 @@ class Placement:
 
 
 class PhotosDataset(SceneDataset):
-    """Rooms x cats x 2 flips x placements, composed from the pictures in ``root`` when they are asked for.
+    """Rooms x cats x 2 flips x placements, composed from the pictures in ``root`` when they are needed.
 
     Args:
         root: folder with ``bg/``, ``fg/`` and perhaps ``bg_depth/`` and ``camera.json`` (``rooms/``, ``cats/`` and
@@ -77,7 +65,7 @@ class PhotosDataset(SceneDataset):
         placements: how many places each cat takes in each room.
         seed: with the index, it decides every quartet.
         device: where pictures are kept and quartets are composed.
-        placement: ``"standing"``, ``"floating"``, or None: standing where depth and camera are known. In a room
+        stance: ``"standing"``, ``"floating"``, or None: standing where depth and camera are known. In a room
             without any surface that could carry a cat it floats.
 
     Without depth, ``valid`` is False everywhere and ``near_far`` is NaN: such data trains the mask alone. Where
@@ -87,79 +75,64 @@ class PhotosDataset(SceneDataset):
         CourseError: anything about the folder or its files that needs mending.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        size: int = 192,
-        placements: int = 20,
-        seed: int = 0,
-        device: str | torch.device = "cpu",
-        placement: str | None = None,
-    ):
+    def __init__(self, root: str | Path, size: int = 192, placements: int = 20, seed: int = 0,
+                 device: str | torch.device = "cpu", stance: str | None = None):  # fmt: skip
         folder = open_folder(root)
         super().__init__(len(folder.rooms), len(folder.cats), placements, size, seed)
         self.root, self.device = Path(root), torch.device(device)
-        self.placement = _choose_placement(placement, folder)
+        self.stance = _choose_stance(stance, folder)
         self._metric = folder.metric
         self._load_rooms(folder)
         self._load_cats(folder)
         self._key = {
-            "source": "photos",
-            "version": VERSION,
-            "size": size,
-            "placements": placements,
-            "seed": seed,
-            "placement": self.placement,
-            "files": folder.digests(),
-        }
+            "source": "photos", "version": VERSION, "size": size, "placements": placements, "seed": seed,
+            "placement": self.stance, "files": folder.digests(),
+        }  # fmt: skip
         self._standing: dict[int, Standing] = {}
 
     def _load_rooms(self, folder: PhotoFolder) -> None:
-        rooms, depths, grids, cameras = [], [], [], []
+        rooms, depths = [], []
+        self._grids: list[np.ndarray] = []
+        self._cameras: list[Pinhole] = []
         for i, path in enumerate(folder.rooms):
-            room, picture = read_room(folder, path, self.size)
+            room, picture = folder.read_room(path, self.size)
             rooms.append(room.transpose(2, 0, 1))
             if folder.depths:
-                depth = read_depth(folder, folder.depths[i], picture)
+                depth = folder.read_depth(folder.depths[i], picture)
                 depths.append(nearest(depth, self.size)[None])
-                grids.append(nearest(depth, GRID))
+                self._grids.append(nearest(depth, GRID))
             if folder.camera:
-                cameras.append(square_camera(folder.camera, picture, folder.name(path)))
+                self._cameras.append(folder.pinhole(path, picture))
         self._rooms = torch.from_numpy(np.stack(rooms)).to(self.device)  # (R, 3, S, S) uint8
         self._light = np.stack([_light(room) for room in rooms])  # (R, 3)
         self._depths = torch.from_numpy(np.stack(depths)).to(self.device) if depths else None  # (R, 1, S, S) metres
-        self._grids: list[np.ndarray] = grids
-        self._cameras: list[Camera] = cameras
 
     def _load_cats(self, folder: PhotoFolder) -> None:
-        side = min(CUTOUT_SIDE, -(-self.size // 16) * 16)  # halves evenly LEVELS times
-        cutouts = [torch.from_numpy(read_cutout(folder, path)) for path in folder.cats]  # (h, w, 4), premultiplied
-        self._shapes = [measure(cutout[..., 3].numpy()) for cutout in cutouts]
-        canvases, extents = zip(*(on_canvas(cutout, side) for cutout in cutouts))
-        level = torch.stack(canvases)  # (C, 4, side, side)
+        canvas = min(CUTOUT_SIZE, -(-self.size // 16) * 16)  # its side, which halves evenly LEVELS times
+        cutouts = [torch.from_numpy(folder.read_cutout(path)) for path in folder.cats]  # (h, w, 4), premultiplied
+        self._shapes = [shape_of(cutout[..., 3].numpy()) for cutout in cutouts]
+        canvases, extents = zip(*(on_canvas(cutout, canvas) for cutout in cutouts))
+        level = torch.stack(canvases)  # (C, 4, canvas, canvas)
         self._extents = np.array(extents)  # (C, 2): share of the canvas that the box takes
         self._levels = []
-        for _ in range(CORRUPTION_LEVELS):
-            self._levels.append((level * 255).round().byte().to(self.device))  # (C, 4, side / 2^k, side / 2^k)
+        for _ in range(LEVELS):
+            self._levels.append((level * 255).round().byte().to(self.device))  # (C, 4, canvas / 2^k, canvas / 2^k)
             level = F.avg_pool2d(level, 2)
 
     def key(self) -> dict:
         return dict(self._key)
 
     def at_size(self, size: int) -> PhotosDataset:
-        return PhotosDataset(self.root, size, self.placements, self.seed, self.device, self.placement)
+        return PhotosDataset(self.root, size, self.placements, self.seed, self.device, self.stance)
 
     # -- where the cat goes: numpy, independent of the size of the picture ------------------------------------------
 
-    def place(self, index: int) -> Placement:
+    def place(self, index: int) -> CutoutPlace:
         """Where the cat of quartet ``index`` is."""
         address = self.address(index)
         rng = np.random.default_rng([self.seed, *address])
-        if self.placement == "standing":
-            placement = self._place_standing(rng, address)
-            if placement is not None:
-                return placement
-        return self._place_floating(rng, address)
+        place = self._place_standing(rng, address) if self.stance == "standing" else None
+        return place or self._place_floating(rng, address)
 
     def cat_metres(self, cat: int) -> float:
         """Longest side of a cat, the same in all its pictures."""
@@ -173,7 +146,7 @@ class PhotosDataset(SceneDataset):
             self._standing[room] = find_standing(self._grids[room], self._cameras[room])
         return self._standing[room]
 
-    def _place_standing(self, rng: np.random.Generator, address: Address) -> Placement | None:
+    def _place_standing(self, rng: np.random.Generator, address: Address) -> CutoutPlace | None:
         """Walk all fitting standing points of the room in a random order; the first where the cat is seen wins."""
         surface, camera, shape = self.standing(address.room), self._cameras[address.room], self._shapes[address.cat]
         metres, mirror = self.cat_metres(address.cat), 1 - 2 * address.flip
@@ -188,21 +161,14 @@ class PhotosDataset(SceneDataset):
         for i in order[fits[order]]:
             ray = camera.rays(u[i], v[i])
             foreshortened = -(surface.up @ ray) / np.linalg.norm(ray)  # sine of the angle at which the surface is seen
-            placement = Placement(
-                u=u[i],
-                v=v[i],
-                width=mirror * width[i],
-                height=height[i],
-                tilt=_tilt(surface.up, ray),
-                depth=depth[i],
-                standing=True,
-                shadow=SHADOW_METRES * camera.fy / depth[i] * foreshortened,
-            )
-            if self._seen_well(placement, address):
-                return placement
+            shadow = SHADOW_METRES * camera.fy / depth[i] * foreshortened
+            box = mirror * width[i], height[i]
+            place = CutoutPlace(u[i], v[i], *box, _tilt(surface.up, ray), depth[i], standing=True, shadow=shadow)
+            if self._seen_well(place, address):
+                return place
         return None
 
-    def _place_floating(self, rng: np.random.Generator, address: Address) -> Placement:
+    def _place_floating(self, rng: np.random.Generator, address: Address) -> CutoutPlace:
         shape, mirror = self._shapes[address.cat], 1 - 2 * address.flip
         least = np.sqrt(LEAST_AREA / (0.5 * shape.fill * shape.width * shape.height))  # thin cats are drawn larger
         side = rng.uniform(max(FLOATING_SIDE[0], least), max(FLOATING_SIDE[1], least))
@@ -210,30 +176,30 @@ class PhotosDataset(SceneDataset):
         for reach in (0.3, 0.3, 0.3, 0.3, 0.0):  # how much of the box may lie outside, on each side; 0 always passes
             left, top = (rng.uniform(-reach * s, max(1 - (1 - reach) * s, 0)) for s in (abs(width), height))
             u = left + abs(width) * (shape.foot if mirror > 0 else 1 - shape.foot)
-            placement = Placement(u, top + height, width, height, tilt=0.0, depth=np.nan, standing=False)
-            if self._seen_well(placement, address):
+            place = CutoutPlace(u, top + height, width, height, tilt=0.0, depth=np.nan, standing=False)
+            if self._seen_well(place, address):
                 break
-        return replace(placement, depth=self._depth_in_front(placement, address))
+        return replace(place, depth=self._depth_in_front(place, address))
 
-    def _seen_well(self, placement: Placement, address: Address) -> bool:
+    def _seen_well(self, place: CutoutPlace, address: Address) -> bool:
         """Is enough of the cat inside the picture and not hidden?"""
         shape = self._shapes[address.cat]
-        u, v = placement.locate(shape)
+        u, v = place.locate(shape)
         seen = (u >= 0) & (u < 1) & (v >= 0) & (v < 1)
-        if placement.standing:
+        if place.standing:
             room = self._grids[address.room][_cell(v), _cell(u)]
-            seen &= ~((room > 0) & (room < placement.depth - _tolerance(placement.depth)))
+            seen &= ~((room > 0) & (room < place.depth - _tolerance(place.depth)))
         visible = seen.mean()
-        return visible >= LEAST_VISIBLE and visible * shape.fill * abs(placement.width) * placement.height >= LEAST_AREA
+        return visible >= LEAST_VISIBLE and visible * shape.fill * abs(place.width) * place.height >= LEAST_AREA
 
-    def _depth_in_front(self, placement: Placement, address: Address) -> float:
-        """Metres of a floating cat: the room's at its foot, or less where it covers something nearer; NaN: unknown."""
+    def _depth_in_front(self, place: CutoutPlace, address: Address) -> float:
+        """Metres to a floating cat: the room's at its foot, or less where it covers something nearer; NaN: unknown."""
         if not self._grids:
             return np.nan
         grid = self._grids[address.room]
-        u, v = placement.locate(self._shapes[address.cat])
+        u, v = place.locate(self._shapes[address.cat])
         covered = grid[_cell(v), _cell(u)][(u >= 0) & (u < 1) & (v >= 0) & (v < 1)]
-        covered = np.append(covered, grid[_cell(placement.v), _cell(placement.u)])
+        covered = np.append(covered, grid[_cell(place.v), _cell(place.u)])
         known = covered[covered > 0]
         return float(known.min() if len(known) else np.median(grid[grid > 0]))
 
@@ -241,20 +207,20 @@ class PhotosDataset(SceneDataset):
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         addresses = [self.address(int(i)) for i in indices]
-        placements = [self.place(int(i)) for i in indices]
+        places = [self.place(int(i)) for i in indices]
         rooms = torch.tensor([a.room for a in addresses], device=self.device)
         bg = self._rooms[rooms]  # (B, 3, S, S) uint8
         metres = torch.zeros_like(bg[:, :1], dtype=torch.float32) if self._depths is None else self._depths[rooms]
-        x, y = self._box_coordinates(addresses, placements)
-        cat = self._draw_cats(addresses, placements, x, y)  # (B, 4, S, S)
-        numbers = [[p.depth, _tolerance(p.depth), p.standing] for p in placements]
+        x, y = self._box_coordinates(addresses, places)
+        cat = self._draw_cats(addresses, places, x, y)  # (B, 4, S, S)
+        numbers = [[p.depth, _tolerance(p.depth), p.standing] for p in places]
         depth, tolerance, stands = self._columns(numbers)  # each (B, 1, 1, 1)
 
         nearer = (metres > 0) & (metres < depth - tolerance) & (stands > 0)
         seen = F.avg_pool2d(1 - nearer.float(), 3, 1, 1, count_include_pad=False)  # depth is coarse: soften its stairs
         mask = quantise(cat[:, 3:] * seen, 255)
         near = (metres - depth).abs() < 0.3  # the shadow falls on the surface, not on the wall far behind it
-        shade = 1 - self._shadows(addresses, placements, x, y) * near * seen
+        shade = 1 - self._shadows(addresses, places, x, y) * near * seen
         light = torch.from_numpy(self._light[[a.room for a in addresses]]).float().to(self.device)[..., None, None]
         colour = (cat[:, :3] / cat[:, 3:].clamp_min(1e-3) * light).clamp(0, 1)
         bg_fg = bg.float() / 255 * shade * (1 - mask) + colour * mask
@@ -267,26 +233,26 @@ class PhotosDataset(SceneDataset):
         bg_fg = (bg_fg * 255).round().byte()
         return {"bg": bg, "bg_fg": bg_fg, "mask": mask, "depth": depth, "valid": valid, "near_far": near_far}
 
-    def _box_coordinates(self, addresses: Sequence[Address], placements: Sequence[Placement]) -> tuple[Tensor, Tensor]:
+    def _box_coordinates(self, addresses: Sequence[Address], places: Sequence[CutoutPlace]) -> tuple[Tensor, Tensor]:
         """For every pixel its x and y in the box of the cut-out, each (B, 1, S, S), 0..1 inside."""
         numbers = [
             [p.u, p.v, np.cos(p.tilt), np.sin(p.tilt), p.width, p.height, self._shapes[a.cat].foot]
-            for a, p in zip(addresses, placements)
+            for a, p in zip(addresses, places)
         ]
         foot_u, foot_v, cos, sin, width, height, foot_x = self._columns(numbers)
         centres = (torch.arange(self.size, device=self.device) + 0.5) / self.size
         du, dv = centres - foot_u, centres[:, None] - foot_v  # (B, 1, 1, S), (B, 1, S, 1)
         return (du * cos + dv * sin) / width + foot_x, (dv * cos - du * sin) / height + 1
 
-    def _draw_cats(self, addresses: Sequence[Address], placements: Sequence[Placement], x: Tensor, y: Tensor) -> Tensor:
+    def _draw_cats(self, addresses: Sequence[Address], places: Sequence[CutoutPlace], x: Tensor, y: Tensor) -> Tensor:
         """Each cut-out where it is placed, in a picture of its own: (B, 4, S, S), premultiplied colour and alpha."""
         cats = np.array([a.cat for a in addresses])
         extents = self._extents[cats]  # (B, 2)
         extent_x, extent_y = self._columns(extents)
         grid = torch.cat((2 * extent_x * x - 1, 2 * extent_y * y - 1), 1).permute(0, 2, 3, 1)  # (B, S, S, 2)
-        heights = np.array([p.height for p in placements]) * self.size  # of the boxes, in pixels of the picture
+        heights = np.array([p.height for p in places]) * self.size  # of the boxes, in pixels of the picture
         shrink = extents[:, 1] * self._levels[0].shape[-1] / heights
-        levels = np.log2(shrink).round().clip(0, CORRUPTION_LEVELS - 1).astype(int)  # about as fine as the picture: no aliasing
+        levels = np.log2(shrink).round().clip(0, LEVELS - 1).astype(int)  # about as fine as the picture: no aliasing
         drawn = grid.new_empty(len(cats), 4, self.size, self.size)
         for level in np.unique(levels):
             rows = np.flatnonzero(levels == level)
@@ -295,10 +261,10 @@ class PhotosDataset(SceneDataset):
             drawn[rows] = F.grid_sample(source, grid[rows], align_corners=False)
         return drawn
 
-    def _shadows(self, addresses: Sequence[Address], placements: Sequence[Placement], x: Tensor, y: Tensor) -> Tensor:
+    def _shadows(self, addresses: Sequence[Address], places: Sequence[CutoutPlace], x: Tensor, y: Tensor) -> Tensor:
         """Soft ellipses under the feet: (B, 1, S, S), the share of light that is taken."""
         numbers = []
-        for a, p in zip(addresses, placements):
+        for a, p in zip(addresses, places):
             left, right = self._shapes[a.cat].feet
             across, along = (right - left) / 2 + 0.12, max(p.shadow, 1e-3) / p.height
             numbers.append([(left + right) / 2, 1 / across, 1 - 0.4 * along, 1 / along, SHADOW * p.standing])
@@ -313,15 +279,13 @@ class PhotosDataset(SceneDataset):
         return table[:, :, None, None, None].unbind(1)
 
 
-def _choose_placement(placement: str | None, folder: PhotoFolder) -> str:
-    if placement not in (None, "standing", "floating"):
-        raise CourseError(f"placement={placement!r}: choose 'standing', 'floating', or None for what the data allows.")
-    if placement == "standing" and not folder.camera:
+def _choose_stance(stance: str | None, folder: PhotoFolder) -> str:
+    if stance not in (None, "standing", "floating"):
+        raise CourseError(f"stance={stance!r}: choose 'standing', 'floating', or None for what the data allows.")
+    if stance == "standing" and not folder.camera:
         lacks = "camera.json" if folder.depths else "bg_depth/ and camera.json"
-        raise CourseError(
-            f"Cats stand only where depth and lens are known: add {lacks}, or choose placement='floating'."
-        )
-    return placement or ("standing" if folder.camera else "floating")
+        raise CourseError(f"Cats stand only where depth and lens are known: add {lacks}, or choose stance='floating'.")
+    return stance or ("standing" if folder.camera else "floating")
 
 
 def _light(room: np.ndarray) -> np.ndarray:

@@ -1,37 +1,39 @@
 """Reading a folder of your own photographs: rooms, cat cut-outs, depth and camera, each checked before it is used.
 
-Every fault that a student can make (the wrong folder, a photo without transparency, depth of another picture) is
-a CourseError of one sentence that names the file and the remedy.
+Every fault that a student can make (the wrong folder, a photo without transparency, depth of another picture) is a
+CourseError of one sentence that names the file and the remedy.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch.nn.functional as F
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 
 from helpers.config import CourseError
-from helpers.photos.standing import Camera
+from helpers.photos.standing import Pinhole
+from helpers.utils import MAX_PIXELS, as_seen, open_image
 
 FOLDERS = {"rooms": ("bg", "rooms"), "cats": ("fg", "cats"), "depth": ("bg_depth", "rooms_depth")}
-FORMATS = ("JPEG", "PNG", "WEBP")
-MAX_PIXELS = 50_000_000  # a few kilobytes of PNG can unpack to gigabytes: refuse before decoding
-CUTOUT_SIDE = 256  # longest side at which cut-outs are cleaned and kept: more than any picture of 512 px shows
+CUTOUT_SIZE = 256  # longest side at which cut-outs are cleaned and kept: more than any picture of 512 px shows
 PSEUDO_DEPTH = "pseudo_depth.json"  # marks depth that was guessed: near and far can be told, metres cannot
 CAMERA_KEYS = ("size", "fx", "fy", "cx", "cy", "depth_unit_m")
+TURNED = (5, 6, 7, 8)  # EXIF orientations of pictures that are stored on their side
 
 
 @dataclass(frozen=True)
 class PhotoFolder:
-    """What a folder holds: sorted files and, where depth has metres and a lens, its camera."""
+    """What a folder holds: sorted files and, where depth has metres and a lens, its camera; and how they are read.
+
+    Every method that reads raises a CourseError that names the file: not readable, or of another kind than its folder.
+    """
 
     root: Path
     rooms: list[Path]
@@ -46,25 +48,88 @@ class PhotoFolder:
 
     def digests(self) -> list[list[str]]:
         """Name and SHA-256 of every file that decides a pixel: a copy of the folder is the same data."""
-        facts = [("camera.json", bool(self.camera)), (PSEUDO_DEPTH, not self.metric)]
-        files = [*self.rooms, *self.cats, *self.depths, *(self.root / name for name, there in facts if there)]
+        marks = [("camera.json", bool(self.camera)), (PSEUDO_DEPTH, not self.metric)]
+        files = [*self.rooms, *self.cats, *self.depths, *(self.root / name for name, there in marks if there)]
         return [[self.name(path), _sha256(path)] for path in files]
 
+    def read_room(self, path: Path, size: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """The central square of a room, (size, size, 3) uint8, antialiased, and the (width, height) of the whole."""
+        name = self.name(path)
+        with open_image(path, name) as image:
+            refuse_depth(image, name)
+            width, height = image.size[::-1] if image.getexif().get(0x0112) in TURNED else image.size
+            image.draft("RGB", (2 * size, 2 * size))  # JPEG alone: decodes at 1/2, 1/4 or 1/8, never below twice `size`
+            image = as_seen(image, alpha=image.has_transparency_data)
+        if image.mode == "RGBA" and image.getextrema()[3][0] < 128:
+            raise CourseError(
+                f"{name} has transparent parts, so it looks like a cut-out: "
+                f"cut-outs belong into fg/, photographs of rooms into {path.parent.name}/."
+            )
+        square = _central_square(*image.size)
+        image = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, box=square)
+        return np.asarray(image), (width, height)
 
-@dataclass(frozen=True)
-class Shape:
-    """What placing a cat needs to know of a cut-out; coordinates in its box, x to the right, y down, 0 to 1."""
+    def read_cutout(self, path: Path) -> np.ndarray:
+        """A cut-out, cropped to what is visible, (h, w, 4) float32 in [0, 1], colours multiplied by alpha.
 
-    width: float  # of the box, in units of its longest side
-    height: float
-    feet: tuple[float, float]  # leftmost and rightmost x that touches the ground
-    foot: float  # x of the middle of what touches the ground; its y is 1
-    points: np.ndarray  # (2, P): an even sample of the cat's surface
-    fill: float  # share of the box that is cat
+        Its longest side is at most CUTOUT_SIZE. Cut-outs are often polygons that keep a rim of their old background:
+        the edge moves inwards by about one pixel, is feathered, and takes its colour from further inside.
+        """
+        name = self.name(path)
+        with open_image(path, name) as image:
+            if not image.has_transparency_data:
+                raise CourseError(
+                    f"{name} has no transparency, so it is a photograph and no cut-out: "
+                    f"rooms belong into bg/, cut-outs (PNG or WebP with alpha) into {path.parent.name}/."
+                )
+            image = as_seen(image, alpha=True)
+        least, most = image.getchannel("A").getextrema()
+        if least >= 128 or most < 128:
+            state = "opaque" if least >= 128 else "transparent"
+            raise CourseError(f"{name} is {state} everywhere: a cut-out shows the cat and hides the rest.")
+        image = image.crop(image.getchannel("A").point(lambda a: 255 * (a >= 128)).getbbox())
+        image.thumbnail((CUTOUT_SIZE, CUTOUT_SIZE), Image.Resampling.BOX)
+        return _clean_edge(image)
+
+    def read_depth(self, path: Path, picture: tuple[int, int]) -> np.ndarray:
+        """Depth of the central square in metres, (n, n) float32 at the file's own resolution; 0 where unknown.
+
+        A 16-bit PNG counts steps of ``depth_unit_m`` (1 mm without a camera.json); an .npy file holds metres. Its width
+        and height may be the room's (``picture``) times any one factor: the same view, to within a pixel.
+        """
+        name, unit = self.name(path), self.camera["depth_unit_m"] if self.camera else 0.001
+        metres = _read_npy(path, name) if path.suffix.lower() == ".npy" else _read_16_bit(path, name) * unit
+        (width, height), (depth_height, depth_width) = picture, metres.shape
+        if abs(depth_width * height - depth_height * width) > max(picture):
+            raise CourseError(
+                f"{name} has {depth_width} x {depth_height} px, its room {width} x {height}: "
+                "depth must show the same picture, at the same size or scaled as a whole."
+            )
+        metres = np.where(np.isfinite(metres) & (metres > 0), metres, 0).astype(np.float32)
+        if not metres.any():
+            raise CourseError(f"{name} has no measured pixel: replace it, or remove the room.")
+        left, top, right, bottom = (int(x) for x in _central_square(depth_width, depth_height))
+        return metres[top:bottom, left:right]
+
+    def pinhole(self, path: Path, picture: tuple[int, int]) -> Pinhole:
+        """The camera in square coordinates of the room ``path`` of ``picture`` = (width, height) pixels."""
+        width, height = self.camera["size"]
+        if abs(width * picture[1] - height * picture[0]) > max(picture):
+            raise CourseError(
+                f"camera.json describes pictures of {width} x {height} px, {self.name(path)} has "
+                f"{picture[0]} x {picture[1]}: all rooms must be of the camera's size, or scaled as a whole."
+            )
+        fx, fy, cx, cy = (self.camera[key] for key in ("fx", "fy", "cx", "cy"))
+        left, top, right, _ = _central_square(width, height)
+        side = right - left
+        return Pinhole(fx / side, fy / side, (cx - left) / side, (cy - top) / side)
+
+
+# -- which files there are -----------------------------------------------------------------------------------------
 
 
 def open_folder(root: str | Path) -> PhotoFolder:
-    """Find and list the files below ``root``; pictures are opened by the read functions below.
+    """Find and list the files below ``root``; pictures are opened when they are read.
 
     Raises:
         CourseError: no such folder, a missing or empty part, rooms without depth, a bad camera.json, a link
@@ -73,31 +138,32 @@ def open_folder(root: str | Path) -> PhotoFolder:
     root = Path(root)
     if not root.is_dir():
         raise CourseError(f"There is no folder {root}: give the folder that holds bg/ (rooms) and fg/ (cat cut-outs).")
-    found = {part: next((root / n for n in names if (root / n).is_dir()), None) for part, names in FOLDERS.items()}
-    for part, what in (("rooms", "bg/ with photographs of rooms"), ("cats", "fg/ with cut-outs of cats")):
-        if found[part] is None:
+    found = {kind: _find(root, kind) for kind in FOLDERS}
+    for kind, what in (("rooms", "bg/ with photographs of rooms"), ("cats", "fg/ with cut-outs of cats")):
+        if found[kind] is None:
             content = ", ".join(sorted(p.name for p in root.iterdir() if not _hidden(p))[:8]) or "nothing"
             raise CourseError(f"{root} needs a folder {what}; it holds {content}.")
     rooms, cats = _pictures(root, found["rooms"]), _pictures(root, found["cats"])
     depths = _depths_of(root, rooms, found["depth"]) if found["depth"] else []
     camera = _read_camera(root) if depths and (root / "camera.json").exists() else None
     guessed = bool(depths) and (root / PSEUDO_DEPTH).exists()
-    if guessed and camera:
-        raise CourseError(
-            f"{PSEUDO_DEPTH} says that the depth was guessed, camera.json that it was measured: remove one of the two."
-        )
     if guessed:
         _refuse_escape(root, root / PSEUDO_DEPTH)
+    if guessed and camera:
+        raise CourseError(f"{PSEUDO_DEPTH} marks the depth as guessed, camera.json as measured: remove one of the two.")
     return PhotoFolder(root, rooms, cats, depths, camera, metric=not guessed)
 
 
 def rooms_of(root: str | Path) -> list[Path]:
     """The pictures of rooms below ``root``, which may lack cats still; a CourseError if there are none."""
-    root = Path(root)
-    folder = next((root / name for name in FOLDERS["rooms"] if (root / name).is_dir()), None)
+    folder = _find(Path(root), "rooms")
     if folder is None:
         raise CourseError(f"{root} needs a folder bg/ with photographs of rooms: make it first.")
-    return _pictures(root, folder)
+    return _pictures(Path(root), folder)
+
+
+def _find(root: Path, kind: str) -> Path | None:
+    return next((root / name for name in FOLDERS[kind] if (root / name).is_dir()), None)
 
 
 def _sha256(path: Path) -> str:
@@ -120,9 +186,9 @@ def _pictures(root: Path, folder: Path) -> list[Path]:
     if not files:
         raise CourseError(f"{folder.name}/ is empty: put at least one picture (JPEG, PNG or WebP) into it.")
     for path in files:
-        name = path.relative_to(root).as_posix()
         _refuse_escape(root, path)
         if not path.is_file():
+            name = path.relative_to(root).as_posix()
             raise CourseError(f"{name} is not a file: put the pictures directly into {folder.name}/.")
     return files
 
@@ -149,11 +215,9 @@ def _read_camera(root: Path) -> dict:
     missing = [key for key in CAMERA_KEYS if not isinstance(camera, dict) or key not in camera]
     if missing:
         raise CourseError(f"camera.json lacks {', '.join(missing)}: it needs {', '.join(CAMERA_KEYS)}.")
-    size = camera["size"]
-    size = size if isinstance(size, list) and len(size) == 2 else [size] * 2
-    for key, value in [("size", side) for side in size] + [(key, camera[key]) for key in CAMERA_KEYS[1:]]:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 < value < 1e6:  # NaN compares False
+    size = camera["size"] if isinstance(camera["size"], list) and len(camera["size"]) == 2 else [camera["size"]] * 2
+    for key, value in [("size", size[0]), ("size", size[1]), *((key, camera[key]) for key in CAMERA_KEYS[1:])]:
+        if type(value) not in (int, float) or not 0 < value < 1e6:  # NaN compares False
             raise CourseError(
                 f"camera.json: {key} is {camera[key]!r}; sizes, focal lengths and centre are positive pixels "
                 '("size": side of a square, or [width, height]), depth_unit_m the metres of one step of depth.'
@@ -161,52 +225,15 @@ def _read_camera(root: Path) -> dict:
     return {**camera, "size": size}
 
 
-def _open_image(folder: PhotoFolder, path: Path) -> Image.Image:
-    """The header of an image; its pixels are not decoded yet."""
-    name = folder.name(path)
-    try:
-        image = Image.open(path, formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise CourseError(f"{name} has over 50 megapixels: scale it down, 1024 px on a side are plenty.") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise CourseError(f"{name} is not a JPEG, PNG or WebP picture: convert it, or move it away.") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise CourseError(
-            f"{name} has {image.width * image.height / 1e6:.0f} megapixels, over 50 are refused: "
-            "scale it down, 1024 px on a side are plenty."
-        )
-    return image
+# -- pixels --------------------------------------------------------------------------------------------------------
 
 
-def _decode(folder: PhotoFolder, path: Path, image: Image.Image) -> Image.Image:
-    """Pixels as the photographer saw them (EXIF orientation applied)."""
-    try:
-        image.load()
-        return ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise CourseError(f"{folder.name(path)} is damaged or cut short ({error}): copy or save it anew.") from error
-
-
-def _has_alpha(image: Image.Image) -> bool:
-    return "A" in image.getbands() or "transparency" in image.info
-
-
-def read_room(folder: PhotoFolder, path: Path, side: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """The central square of a room, (side, side, 3) uint8, antialiased, and the (width, height) of the whole."""
-    image = _open_image(folder, path)
-    swapped = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientations that lie on their side
-    width, height = image.size[::-1] if swapped else image.size
-    image.draft("RGB", (2 * side, 2 * side))  # JPEG alone: decodes at 1/2, 1/4 or 1/8, never below twice `side`
-    image = _decode(folder, path, image)
+def refuse_depth(image: Image.Image, name: str) -> None:
+    """Raise a CourseError for a picture that has 16-bit values."""
     if image.mode.startswith("I"):
-        raise CourseError(f"{folder.name(path)} has 16-bit values, so it looks like depth: move it to bg_depth/.")
-    if _has_alpha(image) and image.convert("RGBA").getextrema()[3][0] < 128:
         raise CourseError(
-            f"{folder.name(path)} has transparent parts, so it looks like a cut-out: "
-            f"cut-outs belong into fg/, photographs of rooms into {path.parent.name}/."
+            f"{name} has 16-bit values, so it looks like depth and not like a photograph: depth belongs into bg_depth/."
         )
-    square = _central_square(image.width, image.height)
-    return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC, box=square)), (width, height)
 
 
 def _central_square(width: float, height: float) -> tuple[float, float, float, float]:
@@ -216,51 +243,75 @@ def _central_square(width: float, height: float) -> tuple[float, float, float, f
     return left, top, left + side, top + side
 
 
-def read_cutout(folder: PhotoFolder, path: Path) -> np.ndarray:
-    """A cut-out, cropped to what is visible, (h, w, 4) float32 in [0, 1], colours multiplied by alpha.
-
-    Its longest side is at most CUTOUT_SIDE. Cut-outs are often polygons that keep a rim of their old background:
-    the edge moves inwards by about one pixel, is feathered, and takes its colour from further inside.
-    """
-    image = _decode(folder, path, _open_image(folder, path))
-    if not _has_alpha(image):
-        raise CourseError(
-            f"{folder.name(path)} has no transparency, so it is a photograph and no cut-out: "
-            f"rooms belong into bg/, cut-outs (PNG or WebP with alpha) into {path.parent.name}/."
-        )
-    image = image.convert("RGBA")
-    least, most = image.getchannel("A").getextrema()
-    if least >= 128 or most < 128:
-        state = "opaque" if least >= 128 else "transparent"
-        raise CourseError(f"{folder.name(path)} is {state} everywhere: a cut-out shows the cat and hides the rest.")
-    image = image.crop(image.getchannel("A").point(lambda a: 255 * (a >= 128)).getbbox())
-    image.thumbnail((CUTOUT_SIDE, CUTOUT_SIDE), Image.Resampling.BOX)
-    return _clean_edge(image)
-
-
 def _clean_edge(image: Image.Image) -> np.ndarray:
-    pixel = max(image.size) / CUTOUT_SIDE  # less than one where the cut-out is smaller
-    margin = 4
+    pixel, margin = max(image.size) / CUTOUT_SIZE, 4  # less than one pixel where the cut-out is smaller
     padded = ImageOps.expand(image, border=margin)  # transparent, so that an edge on the border is an edge too
-    soft, softer = (
-        np.asarray(padded.getchannel("A").filter(ImageFilter.GaussianBlur(k * pixel)), dtype=np.float32)[..., None]
-        / 255
-        for k in (1.25, 2.5)
-    )
-    alpha = (2 * soft - 1).clip(0, 1)  # the old outline, where the blur is 1/2, becomes the outer end of the slope
-    inside = softer > 0.98  # five pixels from the outline: these colours are the cat's
+
+    def blurred(reach: float) -> np.ndarray:
+        alpha = padded.getchannel("A").filter(ImageFilter.GaussianBlur(reach * pixel))
+        return np.asarray(alpha, dtype=np.float32)[..., None] / 255
+
+    alpha = (2 * blurred(1.25) - 1).clip(0, 1)  # the old outline, where the blur is 1/2, becomes the slope's outer end
+    inside = blurred(2.5) > 0.98  # five pixels from the outline: these colours are the cat's
     core = padded.copy()
     core.putalpha(Image.fromarray(np.uint8(255 * inside[..., 0])))
     spread = np.asarray(core.convert("RGBa").filter(ImageFilter.GaussianBlur(5 * pixel)).convert("RGBA"))
-    rim = (
-        ~inside & (alpha < 1) & (spread[..., 3:] > 8)
-    )  # thin tails and whiskers have no inside: they keep their colours
+    rim = ~inside & (alpha < 1) & (spread[..., 3:] > 8)  # thin tails have no inside: they keep their colours
     colour = np.where(rim, spread[..., :3], np.asarray(padded)[..., :3]).astype(np.float32) / 255
-    premultiplied = np.concatenate((colour * alpha, alpha), -1)
-    return premultiplied[margin:-margin, margin:-margin]
+    return np.concatenate((colour * alpha, alpha), -1)[margin:-margin, margin:-margin]
 
 
-def measure(alpha: np.ndarray) -> Shape:
+def _read_16_bit(path: Path, name: str) -> np.ndarray:
+    with open_image(path, name) as image:
+        if not image.mode.startswith("I"):
+            raise CourseError(
+                f"{name} is not 16-bit greyscale (mode {image.mode}): "
+                "save depth as 16-bit PNG in millimetres, or as .npy in metres."
+            )
+        return np.asarray(ImageOps.exif_transpose(image)).astype(np.float64)
+
+
+def open_npy(path: Path, name: str, remedy: str) -> np.ndarray:
+    """An array of which only the header was read; its type and shape are to be checked before its numbers are used."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array.reshape(array.shape)  # an .npz has neither
+    except (OSError, ValueError, EOFError, AttributeError, SyntaxError) as error:
+        raise CourseError(f"{name} is not a readable .npy array: {remedy}.") from error
+
+
+def _read_npy(path: Path, name: str) -> np.ndarray:
+    array = open_npy(path, name, "save it anew with numpy.save")
+    if array.dtype.kind != "f" or array.ndim != 2 or array.size > MAX_PIXELS:
+        raise CourseError(
+            f"{name} holds {array.dtype} of shape {array.shape}: depth is one float of metres for each pixel, "
+            "(height, width), at most 50 megapixels."
+        )
+    return np.asarray(array, dtype=np.float64)
+
+
+def nearest(depth: np.ndarray, size: int) -> np.ndarray:
+    """(n, n) depth at (size, size), by the pixel that holds each centre: measured values are never blended."""
+    index = ((np.arange(size) + 0.5) * len(depth) / size).astype(int)
+    return depth[np.ix_(index, index)]
+
+
+# -- cut-outs ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What placing a cat needs to know of a cut-out; coordinates in its box, x to the right, y down, 0 to 1."""
+
+    width: float  # of the box, in units of its longest side
+    height: float
+    feet: tuple[float, float]  # leftmost and rightmost x that touches the ground
+    foot: float  # x of the middle of what touches the ground; its y is 1
+    points: np.ndarray  # (2, P): an even sample of the cat's surface
+    fill: float  # share of the box that is cat
+
+
+def shape_of(alpha: np.ndarray) -> Shape:
     """The shape of a cut-out from its alpha (h, w)."""
     height, width = alpha.shape
     solid = alpha > 0.5
@@ -268,81 +319,15 @@ def measure(alpha: np.ndarray) -> Shape:
     feet = (ground.min() / width, (ground.max() + 1) / width) if len(ground) else (0.0, 1.0)
     rows, columns = (((np.arange(24) + 0.5) / 24 * n).astype(int) for n in (height, width))
     y, x = np.nonzero(solid[np.ix_(rows, columns)])
-    longest = max(width, height)
-    return Shape(
-        width / longest, height / longest, feet, sum(feet) / 2, (np.stack((x, y)) + 0.5) / 24, max(solid.mean(), 1e-3)
-    )
+    points, longest = (np.stack((x, y)) + 0.5) / 24, max(width, height)
+    return Shape(width / longest, height / longest, feet, sum(feet) / 2, points, max(solid.mean(), 1e-3))
 
 
-def on_canvas(cutout: Tensor, side: int) -> tuple[Tensor, tuple[float, float]]:
-    """A cut-out (h, w, 4) on the upper left of a canvas (4, side, side), and the share of it that its box takes."""
+def on_canvas(cutout: Tensor, size: int) -> tuple[Tensor, tuple[float, float]]:
+    """A cut-out (h, w, 4) on the upper left of a canvas (4, size, size), and the share of it that its box takes."""
     height, width = cutout.shape[:2]
-    scale = side / max(height, width)
+    scale = size / max(height, width)
     new_height, new_width = max(round(height * scale), 1), max(round(width * scale), 1)
     image = cutout.permute(2, 0, 1)[None]  # (1, 4, h, w)
     image = F.interpolate(image, (new_height, new_width), mode="bilinear", antialias=True, align_corners=False)[0]
-    return F.pad(image, (0, side - new_width, 0, side - new_height)), (new_width / side, new_height / side)
-
-
-def read_depth(folder: PhotoFolder, path: Path, picture: tuple[int, int]) -> np.ndarray:
-    """Depth of the central square in metres, (side, side) float32 at the file's own resolution; 0 where unknown.
-
-    A 16-bit PNG counts steps of ``depth_unit_m`` (1 mm without a camera.json); an .npy file holds metres. Its width
-    and height may be the room's times any one factor: the same picture at another scale, to within a pixel.
-    """
-    metres = _read_npy(folder, path) if path.suffix.lower() == ".npy" else _read_png_depth(folder, path)
-    (width, height), (depth_height, depth_width) = picture, metres.shape
-    if abs(depth_width * height - depth_height * width) > max(picture):
-        raise CourseError(
-            f"{folder.name(path)} has {depth_width} x {depth_height} px, its room {width} x {height}: "
-            "depth must show the same picture, at the same size or scaled as a whole."
-        )
-    metres = np.where(np.isfinite(metres) & (metres > 0), metres, 0).astype(np.float32)
-    if not metres.any():
-        raise CourseError(f"{folder.name(path)} has no measured pixel: replace it, or remove the room.")
-    left, top, right, bottom = (int(x) for x in _central_square(depth_width, depth_height))
-    return metres[top:bottom, left:right]
-
-
-def _read_png_depth(folder: PhotoFolder, path: Path) -> np.ndarray:
-    image = _decode(folder, path, _open_image(folder, path))
-    if not image.mode.startswith("I"):
-        raise CourseError(
-            f"{folder.name(path)} is not 16-bit greyscale (mode {image.mode}): "
-            "save depth as 16-bit PNG in millimetres, or as .npy in metres."
-        )
-    unit = folder.camera["depth_unit_m"] if folder.camera else 0.001
-    return np.asarray(image).astype(np.float64) * unit
-
-
-def _read_npy(folder: PhotoFolder, path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # header first: nothing is read before it is checked
-        kind, shape = array.dtype.kind, array.shape
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise CourseError(f"{folder.name(path)} is not a readable .npy array: save it anew with numpy.save.") from error
-    if kind != "f" or len(shape) != 2 or math.prod(shape) > MAX_PIXELS:
-        raise CourseError(
-            f"{folder.name(path)} holds {array.dtype} of shape {shape}: depth is one float of metres for each pixel, "
-            "(height, width), at most 50 megapixels."
-        )
-    return np.asarray(array, dtype=np.float64)
-
-
-def square_camera(camera: dict, picture: tuple[int, int], name: str) -> Camera:
-    """The pinhole in square coordinates of a room of ``picture`` = (width, height) pixels."""
-    width, height = camera["size"]
-    if abs(width * picture[1] - height * picture[0]) > max(picture):
-        raise CourseError(
-            f"camera.json describes pictures of {width} x {height} px, {name} has {picture[0]} x {picture[1]}: "
-            "all rooms must be of the camera's size, or scaled as a whole."
-        )
-    left, top, right, _ = _central_square(width, height)
-    side = right - left
-    return Camera(camera["fx"] / side, camera["fy"] / side, (camera["cx"] - left) / side, (camera["cy"] - top) / side)
-
-
-def nearest(depth: np.ndarray, side: int) -> np.ndarray:
-    """(n, n) depth at (side, side), by the pixel that holds each centre: measured values are never blended."""
-    index = ((np.arange(side) + 0.5) * len(depth) / side).astype(int)
-    return depth[np.ix_(index, index)]
+    return F.pad(image, (0, size - new_width, 0, size - new_height)), (new_width / size, new_height / size)

@@ -8,13 +8,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from helpers.config import CourseError
-from helpers.photos.builder import Report, new_parts, read_photo, save_cutout
+from helpers.photos.builder import Report, counted, read_photo, save_cutout, written_together
 from helpers.photos.download import check_counts
-from helpers.utils import bar
+from helpers.utils import open_image
 
 PET, BACKGROUND, BORDER = 1, 2, 3  # the classes of a trimap
 SMALLEST_CAT = 120  # pixels of the longer side: half of what photos keep
@@ -22,7 +21,7 @@ ONE_PIECE = 0.95  # of the cat's area; the rest is dropped
 TOUCHES = 0.02  # share of a side of the picture from which on the cat is cut by it
 
 
-def import_pets(source: str | Path, root: str | Path, limit: int | None = None, cut_sides: int = 0) -> Report:
+def import_pets(source: str | Path, root: str | Path, limit: int | None = None) -> Report:
     """Cut the cats of Oxford-IIIT Pet out along their trimaps, into ``root/fg/BREED_NUMBER.png``.
 
     Args:
@@ -30,7 +29,6 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None, 
             ``images/*.jpg``, ``annotations/trimaps/*.png`` (1 pet, 2 background, 3 border) and the list of species.
         root: the folder of photographs that gets ``fg/``.
         limit: at most so many cats, of all breeds in turn.
-        cut_sides: how many sides of its picture may cut a cat. At 0 all cats are whole, and can stand anywhere.
 
     Returns:
         How many cats were taken, and how many were left out, by reason. Dogs are not counted.
@@ -41,33 +39,28 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None, 
     check_counts(limit=limit)
     base = next((p for p in (Path(source), Path(source) / "oxford-iiit-pet") if (p / "annotations").is_dir()), None)
     if base is None:
-        raise CourseError(
-            f"{Path(source).name}/ has no folder annotations/: give the folder that torchvision downloaded to."
-        )
+        name = Path(source).name
+        raise CourseError(f"{name}/ has no folder annotations/: give the folder that torchvision downloaded to.")
     names = _in_turn(_cat_names(base / "annotations"))
     report = Report("cats")
-    with new_parts(root, ("fg",)) as folder:
-        (folder / "fg").mkdir()
-        counter = bar(len(names), "cutting out cats", "cat")
-        for name in names:
-            counter.update()
+    with written_together(root, ("fg/",)) as folder:
+        for name in counted(names, len(names), "cutting out cats", "cat"):
             if report.kept == limit:
                 break
             try:
                 picture, trimap = _read_pet(base, name)
             except CourseError:
-                report.leave_out("missing, damaged, or with a trimap of another size")
+                report.left_out["missing, damaged, or with a trimap of another size"] += 1
                 continue
             alpha = alpha_of(trimap)
-            if fault := cat_fault(alpha, cut_sides):
-                report.leave_out(fault)
+            if fault := cat_fault(alpha):
+                report.left_out[fault] += 1
                 continue
-            save_cutout(np.dstack((picture, (255 * largest_part(alpha)).round().astype(np.uint8))),
-                        folder / "fg" / f"{name}.png")  # fmt: skip
+            opacity = (255 * largest_piece(alpha)).round().astype(np.uint8)
+            save_cutout(np.dstack((picture, opacity)), folder / "fg" / f"{name}.png")
             report.kept += 1
-        counter.close()
         if not report.kept:
-            raise CourseError(f"None of the {len(names)} cats in {base.name}/ could be used ({report.left_out}).")
+            raise CourseError(f"None of the {len(names)} cats in {base.name}/ could be used ({dict(report.left_out)}).")
     return report
 
 
@@ -83,9 +76,7 @@ def _cat_names(annotations: Path) -> list[str]:
                     raise CourseError(f"{path.name} names a picture {columns[0]!r}: it is no list of Oxford-IIIT Pet.")
                 names.add(columns[0])
     if not names:
-        raise CourseError(
-            f"{annotations.name}/ lists no cat: list.txt (or trainval.txt and test.txt) is missing or empty."
-        )
+        raise CourseError("annotations/ lists no cat: list.txt (or trainval.txt and test.txt) is missing or empty.")
     return sorted(names)
 
 
@@ -102,13 +93,10 @@ def _read_pet(base: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The picture (H, W, 3) uint8 and its trimap (H, W) uint8."""
     path = base / "annotations" / "trimaps" / f"{name}.png"
     picture = read_photo(base / "images" / f"{name}.jpg", longest=4096)  # the largest has some 3,000 px
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.size != picture.shape[1::-1] or image.mode not in ("L", "P"):
-                raise CourseError(f"{path.name} has another size than its picture.")
-            trimap = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CourseError(f"{path.name} is missing or damaged.") from error
+    with open_image(path) as image:  # classes, not colours: neither turned nor converted
+        if image.size != picture.shape[1::-1] or image.mode not in ("L", "P"):
+            raise CourseError(f"{path.name} has another size than its picture.")
+        trimap = np.asarray(image)
     if not np.isin(trimap, (PET, BACKGROUND, BORDER)).all():
         raise CourseError(f"{path.name} is no trimap: it has other values than 1, 2 and 3.")
     return picture, trimap
@@ -132,7 +120,7 @@ def alpha_of(trimap: np.ndarray) -> np.ndarray:
     return alpha
 
 
-def cat_fault(alpha: np.ndarray, cut_sides: int = 0) -> str | None:
+def cat_fault(alpha: np.ndarray) -> str | None:
     """Why a cat with this ``alpha`` (H, W) makes no good cut-out; None if it does."""
     solid = alpha >= 0.5
     if not solid.any():
@@ -141,17 +129,15 @@ def cat_fault(alpha: np.ndarray, cut_sides: int = 0) -> str | None:
     if max(np.ptp(rows), np.ptp(columns)) + 1 < SMALLEST_CAT:
         return f"smaller than {SMALLEST_CAT} px"
     frame = (solid[:2].any(0), solid[-2:].any(0), solid[:, :2].any(1), solid[:, -2:].any(1))
-    if sum(side.mean() > TOUCHES for side in frame) > cut_sides:
-        return (
-            f"cut by more than {cut_sides} side(s) of the picture" if cut_sides else "cut by the frame of the picture"
-        )
-    parts, _ = ndimage.label(solid)
-    if np.bincount(parts.ravel())[1:].max() < ONE_PIECE * solid.sum():
+    if any(side.mean() > TOUCHES for side in frame):
+        return "cut by the frame of the picture"
+    pieces, _ = ndimage.label(solid)
+    if np.bincount(pieces.ravel())[1:].max() < ONE_PIECE * solid.sum():
         return "in several pieces"
     return None
 
 
-def largest_part(alpha: np.ndarray) -> np.ndarray:
+def largest_piece(alpha: np.ndarray) -> np.ndarray:
     """``alpha`` (H, W) without what is not connected to the cat."""
-    parts, count = ndimage.label(alpha > 0)
-    return alpha if count < 2 else alpha * (parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+    pieces, count = ndimage.label(alpha > 0)
+    return alpha if count < 2 else alpha * (pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:]))

@@ -1,9 +1,9 @@
 """Depth for photographs that have none: guessed by a public network, and marked as guessed.
 
-Depth Anything V2 (Yang et al., 2024) looks at one picture and gives a *relative disparity*: larger is nearer, scale and
-offset are unknown. The course's depth goes the other way and linearly, from 0 near to 1 far. Between the two stands an
-assumption, which :func:`depth_from_disparity` spells out. What comes of it is useful to train on and worthless to
-measure by: a folder that has it carries ``pseudo_depth.json``, and its quartets never claim metres.
+Depth Anything V2 (Yang et al., 2024) predicts *relative disparity*: larger is nearer, scale and offset are unknown.
+The course's depth goes the other way and linearly, from 0 near to 1 far; :func:`depth_from_disparity` bridges the two
+with an assumption. The outcome is useful to train on and worthless to measure by: a folder that has it carries
+``pseudo_depth.json``, and its quartets never claim metres.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import numpy as np
 from PIL import Image
 
 from helpers.config import CourseError
-from helpers.photos.builder import Report, new_parts, read_photo
+from helpers.photos.builder import Report, counted, read_photo, written_together
 from helpers.photos.folder import PSEUDO_DEPTH, rooms_of
-from helpers.utils import bar
 
 MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 MEGABYTES = 99  # of its download
@@ -34,11 +33,8 @@ Estimate = Callable[[np.ndarray], np.ndarray]
 def depth_anything(model: str = MODEL, device: str | int | None = None) -> Estimate:
     """The public model as a function from a picture (H, W, 3) uint8 to its disparity (H, W) float32.
 
-    The first call downloads it (Apache-2.0). Weights are read as safetensors only, which cannot run code.
-
-    Args:
-        model: a name on the model hub, or a local folder with such a model.
-        device: as transformers takes it; None lets it choose.
+    ``model`` is a name on the model hub, which the first call downloads (Apache-2.0), or a local folder; ``device`` is
+    as transformers takes it. Weights are read as safetensors only, which cannot run code.
 
     Raises:
         CourseError: transformers is not installed, or the model cannot be had.
@@ -51,15 +47,14 @@ def depth_anything(model: str = MODEL, device: str | int | None = None) -> Estim
             "'pip install transformers' into the course's environment and restart the kernel."
         ) from error
     try:
-        ask = pipeline("depth-estimation", model=model, device=device, model_kwargs={"use_safetensors": True})
+        network = pipeline("depth-estimation", model=model, device=device, model_kwargs={"use_safetensors": True})
     except Exception as error:  # hub clients raise many kinds for a missing network, and a missing model
         reason = str(error).partition("\n")[0]
-        raise CourseError(
-            f"The model {Path(model).name} could not be loaded ({reason}): look at the network, or do without pseudo-depth."
-        ) from error
+        advice = "look at the internet connection, or do without pseudo-depth"
+        raise CourseError(f"The model {Path(model).name} could not be loaded ({reason}): {advice}.") from error
 
     def estimate(picture: np.ndarray) -> np.ndarray:
-        predicted = ask(Image.fromarray(picture))["predicted_depth"]  # not "depth", which has 8 bits
+        predicted = network(Image.fromarray(picture))["predicted_depth"]  # not "depth", which has 8 bits
         array = np.asarray(predicted.detach().cpu().float()).squeeze()
         return cv2.resize(array, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
@@ -67,13 +62,13 @@ def depth_anything(model: str = MODEL, device: str | int | None = None) -> Estim
 
 
 def depth_from_disparity(disparity: np.ndarray, far_over_near: float = FAR_OVER_NEAR) -> np.ndarray:
-    """Relative disparity (H, W), larger = nearer, to distance in units of the nearest: (H, W) float32, 1..far_over_near.
+    """Relative disparity (H, W), larger = nearer, to distance, nearest = 1: (H, W) float32, 1..far_over_near.
 
-    True disparity is 1 / distance. The model's is a straight line of it with unknown slope and offset, so one number
-    has to be assumed: how many times as far as the nearest point the farthest is. Given that, the smallest disparity
-    stands for 1 / far_over_near, the largest for 1, and distance is one over what lies between. The easy way, one minus
-    disparity, would move everything in the middle of a room far too close to its end. The outermost thousandth on both
-    sides is cut off: single pixels must not set the scale.
+    True disparity is 1 / distance; the model's is a linear function of it with unknown slope and offset. So one number
+    has to be assumed, how many times as far as the nearest point the farthest is: the smallest disparity stands for
+    1 / far_over_near, the largest for 1, and distance is one over what lies between. (One minus disparity would move
+    the middle of a room far too close to its end.) The outermost thousandth on both sides is cut off: single pixels
+    must not set the scale.
 
     Raises:
         CourseError: no finite numbers, the same everywhere, or an impossible ratio.
@@ -82,9 +77,7 @@ def depth_from_disparity(disparity: np.ndarray, far_over_near: float = FAR_OVER_
         raise CourseError(f"far_over_near={far_over_near}: the farthest point must be farther than the nearest; say 4.")
     disparity = np.asarray(disparity, dtype=np.float64)
     if disparity.ndim != 2 or not disparity.size or not np.isfinite(disparity).all():
-        raise CourseError(
-            f"A disparity must be finite numbers (H, W), not {disparity.dtype} of shape {disparity.shape}."
-        )
+        raise CourseError(f"A disparity is finite numbers (H, W), not {disparity.dtype} of shape {disparity.shape}.")
     low, high = np.quantile(disparity, [0.001, 0.999])
     if high - low < 1e-6 * max(abs(high), 1e-6):
         raise CourseError("The disparity is the same everywhere: there is no depth in it.")
@@ -96,11 +89,7 @@ def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None, far_ove
                      name: str = MODEL) -> Report:  # fmt: skip
     """Give every room in ``root/bg`` a guessed depth: ``root/bg_depth/*.npy`` and the mark ``root/pseudo_depth.json``.
 
-    Args:
-        root: a folder of photographs without depth.
-        estimate: from a picture to its disparity; default :func:`depth_anything`.
-        far_over_near: see :func:`depth_from_disparity`.
-        name: of the model, for the mark.
+    ``estimate`` makes a picture's disparity (default: :func:`depth_anything`); ``name`` is its model's, for the mark.
 
     Raises:
         CourseError: the folder has depth already, or a camera.json, or the model cannot be had.
@@ -110,16 +99,12 @@ def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None, far_ove
     if (root / "camera.json").exists():
         raise CourseError(f"{root.name}/ has a camera.json, which is for measured depth: guessed depth has no metres.")
     report = Report("rooms with pseudo-depth")
-    with new_parts(root, (PSEUDO_DEPTH, "bg_depth")) as folder:
+    with written_together(root, (PSEUDO_DEPTH, "bg_depth/")) as folder:
         estimate = estimate or depth_anything()
         mark = {"model": name, "assumed_far_over_near": far_over_near, "metric": False}
         (folder / PSEUDO_DEPTH).write_text(json.dumps(mark, indent=1))
-        (folder / "bg_depth").mkdir()
-        counter = bar(len(rooms), "guessing depth", "room")
-        for path in rooms:
+        for path in counted(rooms, len(rooms), "guessing depth", "room"):
             depth = depth_from_disparity(estimate(read_photo(path, LONGEST)), far_over_near)
             np.save(folder / "bg_depth" / f"{path.stem}.npy", depth)
             report.kept += 1
-            counter.update()
-        counter.close()
     return report

@@ -1,9 +1,8 @@
 """Cutting a cat out of two photographs: the empty room, and the same view with the cat, taken from nearly one place.
 
-Two pictures from the hand never lie on each other, and a camera chooses its exposure anew for each. So the room is
-first laid on the scene and brought into its light; what differs then is cat, shadow, or mistake. GrabCut (Rother et
-al., 2004) finds the outline between what certainly differs and what certainly does not. Everything is numpy and
-OpenCV, on the CPU, and the same pair gives the same answer.
+Two pictures taken by hand are never aligned, and a camera chooses its exposure anew for each. So the room is first
+aligned with the scene and brought into its light; what differs then is cat, shadow, or mistake. GrabCut (Rother et al.,
+2004) finds the outline between what certainly differs and what certainly does not. Deterministic, on the CPU.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ LEAST_SHARE, LARGEST_SHARE = 0.002, 0.5  # of the picture, that a cat may take
 SCATTERED = 0.4  # if less than this share of what differs is in one piece, it is no cat
 SHADOW = (0.4, 0.97)  # light that is left in a shadow, alike in all colours to within SHADOW_TINT
 SHADOW_TINT = 0.025
-LEAST_AGREEMENT = 0.5  # intersection over union of GrabCut's answer and the difference; below it GrabCut got lost
+LEAST_AGREEMENT = 0.5  # intersection over union of GrabCut's mask and the difference; below it GrabCut got lost
 
 
 class Aligned(NamedTuple):
@@ -38,7 +37,7 @@ class Aligned(NamedTuple):
 
 
 def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
-    """Lay the empty room on the scene and match its exposure.
+    """Align the empty room with the scene and match its exposure.
 
     Args:
         room, scene: (H, W, 3) uint8, of one size: the view without the cat, and with it.
@@ -148,14 +147,11 @@ def _in_light_of(room: np.ndarray, scene: np.ndarray, seen: np.ndarray) -> np.nd
 
 
 def cut_out(room: np.ndarray, scene: np.ndarray) -> np.ndarray:
-    """The cat of ``scene``, as an RGBA picture of the scene's size that is transparent elsewhere.
+    """The cat of ``scene`` as a cut-out (H, W, 4) uint8: the scene's own colours, and how much of each pixel is cat.
 
     Args:
         room, scene: (H, W, 3) uint8, of one size: the view without the cat, and with it. Read with
             :func:`helpers.photos.builder.read_photo` they have a sensible size; this takes a second or two.
-
-    Returns:
-        (H, W, 4) uint8: the scene's own colours, and how much of each pixel is cat.
 
     Raises:
         CourseError: nothing differs, nearly everything does, or what differs is scattered all over the picture.
@@ -163,7 +159,7 @@ def cut_out(room: np.ndarray, scene: np.ndarray) -> np.ndarray:
     aligned = align(room, scene)
     difference = differences(aligned, scene)
     probable, certain, same = _probable_cat(aligned, scene, difference)
-    found = _grab(scene, probable, certain, same, ~aligned.seen)
+    found = _grab_cut(scene, probable, certain, same, ~aligned.seen)
     side = max(scene.shape)
     alpha = cv2.GaussianBlur(found.astype(np.float32) * 255, (0, 0), max(0.7, side / 1000))
     return np.dstack((scene, alpha.round().astype(np.uint8)))
@@ -173,7 +169,7 @@ def differences(aligned: Aligned, scene: np.ndarray) -> np.ndarray:
     """How much the scene differs from the room and what is right beside it: (H, W) float32, in steps of 255.
 
     A pixel is compared with the darkest and the brightest of its neighbourhood in the room: between two positions of a
-    camera, near things move a little against far ones, and no alignment of the whole picture can undo that.
+    camera, near things move a little against far ones (parallax), which no alignment of the whole picture can undo.
     """
     side = max(scene.shape)
     smooth, here = (cv2.GaussianBlur(x, (0, 0), max(0.6, side / 900)).astype(np.float32) for x in (aligned.room, scene))
@@ -207,7 +203,7 @@ def _probable_cat(aligned: Aligned, scene: np.ndarray, difference: np.ndarray) -
             "choose the empty room and the same view with the cat, and not the same file twice."
         )
     joined = cv2.morphologyEx(changed, cv2.MORPH_CLOSE, _disc(max(2, side // 80)))
-    probable = _main_parts(joined, changed * difference)
+    probable = _main_pieces(joined, changed * difference)
     if (changed[probable].sum()) < SCATTERED * changed.sum():
         raise CourseError(
             "What differs between the two pictures is scattered all over: move nothing but the cat, "
@@ -219,26 +215,23 @@ def _probable_cat(aligned: Aligned, scene: np.ndarray, difference: np.ndarray) -
     return probable, certain & ~same, same
 
 
-def _main_parts(mask: np.ndarray, weight: np.ndarray, share: float = 0.25) -> np.ndarray:
-    """The connected part of most ``weight``, without holes, and others of at least ``share`` as much: (H, W) bool."""
-    count, parts = cv2.connectedComponents(mask.astype(np.uint8))
-    weights = np.bincount(parts.ravel(), weight.ravel().astype(np.float64), minlength=max(count, 2))
+def _main_pieces(mask: np.ndarray, weight: np.ndarray, share: float = 0.25) -> np.ndarray:
+    """The connected piece of most ``weight``, without holes, and others of at least ``share`` as much: (H, W) bool."""
+    count, pieces = cv2.connectedComponents(mask.astype(np.uint8))
+    weights = np.bincount(pieces.ravel(), weight.ravel().astype(np.float64), minlength=max(count, 2))
     weights[0] = 0  # the room
     kept = (weights >= share * weights.max()) & (weights > 0)
-    outlines, _ = cv2.findContours(kept[parts].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlines, _ = cv2.findContours(kept[pieces].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(np.zeros(mask.shape, np.uint8), outlines, -1, 1, cv2.FILLED) > 0
 
 
-def _grab(scene: np.ndarray, probable: np.ndarray, certain: np.ndarray, same: np.ndarray,
-          unseen: np.ndarray) -> np.ndarray:  # fmt: skip
+def _grab_cut(scene: np.ndarray, probable: np.ndarray, certain: np.ndarray, same: np.ndarray,
+              unseen: np.ndarray) -> np.ndarray:  # fmt: skip
     """The outline between cat and room by their colours: (H, W) bool; ``probable`` itself where colours do not help."""
     side = max(scene.shape)
     rows, columns = np.nonzero(probable)
     margin = max(8, side // 16)
-    window = (
-        slice(max(rows.min() - margin, 0), rows.max() + margin + 1),
-        slice(max(columns.min() - margin, 0), columns.max() + margin + 1),
-    )
+    window = tuple(slice(max(at.min() - margin, 0), at.max() + margin + 1) for at in (rows, columns))
     near = cv2.dilate(probable[window].astype(np.uint8), _disc(max(2, side // 120))) > 0
     labels = np.full(near.shape, cv2.GC_BGD, dtype=np.uint8)
     labels[near | unseen[window]] = cv2.GC_PR_BGD  # colours decide
@@ -252,7 +245,7 @@ def _grab(scene: np.ndarray, probable: np.ndarray, certain: np.ndarray, same: np
     labels, _, _ = cv2.grabCut(picture, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
     found = np.zeros_like(probable)
     inside = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    parts = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_OPEN, _disc(max(1, side // 500)))
-    found[window] = inside & _main_parts(parts, parts)
+    opened = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_OPEN, _disc(max(1, side // 500)))
+    found[window] = inside & _main_pieces(opened, opened)
     agreement = (found & probable).sum() / max((found | probable).sum(), 1)
     return found if agreement >= LEAST_AGREEMENT else probable

@@ -1,8 +1,8 @@
 """Where in a photographed room can a cat stand? Floors, tables, sofas and beds, found from metric depth.
 
-Everything here is numpy on one fixed, small grid per room, so the answer does not depend on the size at which
-pictures are made. Coordinates are *square coordinates*: the picture's central square is [0, 1] x [0, 1], u to the
-right, v downwards. The camera looks along +z; x points right, y down, all in metres.
+All of it is numpy on one small grid per room, so the places do not depend on the image size. Coordinates are *square
+coordinates*: the picture's central square is [0, 1] x [0, 1], u to the right, v downwards. The camera looks along +z;
+x points right, y down, all in metres.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FLATTEST_VIEW = np.sin(np.radians(4))  # below it, one depth step is half a metr
 
 
 @dataclass(frozen=True)
-class Camera:
-    """A pinhole in square coordinates: u = fx x / z + cx, v = fy y / z + cy."""
+class Pinhole:
+    """A pinhole camera in square coordinates: u = fx x / z + cx, v = fy y / z + cy."""
 
     fx: float
     fy: float
@@ -57,7 +57,7 @@ class Standing:
         return 1 / (a * u + b * v + c)
 
 
-def find_standing(depth: np.ndarray, camera: Camera) -> Standing:
+def find_standing(depth: np.ndarray, camera: Pinhole) -> Standing:
     """Standing points of one room.
 
     Args:
@@ -81,7 +81,7 @@ def find_standing(depth: np.ndarray, camera: Camera) -> Standing:
     return Standing(np.stack((u[stands], v[stands])), plane[:, stands], climb * fitted, up)
 
 
-def fit_planes(depth: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fit_planes(depth: np.ndarray, camera: Pinhole) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Least-squares plane in the window around every cell.
 
     In a pinhole picture a plane n . X = d has 1 / z = (n . K^-1 p) / d: inverse depth is *linear* in the pixel, so
@@ -127,11 +127,8 @@ def _continue_behind(depth: np.ndarray, plane: np.ndarray, stands: np.ndarray) -
     plane, stands = plane.copy(), stands.copy()
     first, last, every = slice(1, None), slice(None, -1), slice(None)
     for _ in range(HIDDEN):
-        for cells, neighbours in (
-            ((first, every), (last, every)),
-            ((every, first), (every, last)),
-            ((every, last), (every, first)),
-        ):
+        for cells, neighbours in (((first, every), (last, every)), ((every, first), (every, last)),
+                                  ((every, last), (every, first))):  # fmt: skip
             a, b, c = candidate = plane[:, *neighbours]
             inverse = a * axis[cells[1]] + b * axis[cells[0], None] + c
             goes_on = stands[neighbours] & ~stands[cells] & (inverse > 0) & (depth[cells] > 0)

@@ -1,7 +1,8 @@
 """The cat pass: puts cats into finished views of rooms, many quartets at once.
 
 For each quartet a bundle of rays marches through the cat's distance volume (sphere tracing, Hart 1996): a ray may
-always step as far as the nearest skin is away. Vectors are component-first: B bundles of R rays are (3, B, R).
+always step as far as the nearest skin is away. Only pixels that the cat or its shadow can reach are drawn anew. Vectors
+are component-first: B bundles of R rays are (3, B, R).
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _PENUMBRA = 0.2  # width of the lamp as seen from a point in its light, radians
 _HIDDEN = 0.04  # metres: furniture hides the cat where it is nearer by more than this
 
 
-class Actor(NamedTuple):
-    """One quartet's cat on its stage."""
+class PlacedCat(NamedTuple):
+    """One quartet: a cat, and the view of the room in which it stands."""
 
     room: Room
     view: View
@@ -40,7 +41,7 @@ class Actor(NamedTuple):
 
 
 @dataclass
-class _Stage:
+class _Batch:
     """The numbers of B quartets as tensors (..., B, 1), and their volumes."""
 
     origin: Tensor  # the camera, in the room's frame (3, B, 1)
@@ -48,8 +49,8 @@ class _Stage:
     up: Tensor
     forward: Tensor
     focal: Tensor
-    position: Tensor
-    cos: Tensor
+    position: Tensor  # of the cat
+    cos: Tensor  # of its heading
     sin: Tensor
     scale: Tensor
     lamp: Tensor
@@ -64,14 +65,14 @@ class _Stage:
     traits: Tensor  # (B, 3, Z / 2, Y / 2, X / 2)
 
     @classmethod
-    def of(cls, actors: list[Actor], device: torch.device) -> _Stage:
-        rows = [_facts(actor) for actor in actors]
+    def of(cls, cats: list[PlacedCat], device: torch.device) -> _Batch:
+        rows = [_facts(placed) for placed in cats]
         numbers = np.array([np.hstack(list(row.values())) for row in rows], np.float32)  # (B, all numbers)
         columns = torch.from_numpy(numbers.T.copy()).to(device)[..., None]  # in one go: (all numbers, B, 1)
-        parts = zip(rows[0], columns.split([np.size(fact) for fact in rows[0].values()]))
-        facts = {name: part if len(part) == 3 else part[0] for name, part in parts}
-        distances = torch.stack([actor.volume.distances for actor in actors])
-        traits = torch.stack([actor.volume.traits for actor in actors])
+        vectors = zip(rows[0], columns.split([np.size(fact) for fact in rows[0].values()]))
+        facts = {name: vector if len(vector) == 3 else vector[0] for name, vector in vectors}
+        distances = torch.stack([placed.volume.distances for placed in cats])
+        traits = torch.stack([placed.volume.traits for placed in cats])
         return cls(**facts, distances=distances, traits=traits)
 
     def turn(self, vector: Tensor) -> Tensor:
@@ -110,37 +111,37 @@ def _look_up(volume: Tensor, at: Tensor) -> Tensor:
     return values[..., 0, 0].transpose(0, 1)
 
 
-def _facts(actor: Actor) -> dict:
-    """The numbers of one quartet by the names that :class:`_Stage` gives them."""
-    room, placement = actor.room, actor.placement
+def _facts(placed: PlacedCat) -> dict:
+    """The numbers of one quartet by the names that :class:`_Batch` gives them."""
+    room, placement = placed.room, placed.placement
     right, up, forward = room.camera.axes()
     return {
         "origin": room.camera.position, "right": right, "up": up, "forward": forward, "focal": room.camera.focal,
         "position": placement.position, "cos": np.cos(placement.heading), "sin": np.sin(placement.heading),
-        "scale": actor.cat.scale, "lamp": room.lamp, "lamp_colour": room.lamp_colour, "sky": room.sky,
+        "scale": placed.cat.scale, "lamp": room.lamp, "lamp_colour": room.lamp_colour, "sky": room.sky,
         "ambient": room.ambient, "gain": room.gain, "lit": placement.lit,
-        "low": actor.volume.low, "high": actor.volume.high,
+        "low": placed.volume.low, "high": placed.volume.high,
     }  # fmt: skip
 
 
 @torch.no_grad()
-def add_cats(actors: list[Actor]) -> tuple[Tensor, Tensor, Tensor]:
+def add_cats(cats: list[PlacedCat]) -> tuple[Tensor, Tensor, Tensor]:
     """Linear colour float16 (B, 3, H, W), coverage (B, H, W) in [0, 1] and metric depth (B, H, W) with the cats in.
 
     Coverage counts what is visible: what furniture hides or the frame cuts off is 0.
     """
-    size, device = actors[0].view["depth"].shape[-1], actors[0].view["depth"].device
-    stage = _Stage.of(actors, device)
-    view = {name: torch.stack([actor.view[name] for actor in actors]).flatten(-2) for name in VIEW_NAMES}
+    size, device = cats[0].view["depth"].shape[-1], cats[0].view["depth"].device
+    batch = _Batch.of(cats, device)
+    view = {name: torch.stack([placed.view[name] for placed in cats]).flatten(-2) for name in VIEW_NAMES}
     colour, depth = view["colour"].float(), view["depth"]  # (B, 3, H * W), (B, H * W)
-    colour = _cast_shadow(stage, view, colour, actors, size)
-    pixels = _window(actors, size, _body)
-    rays = _rays(stage, pixels, size)
-    hit = _march(stage, rays, 2 / size)
+    colour = _cast_shadow(batch, view, colour, cats, size)
+    pixels = _window(cats, size, _body)
+    rays = _rays(batch, pixels, size)
+    hit = _march(batch, rays, 2 / size)
     pixels, rays, hit = _keep(hit.coverage > 0, pixels, rays, hit)
-    hit = _refine(stage, rays, hit, 2 / size)
+    hit = _refine(batch, rays, hit, 2 / size)
     coverage = hit.coverage * _unhidden(view, pixels, hit.depth)
-    painted = _shade(stage, Looks.of([actor.cat for actor in actors], device), rays, hit, size)
+    painted = _shade(batch, Looks.of([placed.cat for placed in cats], device), rays, hit, size)
     everywhere = pixels[:, None].expand(-1, 3, -1)
     behind = colour.gather(2, everywhere)
     painted = behind + (painted.transpose(0, 1) - behind) * coverage[:, None]
@@ -148,7 +149,7 @@ def add_cats(actors: list[Actor]) -> tuple[Tensor, Tensor, Tensor]:
     colour = _write(colour, everywhere, painted, (coverage > 0)[:, None])
     mask = _write(torch.zeros_like(depth), pixels, coverage, coverage > 0)
     depth = _write(depth, pixels, hit.depth, coverage >= 0.5)
-    shape = (len(actors), size, size)
+    shape = (len(cats), size, size)
     return colour.half().reshape(-1, 3, size, size), mask.reshape(shape), depth.reshape(shape)
 
 
@@ -159,35 +160,35 @@ def _write(target: Tensor, pixels: Tensor, values: Tensor, where: Tensor) -> Ten
     return padded.scatter(-1, torch.where(where, pixels, spare), values)[..., :spare]
 
 
-def _window(actors: list[Actor], size: int, bounds: Callable[[Actor], tuple[np.ndarray, float]]) -> Tensor:
-    """Pixels (B, R) of the rectangles that hold each actor's sphere of ``bounds``, all as large as the largest."""
-    rectangles = [screen_rectangle(actor.room.camera, *bounds(actor), size) for actor in actors]
+def _window(cats: list[PlacedCat], size: int, bounds: Callable[[PlacedCat], tuple[np.ndarray, float]]) -> Tensor:
+    """Pixels (B, R) of the rectangles that hold each cat's sphere of ``bounds``, all as large as the largest."""
+    rectangles = [screen_rectangle(placed.room.camera, *bounds(placed), size) for placed in cats]
     height = max(rows.stop - rows.start for rows, _ in rectangles)
     width = max(columns.stop - columns.start for _, columns in rectangles)
-    device = actors[0].view["depth"].device
+    device = cats[0].view["depth"].device
     corner = torch.tensor([min(rows.start, size - height) * size + min(columns.start, size - width)
                            for rows, columns in rectangles], device=device)  # fmt: skip
     inside = torch.arange(height, device=device)[:, None] * size + torch.arange(width, device=device)
     return corner[:, None] + inside.flatten()
 
 
-def _body(actor: Actor) -> tuple[np.ndarray, float]:
+def _body(placed: PlacedCat) -> tuple[np.ndarray, float]:
     """Centre and radius of a sphere around the cat's volume, in the room."""
-    middle, half = (actor.volume.low + actor.volume.high) / 2, (actor.volume.high - actor.volume.low) / 2
-    centre = to_world(middle[None] * actor.cat.scale, np.array(actor.placement.position), actor.placement.heading)[0]
-    return centre, float(np.linalg.norm(half)) * actor.cat.scale
+    middle, half = (placed.volume.low + placed.volume.high) / 2, (placed.volume.high - placed.volume.low) / 2
+    centre = to_world(middle[None] * placed.cat.scale, np.array(placed.placement.position), placed.placement.heading)[0]
+    return centre, float(np.linalg.norm(half)) * placed.cat.scale
 
 
-def _shadow_area(actor: Actor) -> tuple[np.ndarray, float]:
+def _shadow_area(placed: PlacedCat) -> tuple[np.ndarray, float]:
     """The same for all that the cat's shadow may reach."""
-    return np.array(actor.placement.position), _SHADOW_REACH * actor.cat.scale
+    return np.array(placed.placement.position), _SHADOW_REACH * placed.cat.scale
 
 
-def _rays(stage: _Stage, pixels: Tensor, size: int) -> Tensor:
+def _rays(batch: _Batch, pixels: Tensor, size: int) -> Tensor:
     """Directions (3, B, R) in the room's frame through pixel centres."""
     grid = pixel_grid(size, pixels.device)
     x, y = grid[pixels % size], -grid[pixels // size]
-    return stage.forward + (x / stage.focal) * stage.right + (y / stage.focal) * stage.up
+    return batch.forward + (x / batch.focal) * batch.right + (y / batch.focal) * batch.up
 
 
 # -- marching -------------------------------------------------------------------------------------------------------
@@ -209,16 +210,16 @@ class _March(NamedTuple):
     before: Tensor  # the last t outside the skin before the first dive
 
 
-def _march(stage: _Stage, rays: Tensor, pixel: float) -> _Hit:
+def _march(batch: _Batch, rays: Tensor, pixel: float) -> _Hit:
     """Follow rays (3, B, R) to the skin and half a pixel into it.
 
     A pixel whose ray passes the skin at the distance of half a pixel is not covered, one whose ray dives in by
     half a pixel is covered whole, and one whose ray grazes is half covered: so coverage is 1/2 minus the least
     signed distance along the ray, in pixels, and at least 1/2 exactly where the ray hits.
     """
-    start, slope = stage.in_volume(stage.origin, rays)  # (B, 1, 3), (B, R, 3)
-    width = pixel / (stage.focal * stage.scale)  # of a pixel at depth 1, in the cat's frame
-    per_unit = stage.scale / dot(rays, rays).sqrt()  # t for one unit of the cat's frame (B, R)
+    start, slope = batch.in_volume(batch.origin, rays)  # (B, 1, 3), (B, R, 3)
+    width = pixel / (batch.focal * batch.scale)  # of a pixel at depth 1, in the cat's frame
+    per_unit = batch.scale / dot(rays, rays).sqrt()  # t for one unit of the cat's frame (B, R)
     near, far = _through_volume(start, slope)
     near = near.clamp_min(0.05)
     route = torch.cat((slope, far[..., None], per_unit[..., None], (_STRIDE * width * per_unit)[..., None]), -1)
@@ -232,10 +233,10 @@ def _march(stage: _Stage, rays: Tensor, pixel: float) -> _Hit:
             if not kept.shape[1]:
                 break
             route = route.gather(1, kept[..., None].expand(-1, -1, 6))
-            under_way = _March(*(part.gather(1, kept) for part in under_way))
-        under_way = _advance(stage, start, width, route, under_way)
+            under_way = _March(*(values.gather(1, kept) for values in under_way))
+        under_way = _advance(batch, start, width, route, under_way)
         if step % 4 == 3:
-            found = _March(*(whole.scatter(1, indices, part) for whole, part in zip(found, under_way)))
+            found = _March(*(whole.scatter(1, indices, few) for whole, few in zip(found, under_way)))
             live = (under_way.t < route[..., 3]) & (under_way.closest > -0.5)
     dives = found.closest <= 0
     coverage = torch.where(dives, (0.5 - found.closest).clamp_max(1), (0.5 - found.closest).clamp(0, 0.499))
@@ -243,9 +244,9 @@ def _march(stage: _Stage, rays: Tensor, pixel: float) -> _Hit:
     return _Hit(torch.where(dives, found.before, found.passing), coverage)
 
 
-def _advance(stage: _Stage, start: Tensor, width: Tensor, route: Tensor, rays: _March) -> _March:
+def _advance(batch: _Batch, start: Tensor, width: Tensor, route: Tensor, rays: _March) -> _March:
     """One step: as far as the skin is away and a little more, never past the end of the volume."""
-    distance = _look_up(stage.distances, start + rays.t[..., None] * route[..., :3])[0]
+    distance = _look_up(batch.distances, start + rays.t[..., None] * route[..., :3])[0]
     relative = distance / (rays.t * width)
     passing = torch.where(relative < rays.closest, rays.t, rays.passing)
     closest = torch.minimum(relative, rays.closest)
@@ -254,16 +255,16 @@ def _advance(stage: _Stage, start: Tensor, width: Tensor, route: Tensor, rays: _
     return _March(torch.minimum(rays.t + step, route[..., 3]), closest, passing, before)
 
 
-def _refine(stage: _Stage, rays: Tensor, hit: _Hit, pixel: float) -> _Hit:
+def _refine(batch: _Batch, rays: Tensor, hit: _Hit, pixel: float) -> _Hit:
     """Depth where rays hit, to a hundredth of a millimetre or so: the last step outside ended just before the skin."""
-    start, slope = stage.in_volume(stage.origin, rays)
-    per_unit = stage.scale / dot(rays, rays).sqrt()
+    start, slope = batch.in_volume(batch.origin, rays)
+    per_unit = batch.scale / dot(rays, rays).sqrt()
 
     def distance(t: Tensor) -> Tensor:
-        return _look_up(stage.distances, start + t[..., None] * slope)[0]
+        return _look_up(batch.distances, start + t[..., None] * slope)[0]
 
     low, low_distance = hit.depth, distance(hit.depth)
-    beyond = _STRIDE * pixel / (stage.focal * stage.scale) * low
+    beyond = _STRIDE * pixel / (batch.focal * batch.scale) * low
     high = low + (low_distance + beyond) * per_unit
     high_distance = distance(high)
     for _ in range(4):  # the false-position method
@@ -308,46 +309,45 @@ def _unhidden(view: View, pixels: Tensor, depth: Tensor) -> Tensor:
 # -- light ----------------------------------------------------------------------------------------------------------
 
 
-def _shade(stage: _Stage, looks: Looks, rays: Tensor, hit: _Hit, size: int) -> Tensor:
+def _shade(batch: _Batch, looks: Looks, rays: Tensor, hit: _Hit, size: int) -> Tensor:
     """Linear colour (3, B, R) of the cat where rays meet it."""
-    camera = stage.turn(stage.origin - stage.position) / stage.scale
-    toward = stage.turn(rays) / stage.scale
+    camera = batch.turn(batch.origin - batch.position) / batch.scale
+    toward = batch.turn(rays) / batch.scale
     points = camera + toward * hit.depth  # (3, B, R), in the cat's frame
-    normal = _normals(stage, points)
-    albedo = _soft_fur(stage, looks, points, normal, toward, 2 / size)
-    open_sky = 0.45 + 0.55 * (stage.distance(points + normal * 0.06) * (1 / 0.06)).clamp(0, 1)
+    normal = _normals(batch, points)
+    albedo = _soft_fur(batch, looks, points, normal, toward, 2 / size)
+    open_sky = 0.45 + 0.55 * (batch.distance(points + normal * 0.06) * (1 / 0.06)).clamp(0, 1)
     ground = 1 - 0.4 * smooth(1 - points[1] * 7)
-    to_lamp = stage.turn(stage.lamp - stage.position) / stage.scale - points
-    square = dot(to_lamp, to_lamp) * (stage.scale * stage.scale)
+    to_lamp = batch.turn(batch.lamp - batch.position) / batch.scale - points
+    square = dot(to_lamp, to_lamp) * (batch.scale * batch.scale)
     to_lamp = unit(to_lamp)
     facing = dot(normal, to_lamp)
     # Fur scatters: light wraps a little around the edge.
-    lamp = (facing * 0.8 + 0.2).clamp_min(0) / (1 + 0.08 * square) * stage.lit
-    lamp = (
-        lamp * (0.3 + 0.7 * _soft_shadow(stage, points + normal * 0.012, to_lamp, steps=4)) * (0.55 + 0.45 * open_sky)
-    )
-    sky = 0.62 + 0.38 * dot(stage.turn_back(normal), stage.sky)
-    around = stage.ambient * sky * open_sky * ground
+    lamp = (facing * 0.8 + 0.2).clamp_min(0) / (1 + 0.08 * square) * batch.lit
+    in_light = _soft_shadow(batch, points + normal * 0.012, to_lamp, steps=4)
+    lamp = lamp * (0.3 + 0.7 * in_light) * (0.55 + 0.45 * open_sky)
+    sky = 0.62 + 0.38 * dot(batch.turn_back(normal), batch.sky)
+    around = batch.ambient * sky * open_sky * ground
     rim = 1 - (-dot(normal, unit(toward))).clamp(0, 1)
     rim = rim * rim * rim * around * 0.16
-    return (albedo * (around + lamp * 1.05 * stage.lamp_colour) + rim * (0.3 + albedo)) * stage.gain
+    return (albedo * (around + lamp * 1.05 * batch.lamp_colour) + rim * (0.3 + albedo)) * batch.gain
 
 
-def _normals(stage: _Stage, points: Tensor) -> Tensor:
+def _normals(batch: _Batch, points: Tensor) -> Tensor:
     """Unit normals (3, B, R): the gradient from four look-ups at the corners of a tetrahedron (Quilez)."""
     reach = 0.007  # about half a voxel: smooths the facets of the grid
     corners = torch.tensor([[1.0, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], device=points.device)
     samples = points[:, :, None] + corners.T[:, None, :, None] * reach  # (3, B, 4, R)
-    values = stage.sample(stage.distances, samples.flatten(2))[0].unflatten(1, (4, -1))  # (B, 4, R)
+    values = batch.sample(batch.distances, samples.flatten(2))[0].unflatten(1, (4, -1))  # (B, 4, R)
     return unit(sum(values[:, i] * corners[i, :, None, None] for i in range(4)))
 
 
-def _soft_fur(stage: _Stage, looks: Looks, points: Tensor, normal: Tensor, toward: Tensor, pixel: float) -> Tensor:
+def _soft_fur(batch: _Batch, looks: Looks, points: Tensor, normal: Tensor, toward: Tensor, pixel: float) -> Tensor:
     """Albedo averaged over four places in each pixel: where the plane through the skin meets four rays."""
     facing = dot(normal, toward)
-    depth = dot(points - stage.turn(stage.origin - stage.position) / stage.scale, normal) / facing.clamp_max(-1e-4)
-    quarter = 0.25 * pixel / (stage.focal * stage.scale) * depth.abs()
-    right, up = stage.turn(stage.right), stage.turn(stage.up)
+    depth = dot(points - batch.turn(batch.origin - batch.position) / batch.scale, normal) / facing.clamp_max(-1e-4)
+    quarter = 0.25 * pixel / (batch.focal * batch.scale) * depth.abs()
+    right, up = batch.turn(batch.right), batch.turn(batch.up)
     places = []
     for across, above in ((-1, -1), (1, -1), (-1, 1), (1, 1)):
         moved = quarter * (across * right + above * up)
@@ -356,20 +356,20 @@ def _soft_fur(stage: _Stage, looks: Looks, points: Tensor, normal: Tensor, towar
         limit = 8 * quarter
         places.append(points + moved - toward * torch.maximum(torch.minimum(slide, limit), -limit))
     places = torch.stack(places, 2).flatten(2)  # (3, B, 4 R)
-    albedo = fur(looks, places, stage.sample(stage.traits, places)).unflatten(2, (4, -1))
+    albedo = fur(looks, places, batch.sample(batch.traits, places)).unflatten(2, (4, -1))
     return ((albedo[:, :, 0] + albedo[:, :, 1]) + (albedo[:, :, 2] + albedo[:, :, 3])) * 0.25
 
 
-def _soft_shadow(stage: _Stage, points: Tensor, to_lamp: Tensor, steps: int) -> Tensor:
+def _soft_shadow(batch: _Batch, points: Tensor, to_lamp: Tensor, steps: int) -> Tensor:
     """How much of a broad lamp is seen past the cat (B, R), 0..1: the narrowest pass of one ray.
 
     Two successive distances tell where between two steps the ray passes nearest (Sebastian Aaltonen's estimate).
     """
-    start, slope = stage.to_volume(points, to_lamp)
+    start, slope = batch.to_volume(points, to_lamp)
     near, far = _through_volume(start, slope)
     t, seen, last = near.clamp_min(0.02), torch.ones_like(near), torch.full_like(near, 1e9)
     for _ in range(steps):
-        distance = _look_up(stage.distances, start + t[..., None] * slope)[0]
+        distance = _look_up(batch.distances, start + t[..., None] * slope)[0]
         back = (distance * distance / (last * 2)).clamp_max(0.1)
         aside = (distance * distance - back * back).clamp_min(0).sqrt()
         aside = torch.where(distance > 0, aside, distance) / (_PENUMBRA * (t - back).clamp_min(0.01))
@@ -379,34 +379,34 @@ def _soft_shadow(stage: _Stage, points: Tensor, to_lamp: Tensor, steps: int) -> 
     return smooth(seen)
 
 
-def _cast_shadow(stage: _Stage, view: View, colour: Tensor, actors: list[Actor], size: int) -> Tensor:
+def _cast_shadow(batch: _Batch, view: View, colour: Tensor, cats: list[PlacedCat], size: int) -> Tensor:
     """``colour`` (B, 3, H * W) with the cat's shadow: from the lamp, and from the light all around."""
-    pixels = _window(actors, size, _shadow_area)
-    points = stage.origin + _rays(stage, pixels, size) * view["depth"].gather(1, pixels) - stage.position
-    points = stage.turn(points) / stage.scale
-    lamp = stage.turn(stage.lamp - stage.position) / stage.scale
+    pixels = _window(cats, size, _shadow_area)
+    points = batch.origin + _rays(batch, pixels, size) * view["depth"].gather(1, pixels) - batch.position
+    points = batch.turn(points) / batch.scale
+    lamp = batch.turn(batch.lamp - batch.position) / batch.scale
     reach = (1 - dot(points, points).sqrt() * (1 / _SHADOW_REACH)) * 4  # fades out towards the limit
-    near, far = _through_volume(*stage.to_volume(points, lamp - points))
-    outside = torch.maximum(torch.maximum(stage.low - points, points - stage.high), torch.zeros_like(stage.low))
+    near, far = _through_volume(*batch.to_volume(points, lamp - points))
+    outside = torch.maximum(torch.maximum(batch.low - points, points - batch.high), torch.zeros_like(batch.low))
     close = dot(outside, outside) < _AMBIENT_REACH * _AMBIENT_REACH
     kept = _most_live((reach > 0) & (close | ((near < far) & (far > 0))))
     if not kept.shape[1]:
         return colour
     pixels, reach, points = pixels.gather(1, kept), reach.gather(1, kept), points.gather(2, kept.expand(3, -1, -1))
     three = pixels[:, None].expand(-1, 3, -1)
-    normal = stage.turn(view["normal"].gather(2, three).float().transpose(0, 1))
-    from_lamp = 1 - _soft_shadow(stage, points + normal * 0.006, unit(lamp - points), steps=9)
+    normal = batch.turn(view["normal"].gather(2, three).float().transpose(0, 1))
+    from_lamp = 1 - _soft_shadow(batch, points + normal * 0.006, unit(lamp - points), steps=9)
     from_lamp = from_lamp * view["lamp_share"].float().gather(1, pixels)
-    from_sky = _blocked_sky(stage, points, normal) * view["sky_share"].float().gather(1, pixels)
+    from_sky = _blocked_sky(batch, points, normal) * view["sky_share"].float().gather(1, pixels)
     lost = (from_lamp + from_sky) * reach.clamp(0, 1)
     darker = colour.gather(2, three) * (1 - lost)[:, None]
     return _write(colour, three, darker, ((lost > 0) & (reach > 0))[:, None])
 
 
-def _blocked_sky(stage: _Stage, points: Tensor, normal: Tensor) -> Tensor:
+def _blocked_sky(batch: _Batch, points: Tensor, normal: Tensor) -> Tensor:
     """How much of the light from all around the cat keeps from points nearby (B, R): three feelers upwards."""
     heights = torch.tensor([0.03, 0.09, _AMBIENT_REACH], device=points.device)[:, None]
     feelers = (points[:, :, None] + normal[:, :, None] * heights).flatten(2)  # (3, B, 3 R)
-    distance = stage.distance(feelers).unflatten(1, (3, -1))  # (B, 3, R)
+    distance = batch.distance(feelers).unflatten(1, (3, -1))  # (B, 3, R)
     blocked = (1 - distance / heights).clamp(0, 1)
     return blocked[:, 0] * 0.3 + blocked[:, 1] * 0.27 + blocked[:, 2] * 0.23

@@ -36,7 +36,7 @@ class Coat(IntEnum):
 
 @dataclass
 class Cat:
-    """One cat: its size, its solids and what it wears.
+    """One cat: its size, its solids and its coat.
 
     ``capsules`` (N, 8): two ends and two radii. ``traits`` (N, 3) for each capsule: how dark a Siamese is there,
     how white a tuxedo cat, and where along the body or limb it lies (for stripes), given at both ends as (N, 4).
@@ -69,7 +69,7 @@ class Cat:
 # -- anatomy --------------------------------------------------------------------------------------------------------
 
 
-class _Sculptor:
+class _Capsules:
     """Collects capsules and what lies on them."""
 
     def __init__(self) -> None:
@@ -93,14 +93,14 @@ class _Sculptor:
             along += length
 
 
-def _hind_leg(s: _Sculptor, hip: float, height: float, z: float, swing: float) -> None:
+def _hind_leg(s: _Capsules, hip: float, height: float, z: float, swing: float) -> None:
     """A leg under a hip at (hip, height, z), its foot ``swing`` metres further forward than at rest."""
     knee, hock = (-0.105 + swing * 0.4, 0.13, z * 1.25), (-0.18 + swing * 0.8, 0.075, z * 1.15)
     heel, toes = (-0.165 + swing, 0.02, z * 1.1), (-0.135 + swing, 0.017, z * 1.1)
     s.limb([(hip, height, z), knee, hock, heel, toes], [0.058, 0.04, 0.021, 0.019, 0.02], 3)
 
 
-def _standing(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
+def _standing(s: _Capsules, rng: np.random.Generator, fat: float) -> tuple:
     stride = rng.uniform(-0.06, 0.06)
     s.add((-0.15, 0.222, 0), (-0.02, 0.212, 0), 0.066 * fat, 0.064 * fat)
     s.add((-0.02, 0.212, 0), (0.12, 0.215, 0), 0.064 * fat, 0.07)
@@ -116,24 +116,21 @@ def _standing(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     return (0.228, 0.325, 0.0), (-0.205, 0.245, 0.0), rng.uniform(-0.5, 1.25), False
 
 
-def _sitting(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
+def _sitting(s: _Capsules, rng: np.random.Generator, fat: float) -> tuple:
     s.add((-0.10, 0.08, 0), (-0.03, 0.15, 0), 0.083 * fat, 0.078 * fat)
     s.add((-0.03, 0.15, 0), (0.045, 0.235, 0), 0.078 * fat, 0.062)
     s.add((0.06, 0.2, 0), (0.07, 0.225, 0), 0.052, 0.048, white=1.0)
     s.add((0.05, 0.25, 0), (0.085, 0.315, 0), 0.06, 0.051)
     for side in (-1, 1):
         z = side * 0.036
-        s.limb(
-            [(0.05, 0.205, z), (0.062, 0.12, z * 1.15), (0.085, 0.035, z), (0.108, 0.017, z)],
-            [0.044, 0.028, 0.02, 0.02],
-            2,
-        )
+        front_leg = [(0.05, 0.205, z), (0.062, 0.12, z * 1.15), (0.085, 0.035, z), (0.108, 0.017, z)]
+        s.limb(front_leg, [0.044, 0.028, 0.02, 0.02], 2)
         s.limb([(-0.08, 0.085, side * 0.05), (0.0, 0.06, side * 0.075)], [0.066, 0.042], 9)
         s.limb([(-0.03, 0.02, side * 0.078), (0.055, 0.017, side * 0.072)], [0.022, 0.02], 0)
     return (0.108, 0.352, 0.0), (-0.165, 0.035, 0.0), 0.0, True
 
 
-def _loaf(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
+def _loaf(s: _Capsules, rng: np.random.Generator, fat: float) -> tuple:
     s.add((-0.13, 0.088, 0), (-0.02, 0.092, 0), 0.083 * fat, 0.083 * fat)
     s.add((-0.02, 0.092, 0), (0.10, 0.095, 0), 0.083 * fat, 0.075)
     s.add((0.12, 0.085, 0), (0.15, 0.09, 0), 0.052, 0.048, white=1.0)
@@ -147,7 +144,7 @@ def _loaf(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     return (0.195, 0.21, 0.0), (-0.2, 0.045, 0.0), 0.0, True
 
 
-def _stretching(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
+def _stretching(s: _Capsules, rng: np.random.Generator, fat: float) -> tuple:
     s.add((-0.15, 0.235, 0), (-0.03, 0.185, 0), 0.066 * fat, 0.062 * fat)
     s.add((-0.03, 0.185, 0), (0.11, 0.105, 0), 0.062 * fat, 0.06)
     s.add((0.12, 0.085, 0), (0.14, 0.09, 0), 0.046, 0.044, white=1.0)
@@ -160,7 +157,7 @@ def _stretching(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
     return (0.222, 0.165, 0.0), (-0.2, 0.265, 0.0), rng.uniform(0.5, 1.3), False
 
 
-def _curled(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
+def _curled(s: _Capsules, rng: np.random.Generator, fat: float) -> tuple:
     """Asleep in a ring: the spine runs around a circle, the head comes to lie near the hips."""
     ring = [(0.115 * math.cos(a), 0.075, 0.115 * math.sin(a)) for a in np.linspace(-2.6, 1.0, 6)]
     for i, (start, end) in enumerate(zip(ring, ring[1:])):
@@ -175,7 +172,7 @@ def _curled(s: _Sculptor, rng: np.random.Generator, fat: float) -> tuple:
 POSES = {"standing": _standing, "sitting": _sitting, "loaf": _loaf, "stretching": _stretching, "curled": _curled}
 
 
-def _head(s: _Sculptor, centre: np.ndarray, axes: np.ndarray, broad: float) -> None:
+def _head(s: _Capsules, centre: np.ndarray, axes: np.ndarray, broad: float) -> None:
     """Skull, cheeks, muzzle and ears around ``centre``, turned by ``axes``."""
 
     def at(nose, crown, ear):
@@ -196,13 +193,10 @@ def _head(s: _Sculptor, centre: np.ndarray, axes: np.ndarray, broad: float) -> N
             add((-0.008, 0.028, side * ear), (-0.014, 0.088, side * 0.047), 0.0125, 0.004, 0.01, 1.0)
 
 
-def _tail(s: _Sculptor, rng: np.random.Generator, root: tuple, lift: float, lying: bool) -> None:
+def _tail(s: _Capsules, rng: np.random.Generator, root: tuple, lift: float, lying: bool) -> None:
     """Eight joints: lying ones curl along the floor, the others rise and bend."""
-    point, heading, bend = (
-        np.array(root),
-        math.pi + rng.uniform(-0.25, 0.25),
-        rng.choice([-1, 1]) * rng.uniform(0.1, 0.42),
-    )
+    point, heading = np.array(root), math.pi + rng.uniform(-0.25, 0.25)
+    bend = rng.choice([-1, 1]) * rng.uniform(0.1, 0.42)
     climb, curl = lift, rng.uniform(-0.25, 0.12)
     if lying:
         bend = math.copysign(rng.uniform(0.3, 0.5), bend)
@@ -229,7 +223,7 @@ _COLOURS = {  # linear light
 _EYES = ((0.4, 0.5, 0.06), (0.62, 0.36, 0.03), (0.2, 0.42, 0.14), (0.12, 0.3, 0.6))
 
 
-def _wardrobe(rng: np.random.Generator, coat: Coat) -> np.ndarray:
+def _coat_colours(rng: np.random.Generator, coat: Coat) -> np.ndarray:
     """Main, second and third colour (3, 3)."""
     main = {
         Coat.SOLID: ("black", "black", "grey", "white", "ginger", "cream"),
@@ -258,7 +252,7 @@ def draw_cat(rng: np.random.Generator, mirrored: bool = False) -> Cat:
     pose = poses[rng.choice(len(poses), p=[0.34, 0.24, 0.17, 0.15, 0.10])]
     coat = Coat(rng.choice(6, p=[0.2, 0.28, 0.14, 0.13, 0.14, 0.11]))
     scale, fat = float(rng.uniform(1.3, 1.75)), rng.uniform(0.9, 1.18)
-    s = _Sculptor()
+    s = _Capsules()
     head, root, lift, lying = POSES[pose](s, rng, fat)
     yaw, pitch = rng.uniform(-0.9, 0.9), rng.uniform(-0.25, 0.2)
     if pose == "curled":
@@ -281,7 +275,7 @@ def draw_cat(rng: np.random.Generator, mirrored: bool = False) -> Cat:
         head, axes = head * mirror, axes * mirror
     eyes = np.array(_EYES[3 if coat == Coat.SIAMESE else rng.integers(0, 3)])
     nose = np.array((0.5, 0.2, 0.17)) if rng.random() < 0.6 else np.array((0.05, 0.03, 0.03))
-    return Cat(scale, pose, coat, capsules, np.array(s.blend), np.array(s.traits), head, axes, _wardrobe(rng, coat),
+    return Cat(scale, pose, coat, capsules, np.array(s.blend), np.array(s.traits), head, axes, _coat_colours(rng, coat),
                eyes, nose, float(rng.random()))  # fmt: skip
 
 
@@ -297,9 +291,8 @@ def distance(cat: Cat, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         axis = [capsule[3 + i] - capsule[i] for i in range(3)]
         along = (from_x * axis[0] + from_y * axis[1] + from_z * axis[2]) * (1 / sum(a * a for a in axis))
         np.clip(along, 0, 1, out=along)
-        from_x -= along * axis[0]
-        from_y -= along * axis[1]
-        from_z -= along * axis[2]
+        for offset, slope in zip((from_x, from_y, from_z), axis):
+            offset -= along * slope
         here = np.sqrt(from_x * from_x + from_y * from_y + from_z * from_z)
         here -= capsule[6] + (capsule[7] - capsule[6]) * along
         share = np.clip(0.5 + (total - here) * (0.5 / blend), 0, 1)  # 1 where the new capsule wins

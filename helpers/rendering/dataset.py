@@ -1,8 +1,8 @@
 """Rendered quartets: furnished rooms with cats in them, with exact depth and exact masks. No download.
 
-A quartet is made in two passes. The room pass (``scenes`` furnishes, ``raycast`` renders) depends on the room
-alone; its result is kept in memory and on disk. The cat pass (``placing`` finds a spot, ``staging`` renders) runs
-for each quartet. Seed and index decide both; the image size only decides how sharply one sees.
+A quartet is made in two passes. The room pass (``layout`` furnishes, ``room_pass`` renders) depends on the room alone;
+its result is kept in memory and on disk. The cat pass (``placement`` finds a spot, ``cat_pass`` renders) runs for each
+quartet. Seed and index decide both; the image size only decides how sharply one sees.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from helpers.config import CourseError, cache_dir
-from helpers.dataset import Quartet, SceneDataset, normalise_depth, quantise
-from helpers.rendering.cat_pass import Actor, add_cats
+from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, quantise
+from helpers.rendering.cat_pass import PlacedCat, add_cats
 from helpers.rendering.cats import Cat, Volume, draw_cat
 from helpers.rendering.layout import furnish
 from helpers.rendering.placement import Placement, Plan, is_inviting, place, survey
 from helpers.rendering.room_pass import VIEW_NAMES, View, view_room
 from helpers.utils import whole_file
 
-VERSION = 5  # raise it when any pixel changes: stored rooms and sets are named after it
+VERSION = 5  # raise it when any pixel changes: cached rooms and sets are named after it
 _ROOM, _CAT, _PLACEMENT = range(3)  # keep the random streams of different things apart
 _MEMORY = 256 * 2**20  # bytes of room views kept by one dataset; as many of cat volumes and of plans
 
@@ -59,13 +59,13 @@ class RoomsDataset(SceneDataset):
     """Quartets of rendered rooms and cats; see :class:`helpers.dataset.SceneDataset` for the order of the indices.
 
     Args:
-        size: image side in pixels, 32..512.
+        size: image size in pixels, 32..512.
         rooms, cats, placements: how many of each; with two flips, their product is the number of quartets.
         seed: decides every room, cat and placement.
         device: ``"cpu"``, or ``"cuda"`` to make whole batches on the GPU.
 
     Raises:
-        CourseError: a number out of range, or a GPU asked for where there is none.
+        CourseError: a number out of range, or a GPU where there is none.
     """
 
     def __init__(self, size: int = 64, rooms: int = 100, cats: int = 100, placements: int = 20, seed: int = 0,
@@ -75,10 +75,9 @@ class RoomsDataset(SceneDataset):
         self._forget()
 
     def _forget(self) -> None:
-        self._views, self._volumes = _Memory(_MEMORY), _Memory(_MEMORY)
-        self._plans = _Memory(_MEMORY)
+        self._views, self._volumes, self._plans = (_Memory(_MEMORY) for _ in range(3))
         self._cats: dict[tuple[int, int], Cat] = {}
-        self._placements: dict[int, Placement] = {}
+        self._placements: dict[Address, Placement] = {}
 
     def __getstate__(self) -> dict:  # workers start with empty memories instead of receiving hundreds of megabytes
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
@@ -92,7 +91,7 @@ class RoomsDataset(SceneDataset):
         return {"source": "rooms", "version": VERSION, **{name: getattr(self, name) for name in names}}
 
     def at_size(self, size: int) -> RoomsDataset:
-        """The same scenes at another image side."""
+        """The same scenes at another image size."""
         other = RoomsDataset(size, self.rooms, self.cats, self.placements, self.seed, str(self.device))
         other._plans, other._placements, other._volumes = self._plans, self._placements, self._volumes
         return other
@@ -101,16 +100,16 @@ class RoomsDataset(SceneDataset):
         # Small images are made in groups, which saves calls; large ones alone, which stay in the core's cache.
         group = 64 if self.device.type == "cuda" else min(max(32768 // self.size**2, 1), 16)
         indices = [int(index) for index in indices]
-        parts = [self._render(indices[i : i + group]) for i in range(0, len(indices), group)]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        groups = [self._render(indices[i : i + group]) for i in range(0, len(indices), group)]
+        return {name: torch.cat([rendered[name] for rendered in groups]) for name in groups[0]}
 
     def _render(self, indices: Sequence[int]) -> Quartet:
-        actors = [self._actor(index) for index in indices]
-        colour, coverage, metres = add_cats(actors)
+        cats = [self._placed_cat(index) for index in indices]
+        colour, coverage, metres = add_cats(cats)
         valid = torch.ones_like(coverage[:, None], dtype=torch.bool)
         depth, near_far = normalise_depth(metres[:, None], valid)
         return {
-            "bg": torch.stack([actor.view["bg"] for actor in actors]),
+            "bg": torch.stack([placed.view["bg"] for placed in cats]),
             "bg_fg": display(colour),
             "mask": quantise(coverage[:, None], 255),
             "depth": depth,
@@ -118,14 +117,13 @@ class RoomsDataset(SceneDataset):
             "near_far": near_far,
         }
 
-    def _actor(self, index: int) -> Actor:
+    def _placed_cat(self, index: int) -> PlacedCat:
         address = self.address(index)
         cat = self._cat(address.cat, address.flip)
-        view = self._views.get(address.room, lambda: self._shown(address.room), lambda v: _bytes(v.values()))
-        volume = self._volumes.get(
-            (address.cat, address.flip), lambda: Volume(cat, self.device), lambda v: _bytes((v.distances, v.traits))
-        )
-        return Actor(self._plan(address.room).room, view, cat, volume, self.placement(index))
+        view = self._views.get(address.room, lambda: self._view(address.room), lambda v: _bytes(v.values()))
+        of_cat = address.cat, address.flip
+        volume = self._volumes.get(of_cat, lambda: Volume(cat, self.device), lambda v: _bytes((v.distances, v.traits)))
+        return PlacedCat(self._plan(address.room).room, view, cat, volume, self.placement(index))
 
     def _cat(self, cat: int, flip: int) -> Cat:
         if (cat, flip) not in self._cats:
@@ -138,34 +136,28 @@ class RoomsDataset(SceneDataset):
 
     def placement(self, index: int) -> Placement:
         """Where the cat of quartet ``index`` stands; the same at every size."""
-        index = int(index) % len(self)
-        if index not in self._placements:
-            room, cat, flip, number = self.address(index)
-            rng = np.random.default_rng([self.seed, _PLACEMENT, room, cat, flip, number])
-            found = place(self._plan(room), self._cat(cat, flip), flip, rng)
+        address = self.address(index)
+        if address not in self._placements:
+            rng = np.random.default_rng([self.seed, _PLACEMENT, *address])
+            found = place(self._plan(address.room), self._cat(address.cat, address.flip), address.flip, rng)
             if found is None:
-                raise CourseError(f"No place was found for cat {cat} in room {room}: choose another seed.")
-            self._placements[index] = found
-        return self._placements[index]
+                raise CourseError(f"Cat {address.cat} finds no place in room {address.room}: choose another seed.")
+            self._placements[address] = found
+        return self._placements[address]
 
     # -- room views on disk ---------------------------------------------------------------------------------------
 
-    def _shown(self, room: int) -> View:
-        """The view of a room with its picture, ``bg``."""
-        view = self._view(room)
-        return {**view, "bg": display(view["colour"])}
-
     def _view(self, room: int) -> View:
+        """What the room pass gives, read from disk or made, and its picture ``bg``."""
         path = cache_dir() / f"rooms-{self._views_key()}" / f"room-{room:04d}.npz"
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]).to(self.device) for name in VIEW_NAMES}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # not there yet, or damaged: render it
-        view = view_room(self._plan(room).room, self.size, self.device)
-        with whole_file(path) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, **{name: tensor.cpu().numpy() for name, tensor in view.items()})
-        return view
+                view = {name: torch.from_numpy(arrays[name]).to(self.device) for name in VIEW_NAMES}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there yet, or damaged
+            view = view_room(self._plan(room).room, self.size, self.device)
+            with whole_file(path) as temporary, open(temporary, "wb") as stream:
+                np.savez(stream, **{name: tensor.cpu().numpy() for name, tensor in view.items()})
+        return {**view, "bg": display(view["colour"])}
 
     def _views_key(self) -> str:
         """Names the folder of views: what a room's pixels depend on, so that sets of other lengths share them."""
@@ -190,9 +182,7 @@ def _inviting_room(seed: int, room: int) -> Plan:
         plan = survey(furnish(np.random.default_rng([seed, _ROOM, room, attempt])))
         if is_inviting(plan):
             return plan
-    raise CourseError(
-        f"No room with a free, visible floor came up for room {room} of seed {seed}: choose another seed."
-    )
+    raise CourseError(f"Room {room} of seed {seed} never came up with a free, visible floor: choose another seed.")
 
 
 @cache

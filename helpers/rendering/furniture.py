@@ -23,9 +23,8 @@ class Palette:
         self.rng = rng
         hue = rng.random()
         self._hues = [hue, (hue + rng.choice([0.06, 0.33, 0.5])) % 1, rng.random()]
-        self._wood = (
-            np.array([0.42, 0.24, 0.115]) * rng.uniform(0.35, 1.75) + np.array([0.0, 0.01, 0.02]) * rng.random()
-        )
+        self._wood = np.array([0.42, 0.24, 0.115]) * rng.uniform(0.35, 1.75)
+        self._wood += np.array([0.0, 0.01, 0.02]) * rng.random()
         self.white = self._tuple(np.array([0.84, 0.82, 0.78]) * rng.uniform(0.9, 1.05))
         self.metal = self._tuple(np.full(3, rng.choice([0.05, 0.35, 0.6])))
 
@@ -39,9 +38,7 @@ class Palette:
     def wood(self) -> Colour:
         return self._tuple(self._wood * self.rng.uniform(0.85, 1.15))
 
-    def accent(
-        self, saturation: tuple[float, float] = (0.25, 0.75), value: tuple[float, float] = (0.12, 0.7)
-    ) -> Colour:
+    def accent(self, saturation: tuple = (0.25, 0.75), value: tuple = (0.12, 0.7)) -> Colour:
         hue = self.rng.choice(self._hues) + self.rng.normal(0, 0.015)
         return self._tuple(colorsys.hsv_to_rgb(hue % 1, self.rng.uniform(*saturation), self.rng.uniform(*value)))
 
@@ -63,8 +60,7 @@ class Palette:
         if self.rng.random() < 0.7:
             wood = self.wood()
             return Material(Pattern.WOOD, wood, self.shade(wood, 0.7), self.rng.uniform(1.5, 3))
-        paint = self.white if self.rng.random() < 0.6 else self.accent((0.1, 0.5), (0.2, 0.8))
-        return Material(Pattern.PLAIN, paint, paint)
+        return Material.plain(self.white if self.rng.random() < 0.6 else self.accent((0.1, 0.5), (0.2, 0.8)))
 
 
 def _darker(material: Material, factor: float = 0.75) -> Material:
@@ -168,9 +164,8 @@ def desk(palette: Palette) -> Item:
     item.box(0, 0.76, item.half_depth * 0.45, 0.1, 0.012, 0.07, dark)
     item.box(0, 0.98, item.half_depth * 0.45 + 0.02, 0.27, 0.17, 0.015, dark)
     item.boxes += seat.boxes
-    return Item(
-        item.half_width, item.half_depth + 0.35, 1.15, _shifted(item.boxes, 0.3), _shifted(item.balls, 0.3), perch=True
-    )
+    boxes, balls = _shifted(item.boxes, 0.3), _shifted(item.balls, 0.3)
+    return Item(item.half_width, item.half_depth + 0.35, 1.15, boxes, balls, perch=True)
 
 
 def _shifted(solids: list, z: float) -> list:
@@ -241,7 +236,7 @@ def cabinet(palette: Palette) -> Item:
     item.box(0, height / 2 + 0.03, 0, half, height / 2 - 0.03, depth, timber)
     _legs(item, half - 0.05, depth - 0.05, 0.06, 0.025, _darker(timber, 0.5))
     columns, rows = (2, int(rng.integers(2, 4))) if rng.random() < 0.5 else (int(rng.integers(2, 4)), 1)
-    knob = Material(Pattern.PLAIN, palette.metal, palette.metal)
+    knob = Material.plain(palette.metal)
     for column in range(columns):
         for row in range(rows):
             x = half * ((2 * column + 1) / columns - 1)
@@ -256,7 +251,7 @@ def cabinet(palette: Palette) -> Item:
 
 
 def _television(item: Item, palette: Palette, half: float, height: float) -> None:
-    black = Material(Pattern.PLAIN, (0.02, 0.02, 0.022), (0.02, 0.02, 0.022))
+    black = Material.plain((0.02, 0.02, 0.022))
     picture = Material(Pattern.PAINTING, palette.accent(), palette.accent(), 3.0, glow=0.35)
     screen = min(0.62, half * 0.95)
     item.box(0, height + 0.02, 0.02, 0.16, 0.02, 0.08, black)
@@ -272,12 +267,10 @@ def wardrobe(palette: Palette) -> Item:
     half, height, depth = rng.uniform(0.45, 0.8), rng.uniform(1.85, 2.15), 0.28
     item = Item(half, depth, height)
     item.box(0, height / 2, 0, half, height / 2, depth, timber)
+    panels = Material(Pattern.PANELS, _darker(timber, 1.1).colour, timber.second, 2.0)
     for side in (-1, 1):
-        item.box(side * half / 2, height / 2 + 0.03, -depth, half / 2 - 0.012, height / 2 - 0.06, 0.012,
-                 Material(Pattern.PANELS, _darker(timber, 1.1).colour, timber.second, 2.0))  # fmt: skip
-        item.box(
-            side * 0.05, height / 2, -depth - 0.02, 0.008, 0.09, 0.012, Material(Pattern.PLAIN, *[palette.metal] * 2)
-        )
+        item.box(side * half / 2, height / 2 + 0.03, -depth, half / 2 - 0.012, height / 2 - 0.06, 0.012, panels)
+        item.box(side * 0.05, height / 2, -depth - 0.02, 0.008, 0.09, 0.012, Material.plain(palette.metal))
     return item
 
 
@@ -301,7 +294,7 @@ def cat_tree(palette: Palette) -> Item:
 
 def floor_lamp(palette: Palette) -> Item:
     height = palette.rng.uniform(1.2, 1.6)
-    metal = Material(Pattern.PLAIN, palette.metal, palette.metal)
+    metal = Material.plain(palette.metal)
     item = Item(0.18, 0.18, height + 0.2)
     item.ball(0, 0.0, 0, 0.15, 0.03, 0.15, metal)
     item.box(0, height / 2, 0, 0.012, height / 2, 0.012, metal)
@@ -321,16 +314,13 @@ def plant(palette: Palette) -> Item:
     item.ball(0, 0.26, 0, 0.11, 0.03, 0.11, Material(Pattern.PLAIN, (0.08, 0.05, 0.03), (0.05, 0.03, 0.02)))
     green = np.array([0.09, 0.26, 0.07]) * rng.uniform(0.6, 1.5) + np.array([0.05, 0.0, 0.02]) * rng.random()
     tall, slim = rng.uniform(0.35, 0.85), rng.random() < 0.5
-    item.box(
-        0, 0.26 + tall / 2, 0, 0.012, tall / 2, 0.012, Material(Pattern.PLAIN, (0.2, 0.13, 0.06), (0.2, 0.13, 0.06))
-    )
+    item.box(0, 0.26 + tall / 2, 0, 0.012, tall / 2, 0.012, Material.plain((0.2, 0.13, 0.06)))
     for i in range(rng.integers(9, 16)):
         level, angle = rng.uniform(0.3, 1.0), i * 2.4 + rng.normal(0, 0.2)  # 2.4 rad: the golden angle of real leaves
         reach = (0.05 if slim else 0.1) + 0.1 * (1.1 - level)
         leaf = Material(Pattern.LEAF, Palette._tuple(green * rng.uniform(0.7, 1.4)), Palette._tuple(green * 0.6), 9)
-        radii = (
-            (0.05, rng.uniform(0.14, 0.24), 0.05) if slim else (rng.uniform(0.08, 0.14), 0.035, rng.uniform(0.08, 0.14))
-        )
+        broad = None if slim else (rng.uniform(0.08, 0.14), 0.035, rng.uniform(0.08, 0.14))
+        radii = broad or (0.05, rng.uniform(0.14, 0.24), 0.05)
         item.ball(reach * math.cos(angle), 0.3 + tall * level, reach * math.sin(angle), *radii, leaf)
     return item
 
@@ -340,15 +330,8 @@ def rug(palette: Palette) -> Item:
     half, depth = rng.uniform(0.7, 1.4), rng.uniform(0.5, 1.0)
     pattern = Pattern(rng.choice([Pattern.STRIPES, Pattern.PLAID, Pattern.BORDER, Pattern.BORDER, Pattern.FABRIC]))
     item = Item(half, depth, 0.008, flat=True, perch=True)
-    item.box(
-        0,
-        0.004,
-        0,
-        half,
-        0.004,
-        depth,
-        Material(pattern, palette.accent(), palette.cloth().second, rng.uniform(1.5, 5)),
-    )
+    carpet = Material(pattern, palette.accent(), palette.cloth().second, rng.uniform(1.5, 5))
+    item.box(0, 0.004, 0, half, 0.004, depth, carpet)
     return item
 
 
@@ -359,13 +342,13 @@ def painting(palette: Palette, room_height: float) -> Item:
     rng = palette.rng
     half, tall = rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.45)
     y = rng.uniform(1.35, 1.65)
-    frame = Material(Pattern.PLAIN, *[palette.wood() if rng.random() < 0.5 else palette.metal] * 2)
-    art = Material(Pattern.PAINTING, palette.accent((0.3, 0.9), (0.2, 0.9)), palette.accent((0.3, 0.9), (0.2, 0.9)),
-                   rng.uniform(1.5, 5))  # fmt: skip
+    frame = Material.plain(palette.wood() if rng.random() < 0.5 else palette.metal)
+    first, second = (palette.accent((0.3, 0.9), (0.2, 0.9)) for _ in range(2))
+    art = Material(Pattern.PAINTING, first, second, rng.uniform(1.5, 5))
     item = Item(half + 0.03, 0.03, y - tall, flat=True)
     item.box(0, y, -0.015, half + 0.03, tall + 0.03, 0.015, frame)
     if rng.random() < 0.5:
-        item.box(0, y, -0.028, half, tall, 0.004, Material(Pattern.PLAIN, palette.white, palette.white))
+        item.box(0, y, -0.028, half, tall, 0.004, Material.plain(palette.white))
         half, tall = half - 0.06, tall - 0.06
     item.box(0, y, -0.032, half, tall, 0.004, art)
     return item
@@ -376,12 +359,11 @@ def window(palette: Palette, room_height: float) -> Item:
     half, bottom = rng.uniform(0.4, 0.9), rng.choice([0.12, 0.85, 0.95])
     top = min(room_height - 0.2, 2.25)
     y, tall = (bottom + top) / 2, (top - bottom) / 2
-    frame = Material(Pattern.PLAIN, palette.white, palette.white)
+    frame = Material.plain(palette.white)
+    outside = Material(Pattern.WINDOW, (0.6, 0.75, 0.95), (0.2, 0.36, 0.15), 3, glow=0.8)
     item = Item(half + 0.35, 0.06, bottom, flat=True)
     item.box(0, y, -0.02, half + 0.06, tall + 0.06, 0.02, frame)
-    item.box(
-        0, y, -0.038, half, tall, 0.004, Material(Pattern.WINDOW, (0.6, 0.75, 0.95), (0.2, 0.36, 0.15), 3, glow=0.8)
-    )
+    item.box(0, y, -0.038, half, tall, 0.004, outside)
     item.box(0, y, -0.045, 0.018, tall, 0.006, frame)
     item.box(0, y + tall * 0.35, -0.045, half, 0.014, 0.006, frame)
     item.box(0, bottom - 0.07, -0.06, half + 0.1, 0.018, 0.06, frame)
@@ -391,7 +373,7 @@ def window(palette: Palette, room_height: float) -> Item:
         drop = (room_height - 0.12 - 0.06) / 2 if rng.random() < 0.5 else tall + 0.15
         for side in (-1, 1):
             item.box(side * (half + 0.14), room_height - 0.12 - drop, -0.07, 0.17, drop, 0.03, cloth)
-        item.box(0, room_height - 0.1, -0.07, half + 0.38, 0.015, 0.015, Material(Pattern.PLAIN, *[palette.metal] * 2))
+        item.box(0, room_height - 0.1, -0.07, half + 0.38, 0.015, 0.015, Material.plain(palette.metal))
     return item
 
 
@@ -401,7 +383,7 @@ def door(palette: Palette, room_height: float) -> Item:
     item = Item(0.5, 0.5, 0.0)  # keeps half a metre in front of it free
     item.box(0, 1.04, -0.012, 0.49, 1.04, 0.012, frame)
     item.box(0, 1.01, -0.025, 0.41, 1.0, 0.012, Material(Pattern.PANELS, timber.colour, timber.second, 2.0))
-    item.box(0.33, 1.0, -0.06, 0.05, 0.012, 0.015, Material(Pattern.PLAIN, *[palette.metal] * 2))
+    item.box(0.33, 1.0, -0.06, 0.05, 0.012, 0.015, Material.plain(palette.metal))
     item.flat = True
     return item
 

@@ -24,8 +24,8 @@ class _Floor:
     def claim(self, item: Item, x: float, z: float, yaw: float) -> bool:
         """True, and remembered, if ``item`` fits there: inside the room, clear of the rest and of the camera."""
         corners = _corners(x, z, item.half_width, item.half_depth, yaw)
-        inside = (np.abs(corners[:, 0]) <= self.width / 2 + 1e-6).all() and (corners[:, 1] <= self.depth + 1e-6).all()
-        if not inside or (corners[:, 1] < 0.05).any():
+        x_inside, z_inside = np.abs(corners[:, 0]) <= self.width / 2 + 1e-6, corners[:, 1] <= self.depth + 1e-6
+        if not (x_inside & z_inside & (corners[:, 1] >= 0.05)).all():
             return False
         away = _distance(np.array([self.camera.position[0], self.camera.position[2]]), corners)
         if away < (0.75 if item.height < 0.5 else 1.1 if item.height < 1.3 else 1.7):
@@ -137,9 +137,8 @@ def _surfaces(rng: np.random.Generator, palette: Palette) -> list[Material]:
     ][rng.integers(0, 4)]
     pattern = Pattern(rng.choice([Pattern.PLAIN, Pattern.PLAIN, Pattern.PLAIN, Pattern.STRIPES]))
     paper = Material(pattern, wall, palette.shade(wall, rng.uniform(0.86, 0.97)), rng.uniform(2, 5))
-    far = paper if accent is wall else Material(Pattern.PLAIN, accent, accent)
-    ceiling = Material(Pattern.PLAIN, palette.white, palette.white)
-    return [paper, paper, floor, ceiling, paper, far]
+    far = paper if accent is wall else Material.plain(accent)
+    return [paper, paper, floor, Material.plain(palette.white), paper, far]
 
 
 def _hang(rng: np.random.Generator, palette: Palette, width: float, height: float, depth: float) -> list:
@@ -150,10 +149,8 @@ def _hang(rng: np.random.Generator, palette: Palette, width: float, height: floa
         x, z, yaw = _against(int(rng.integers(0, 3)), rng.uniform(-0.85, 0.85), 0.0, width, depth)
         corners = _corners(x, z, item.half_width + 0.05, 0.3, yaw)
         fits = _corners(x, z, item.half_width, 0.0, yaw)
-        inside = (np.abs(fits[:, 0]) <= width / 2 + 1e-6).all() and (
-            (fits[:, 1] > 0) & (fits[:, 1] <= depth + 1e-6)
-        ).all()
-        if inside and not any(_overlap(corners, other) for other in taken):
+        inside = (np.abs(fits[:, 0]) <= width / 2 + 1e-6) & (fits[:, 1] > 0) & (fits[:, 1] <= depth + 1e-6)
+        if inside.all() and not any(_overlap(corners, other) for other in taken):
             taken.append(corners)
             hung.append((item.moved(x, z, yaw), corners, item.height))
     return hung
@@ -161,20 +158,18 @@ def _hang(rng: np.random.Generator, palette: Palette, width: float, height: floa
 
 def _hidden(rectangle: np.ndarray, bottom: float, items: list[Item]) -> bool:
     """Whether furniture taller than ``bottom`` stands in front of this piece of wall."""
+    boxes = [(b.centre, b.half, b.yaw) for item in items for b in item.boxes]
+    balls = [(b.centre, b.radii, 0.0) for item in items for b in item.balls]
     outlines = [
-        _corners(box.centre[0], box.centre[2], box.half[0], box.half[2], box.yaw)
-        for item in items for box in item.boxes if box.centre[1] + box.half[1] > bottom
-    ] + [
-        _corners(ball.centre[0], ball.centre[2], ball.radii[0], ball.radii[2], 0.0)
-        for item in items for ball in item.balls if ball.centre[1] + ball.radii[1] > bottom
+        _corners(centre[0], centre[2], half[0], half[2], yaw)
+        for centre, half, yaw in (*boxes, *balls) if centre[1] + half[1] > bottom
     ]  # fmt: skip
     return any(_overlap(rectangle, outline) for outline in outlines)
 
 
 def _ceiling_lamp(palette: Palette, lamp: tuple[float, float, float], height: float) -> Item:
-    """A shade under the ceiling; the light itself is a square just below it (see ``raycast``)."""
+    """A shade under the ceiling; the light itself is a square just below it (see ``room_pass``)."""
     x, _, z = lamp
     item = Item(0.3, 0.3, height, flat=True)
-    glass = Material(Pattern.PLAIN, (0.95, 0.92, 0.85), (0.95, 0.92, 0.85), glow=0.9)
-    item.ball(x, height - 0.02, z, 0.24, 0.09, 0.24, glass)
+    item.ball(x, height - 0.02, z, 0.24, 0.09, 0.24, Material.plain((0.95, 0.92, 0.85), glow=0.9))
     return item

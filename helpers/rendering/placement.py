@@ -34,7 +34,7 @@ class Placement(NamedTuple):
 
 @dataclass
 class Plan:
-    """What placing needs of a room: depth (S, S), spots on upward faces, and the solids to keep out of."""
+    """What a placement needs of a room: depth (S, S), spots on upward faces, and the solids to keep out of."""
 
     room: Room
     depth: np.ndarray
@@ -54,22 +54,13 @@ def survey(room: Room) -> Plan:
     solids = Solids(room, torch.device("cpu"))
     depth, normal = (image.numpy() for image in centre_pass(room, solids, PLAN_SIZE))
     boxes = solids.boxes.numpy()
-    flat, perch = (
-        np.array([getattr(item, name) for item in room.items for _ in item.boxes], bool) for name in ("flat", "perch")
-    )
+    flat, perch = np.array([(item.flat, item.perch) for item in room.items for _ in item.boxes], bool).reshape(-1, 2).T
     spots = _world_points(room, depth)
     usable = (normal[1] > 0.99) & (spots[1] < 1.25) & (depth > 0.8) & (depth < 5.5)
     spots, tops = spots[:, usable].T, boxes[perch & ~flat]
     spots, good = _centred(spots, tops)
-    return Plan(
-        room,
-        depth,
-        spots[good].astype(np.float32),
-        depth[usable][good],
-        boxes[~(flat & perch)],
-        tops,
-        solids.balls.numpy(),
-    )
+    solid, spot_depth = boxes[~(flat & perch)], depth[usable][good]
+    return Plan(room, depth, spots[good].astype(np.float32), spot_depth, solid, tops, solids.balls.numpy())
 
 
 def _centred(spots: np.ndarray, tops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

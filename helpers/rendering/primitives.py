@@ -42,6 +42,10 @@ class Material(NamedTuple):
     scale: float = 1.0  # repeats per metre, roughly
     glow: float = 0.0  # light that the surface gives off itself
 
+    @classmethod
+    def plain(cls, colour: Colour, glow: float = 0.0) -> Material:
+        return cls(Pattern.PLAIN, colour, colour, glow=glow)
+
 
 class Box(NamedTuple):
     centre: tuple[float, float, float]

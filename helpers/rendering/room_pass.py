@@ -231,23 +231,18 @@ class _Surfaces:
         side, top = axis == 0, axis == 1
         sign = torch.where(torch.where(side, local[0], torch.where(top, local[1], local[2])) < 0, -1.0, 1.0)
         normal_x, normal_z = torch.where(side, sign, 0.0), torch.where(axis == 2, sign, 0.0)
-        normal = torch.stack(
-            [cos * normal_x + sin * normal_z, torch.where(top, sign, 0.0), cos * normal_z - sin * normal_x]
-        )
-        self._set(
-            where, normal,
-            torch.where(side, local[2], local[0]), torch.where(top, local[2], local[1]),
-            torch.where(side, half_z, half_x), torch.where(top, half_z, half_y),
-        )  # fmt: skip
+        normal_y = torch.where(top, sign, 0.0)
+        normal = torch.stack([cos * normal_x + sin * normal_z, normal_y, cos * normal_z - sin * normal_x])
+        u, v = torch.where(side, local[2], local[0]), torch.where(top, local[2], local[1])
+        self._set(where, normal, u, v, torch.where(side, half_z, half_x), torch.where(top, half_z, half_y))
 
     def _on_balls(self, solids: Solids, points: Tensor, surface: Tensor) -> None:
         where = (surface >= solids.first_ball).nonzero()[:, 0]
         if not len(where):
             return
-        x, y, z, radius_x, radius_y, radius_z = solids.balls[surface[where] - solids.first_ball].unbind(1)
-        local = points[:, where] - torch.stack([x, y, z])
-        radii = torch.stack([radius_x, radius_y, radius_z])
-        self._set(where, unit(local / (radii * radii)), local[0] + local[2], local[1], radius_x, radius_y)
+        balls = solids.balls[surface[where] - solids.first_ball].T
+        local, radii = points[:, where] - balls[:3], balls[3:]
+        self._set(where, unit(local / (radii * radii)), local[0] + local[2], local[1], radii[0], radii[1])
 
 
 def _albedo(solids: Solids, at: _Surfaces, surface: Tensor) -> tuple[Tensor, Tensor]:
@@ -266,8 +261,8 @@ def _albedo(solids: Solids, at: _Surfaces, surface: Tensor) -> tuple[Tensor, Ten
             u, v = at.u[where], at.v[where]
             if pattern in (Pattern.WOOD, Pattern.PAINTING):
                 u, v = u + shift[number], v + shift[number]
-            colour, shown = paint(pattern, u, v, at.half_u[where], at.half_v[where], look[0:3], look[3:6], look[6])
-            albedo[:, where], glow[where] = colour, shown * look[7]
+            albedo[:, where] = paint(pattern, u, v, at.half_u[where], at.half_v[where], look[0:3], look[3:6], look[6])
+            glow[where] = look[7]
     return albedo, glow
 
 
@@ -380,14 +375,8 @@ def view_room(room: Room, size: int, device: torch.device | str = "cpu") -> View
     total = lamp + around + glow
     whole = (total[0] + total[1] + total[2]).clamp_min(1e-6)
     corners = fine_depth.reshape(size, _SUB, size, _SUB).permute(1, 3, 0, 2).reshape(_SUB * _SUB, size, size)
-    return {
-        "colour": total.half(),
-        "depth": depth,
-        "corner_depth": corners.half(),
-        "normal": normal.half(),
-        "lamp_share": ((lamp[0] + lamp[1] + lamp[2]) / whole).half(),
-        "sky_share": ((around[0] + around[1] + around[2]) / whole).half(),
-    }
+    shares = (((light[0] + light[1] + light[2]) / whole).half() for light in (lamp, around))
+    return dict(zip(VIEW_NAMES, (total.half(), depth, corners.half(), normal.half(), *shares), strict=True))
 
 
 def centre_pass(room: Room, solids: Solids, size: int) -> tuple[Tensor, Tensor]:
@@ -415,11 +404,9 @@ def _shade(room: Room, solids: Solids, points: Tensor, surface: Tensor, fine: in
 
 def _jitter(fine: int, device: torch.device) -> Tensor:
     """A spot on the lamp for each fine ray, (2, fine * fine) in [-1, 1]: each ray of a pixel has its own quarter."""
-    row, column = torch.meshgrid(*[torch.arange(fine, device=device)] * 2, indexing="ij")
-    row, column = row.reshape(-1), column.reshape(-1)
-    x = (column % 2 + chance(column, row, 21)) - 1.0
-    z = (row % 2 + chance(column, row, 22)) - 1.0
-    return torch.stack([x, z])
+    ray = torch.arange(fine * fine, device=device)
+    row, column = ray // fine, ray % fine
+    return torch.stack([(column % 2 + chance(column, row, 21)) - 1.0, (row % 2 + chance(column, row, 22)) - 1.0])
 
 
 def _average(image: Tensor) -> Tensor:

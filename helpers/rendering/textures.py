@@ -1,4 +1,4 @@
-"""Surface patterns: wood, tiles, cloth, books, pictures, a view from the window.
+"""Surface patterns: wood, tiles, fabric, books, paintings, a view from the window.
 
 Everything here is made of additions, multiplications, comparisons, ``floor`` and look-ups in tables of random
 numbers. IEEE 754 defines those to the last bit, so a pixel is the same in every batch, with any number of threads
@@ -36,7 +36,7 @@ def _tile(device: torch.device) -> Tensor:
 
 
 @cache
-def _dice(device: torch.device) -> Tensor:
+def _random_numbers(device: torch.device) -> Tensor:
     """65,536 uniform random numbers for :func:`chance`."""
     return torch.from_numpy(np.random.default_rng(11).random(65536, np.float32)).to(device)
 
@@ -60,7 +60,7 @@ def chance(i: Tensor, j: Tensor | int, salt: int = 0) -> Tensor:
     """A random number in [0, 1) for each integer cell (i, j); the cells come as floats."""
     column = i.int() * 7919
     row = j.int() * 104729 if isinstance(j, Tensor) else j * 104729
-    return _dice(i.device)[(column + row + salt * 4241) & 65535]
+    return _random_numbers(i.device)[(column + row + salt * 4241) & 65535]
 
 
 def smooth(x: Tensor) -> Tensor:
@@ -84,8 +84,8 @@ def wave(x: Tensor) -> Tensor:
 
 
 def paint(pattern: Pattern, u: Tensor, v: Tensor, half_u: Tensor, half_v: Tensor, first: Tensor, second: Tensor,
-          scale: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Albedo (3, R) of R points, and how much of the material's glow each shows (R,).
+          scale: Tensor) -> Tensor:  # fmt: skip
+    """Albedo (3, R) of R points.
 
     Args:
         u, v: metres from the middle of the face, right and up (R,).
@@ -93,14 +93,8 @@ def paint(pattern: Pattern, u: Tensor, v: Tensor, half_u: Tensor, half_v: Tensor
         first, second: the material's colours (3, R).
         scale: repeats per metre, roughly (R,).
     """
-    glow = torch.ones_like(u)
-    if pattern == Pattern.WINDOW:
-        return _view(u, v, half_v, first, second), glow
-    if pattern == Pattern.BOOKS:
-        return _books(u, v, half_v, first, second, scale), glow
-    if pattern == Pattern.PAINTING:
-        return _art(u, v, half_u, first, second, scale), glow
-    return _TINTS[pattern](u, v, half_u, half_v, first, second, scale).clamp(0.01, 0.97), glow
+    draw, brightest = _PATTERNS[pattern]
+    return draw(u, v, half_u, half_v, first, second, scale).clamp(0.01, brightest)
 
 
 def _plain(u, v, half_u, half_v, first, second, scale):
@@ -151,7 +145,7 @@ def _plaid(u, v, half_u, half_v, first, second, scale):
 
 
 def _border(u, v, half_u, half_v, first, second, scale):
-    """A carpet: two borders around a field of diamonds."""
+    """A rug: two borders around a field of diamonds."""
     edge = torch.minimum(half_u - u.abs(), half_v - v.abs())
     diamonds = smooth((wave(u * scale) + wave(v * scale) - 1) * 6 + 0.5) * 0.75
     line = ((edge > 0.06) & (edge < 0.16)) | ((edge > 0.2) & (edge < 0.22))
@@ -171,7 +165,7 @@ def _leaf(u, v, half_u, half_v, first, second, scale):
     return mix(first, second, noise(u * 1.3, v * 1.3))
 
 
-def _books(u, v, half_v, first, second, scale):
+def _books(u, v, half_u, half_v, first, second, scale):
     """Spines of random colour and height; above a spine one sees the dark of the shelf."""
     at = u * scale
     book = torch.floor(at)
@@ -181,20 +175,20 @@ def _books(u, v, half_v, first, second, scale):
     height = 0.72 + 0.28 * chance(book, 3)
     band = ((v + half_v) * 9 - chance(book, 4) * 9).abs() < 0.25
     shade = torch.where(inside < 0.09, 0.35, 0.8 + 0.35 * inside) * torch.where(band, 1.5, 1.0)
-    return (faded * torch.where(v + half_v > 2 * half_v * height, 0.12, shade)).clamp(0.01, 0.95)
+    return faded * torch.where(v + half_v > 2 * half_v * height, 0.12, shade)
 
 
-def _art(u, v, half_u, first, second, scale):
+def _painting(u, v, half_u, half_v, first, second, scale):
     """An abstract painting: a horizon, fields of colour, brush strokes."""
     bend = noise(u * scale * 0.05, v * scale * 0.05)
     field = noise(u * scale * 0.11 + bend, v * scale * 0.11 + half_u)
     strokes = noise(u * 0.4, v * 2.1 + bend)
     colour = mix(first, second, smooth((v * 3 + bend * 2 - 1) * 2 + 0.5))
     third = torch.stack([second[1], first[2], first[0]])  # the same pigments, mixed otherwise
-    return (mix(colour, third, smooth(field * 8 - 4)) * (0.65 + 0.7 * strokes)).clamp(0.01, 0.95)
+    return mix(colour, third, smooth(field * 8 - 4)) * (0.65 + 0.7 * strokes)
 
 
-def _view(u, v, half_v, sky, ground):
+def _window(u, v, half_u, half_v, sky, ground, scale):
     """Sky with clouds over trees and a lawn."""
     height = (v / half_v) * 0.5 + 0.5
     clouds = smooth(noise(u * 0.11 + 0.3, v * 0.23) * 3 - 1.2)
@@ -202,18 +196,13 @@ def _view(u, v, half_v, sky, ground):
     trees = noise(u * 0.19, v * 0.19)
     skyline = 0.3 + 0.35 * (noise(u * 0.13, torch.zeros_like(v)) - 0.4)
     land = ground * (0.45 + 1.3 * trees) * torch.where(height < 0.16, 1.7, 1.0)
-    return mix(land, air, smooth((height - skyline) * 40)).clamp(0.01, 1)
+    return mix(land, air, smooth((height - skyline) * 40))
 
 
-_TINTS = {
-    Pattern.PLAIN: _plain,
-    Pattern.PLANKS: _planks,
-    Pattern.TILES: _tiles,
-    Pattern.STRIPES: _stripes,
-    Pattern.FABRIC: _fabric,
-    Pattern.WOOD: _wood,
-    Pattern.PLAID: _plaid,
-    Pattern.BORDER: _border,
-    Pattern.PANELS: _panels,
-    Pattern.LEAF: _leaf,
-}
+_PATTERNS = {  # how each is drawn, and its largest albedo
+    Pattern.PLAIN: (_plain, 0.97), Pattern.PLANKS: (_planks, 0.97), Pattern.TILES: (_tiles, 0.97),
+    Pattern.STRIPES: (_stripes, 0.97), Pattern.FABRIC: (_fabric, 0.97), Pattern.BOOKS: (_books, 0.95),
+    Pattern.PAINTING: (_painting, 0.95), Pattern.WINDOW: (_window, 1), Pattern.WOOD: (_wood, 0.97),
+    Pattern.PLAID: (_plaid, 0.97), Pattern.BORDER: (_border, 0.97), Pattern.PANELS: (_panels, 0.97),
+    Pattern.LEAF: (_leaf, 0.97),
+}  # fmt: skip

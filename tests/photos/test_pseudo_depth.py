@@ -48,7 +48,7 @@ def test_a_known_ratio_gives_back_the_true_depth_whatever_the_models_scale(slope
     assert depth == pytest.approx(metres / 1.5, rel=1e-4)
 
 
-def test_it_is_nearer_to_the_truth_than_one_minus_disparity_even_with_a_wrong_ratio():
+def test_it_is_closer_than_one_minus_disparity_even_with_a_wrong_ratio():
     metres = np.random.default_rng(0).uniform(1.0, 5.0, (80, 100))
     metres[0], metres[-1] = 1.0, 5.0
 
@@ -92,7 +92,7 @@ def test_a_folder_gets_marked_depth_that_never_claims_metres(folder):
     mark = json.loads((folder / PSEUDO_DEPTH).read_text())
     assert mark == {"model": "a ramp", "assumed_far_over_near": FAR_OVER_NEAR, "metric": False}
     photos = PhotosDataset(folder, size=64, placements=3)
-    assert photos.placement == "floating"
+    assert photos.stance == "floating"
     for i in range(len(photos)):
         quartet = check_quartet(photos[i])
         assert quartet["near_far"].isnan().all() and quartet["valid"].all()
@@ -109,7 +109,7 @@ def test_without_the_mark_the_same_files_would_claim_metres(folder):
     plain = PhotosDataset(folder, size=64, placements=1)
     assert plain[0]["near_far"].isfinite().all() and marked[0]["near_far"].isnan().all()
     assert (plain[0]["depth"] == marked[0]["depth"]).all()
-    assert plain.key() != marked.key(), "stored sets of the two must not meet"
+    assert plain.key() != marked.key(), "cached sets of the two must not meet"
 
 
 def test_measured_depth_is_not_mixed_with_guesses(folder):
