@@ -1,11 +1,12 @@
-"""What the exercises' judges share: a few rendered quartets, predictions that are wrong on purpose, and a comparison that
-looks for known mistakes before it says that something is merely wrong.
+"""What the exercises share: a few rendered quartets, a tiny network, predictions that are wrong on purpose, and a comparison
+that looks for known mistakes before it says that something is merely wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -13,26 +14,27 @@ from torch import Tensor
 
 from helpers.dataset import Quartet, get_batch, normalise_depth
 from helpers.demos.networks import blurred, moved
-from helpers.exercises.checker import NotYet, Wrong, has_blank
-from helpers.rendering.dataset import RoomsDataset
+from helpers.exercises.checker import AmbiguousMistakes, NotYet, Wrong, has_blank
+from helpers.model import DuoNet
+from helpers.rendering import RoomsDataset
 
-SIDE = 64  # pixels
+SIZE = 64  # pixels
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @cache
-def _rendered() -> Quartet:
-    dataset = RoomsDataset(SIDE, rooms=4, cats=4, placements=2)
-    return get_batch(dataset, [1, 19, 34, 53])  # every room and every cat once
+def rendered(size: int = SIZE) -> Quartet:
+    """Four rendered quartets, not to be changed: every room and every cat once."""
+    return get_batch(RoomsDataset(size, rooms=4, cats=4, placements=2), [1, 19, 34, 53])
 
 
 def quartets() -> Quartet:
     """A batch of four rendered rooms, a copy of one's own, whose depth is not known everywhere (a hole in each)."""
-    batch = {key: value.clone() for key, value in _rendered().items()}
+    batch = {key: value.clone() for key, value in rendered().items()}
     near, far = batch["near_far"].view(-1, 2, 1, 1, 1).unbind(1)
     metres = near + batch["depth"] * (far - near)
-    for i in range(len(metres)):
-        batch["valid"][i, :, 4 + 6 * i : 20 + 8 * i, 40:60] = False
+    for i in range(len(metres)):  # from odd rows and columns on: no hole ends where a square of 2 x 2 pixels does
+        batch["valid"][i, :, 5 + 6 * i : 21 + 8 * i, 41:61] = False
     depth, near_far = normalise_depth(metres, batch["valid"])
     return {**batch, "depth": depth, "near_far": near_far}
 
@@ -43,9 +45,34 @@ def one_quartet(number: int = 2) -> Quartet:
 
 
 def wrong_masks(mask: Tensor) -> Tensor:
-    """Probabilities (B, 1, H, W) that are a plausible but imperfect answer for ``mask``."""
+    """Probabilities (B, 1, H, W) that are a plausible but imperfect prediction of ``mask``."""
     unsure = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0))
     return (0.85 * moved(blurred(mask, 1), 2) + 0.15 * unsure).clamp(0, 1)
+
+
+def dice(found: Tensor, real: Tensor, axes: Sequence[int] = (1, 2, 3)) -> Tensor:
+    """Of masks (B, 1, H, W), bool or in [0, 1], summed over ``axes``; 1 where both are empty."""
+    found, real = found.float(), real.float()
+    size = (found + real).sum(axes)
+    return torch.where(size > 0, 2 * (found * real).sum(axes) / size.clamp_min(1e-9), 1.0)
+
+
+def tiny_net(width: int = 8) -> DuoNet:
+    """A fresh network, with the same weights in every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return DuoNet(stem=4, widths=(width, width, width, width), blocks=(0, 0, 0, 0))
+
+
+@torch.no_grad()
+def seasoned_net(batch: Quartet) -> DuoNet:
+    """The same in training mode, with batch norms that have seen ``batch``, and logits that are far from 0."""
+    net = tiny_net().train()
+    for head in (net.mask_head, net.depth_head):
+        head.logits.weight.mul_(60)
+    for _ in range(5):
+        net(batch["bg"], batch["bg_fg"])
+    return net
 
 
 class Either(tuple):
@@ -67,12 +94,14 @@ def expect(
     Raises:
         Wrong: with the diagnosis, or with the difference if no diagnosis fits.
         NotYet: there is a gap in the value.
+        AmbiguousMistakes: two mistakes give the same value.
     """
     value, goal = as_array(got, what), as_array(right, what)
+    known = distinct(mistakes, goal, within)
     if same(value, goal, within):
         return
-    for diagnosis, wrong in mistakes.items():
-        if any(same(value, as_array(one, what), within) for one in (wrong if isinstance(wrong, Either) else [wrong])):
+    for diagnosis, wrong in known:
+        if same(value, wrong, within):
             raise Wrong(diagnosis)
     if value.shape != goal.shape:
         raise Wrong(f"{what} has the shape {shape_of(value)}; it should be {shape_of(goal)}.")
@@ -81,9 +110,24 @@ def expect(
     if goal.size == 1:
         raise Wrong(f"{what} is {value.item():.4g}; here {goal.item():.4g} is right.")
     worst = np.unravel_index(np.argmax(np.nan_to_num(np.abs(value - goal))), goal.shape)
-    place = f" at {[int(i) for i in worst]}" if goal.ndim else ""
     share = np.mean(~np.isclose(value, goal, equal_nan=True, **CLOSE))
-    raise Wrong(f"{what} differs in {share:.0%} of its values, most{place}: {value[worst]:.4g} instead of {goal[worst]:.4g}.")
+    raise Wrong(f"{what} differs in {share:.0%} of its values, most at {[int(i) for i in worst]}: {value[worst]:.4g} instead of "
+                f"{goal[worst]:.4g}.")  # fmt: skip
+
+
+def distinct(mistakes: Mapping[str, object], right: np.ndarray, within: float = 0.0) -> list[tuple[str, np.ndarray]]:
+    """Diagnoses and their values, without values that are right: some mistakes do no harm in some cases.
+
+    Raises:
+        AmbiguousMistakes: two diagnoses have the same value, so that one would be given for the other.
+    """
+    values = ((diagnosis, wrong if isinstance(wrong, Either) else [wrong]) for diagnosis, wrong in mistakes.items())
+    known = [(diagnosis, as_array(one)) for diagnosis, wrong in values for one in wrong]
+    known = [(diagnosis, wrong) for diagnosis, wrong in known if not same(wrong, right, within)]
+    for (diagnosis, wrong), (other, value) in combinations(known, 2):
+        if diagnosis != other and same(wrong, value, within):
+            raise AmbiguousMistakes(f"Two mistakes give the same value, so one diagnosis must name both: {diagnosis!r} and {other!r}.")
+    return known
 
 
 def as_array(value: object, what: str = "your result") -> np.ndarray:
@@ -107,8 +151,21 @@ def same(a: np.ndarray, b: np.ndarray, within: float = 0.0) -> bool:
     return a.shape == b.shape and np.allclose(a, b, CLOSE["rtol"], max(CLOSE["atol"], within), equal_nan=True)
 
 
+def alike(a: object, b: object) -> bool:
+    """:func:`same`, for all that :func:`as_array` takes."""
+    return same(as_array(a), as_array(b))
+
+
 def shape_of(value: np.ndarray) -> str:
     return str(value.shape) if value.ndim else "() (one number)"
+
+
+def shaped(value: object, shape: Iterable[int], what: str) -> np.ndarray:
+    """``value`` as an array; raises :class:`Wrong` where it has another shape."""
+    array = as_array(value, what)
+    if array.shape != tuple(shape):
+        raise Wrong(f"{what} has the shape {shape_of(array)}; it should be {tuple(shape)}.")
+    return array
 
 
 def one_number(value: object, what: str = "your result") -> float:
@@ -119,12 +176,23 @@ def one_number(value: object, what: str = "your result") -> float:
     return array.item()
 
 
-def wants_keys(value: object, keys: Sequence[str], what: str = "your result") -> Mapping:
-    """``value`` if it is a dict with these keys; raises :class:`Wrong` otherwise."""
+def of_type(value: object, kind: type | tuple[type, ...], what: str, wanted: str) -> None:
+    """Raise :class:`Wrong` where ``value``, which ``what`` returned, is not a ``kind``; ``wanted`` tells what to return."""
     if has_blank(value):
         raise NotYet
-    if not isinstance(value, Mapping):
-        raise Wrong(f"{what} is a {type(value).__name__}; a dict with {', '.join(keys)} is expected.")
-    if missing := [key for key in keys if key not in value]:
-        raise Wrong(f"{what} has no {', '.join(map(repr, missing))}: hand on what you do not change.")
-    return value
+    if not isinstance(value, kind):
+        raise Wrong(f"{what} returns a {type(value).__name__}; {wanted}")
+
+
+def pair_of(value: object, names: str) -> tuple:
+    """``value`` as a pair; raises :class:`Wrong` where it is none. ``names``: such as "train, test"."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise NotYet if has_blank(value) else Wrong(f"Two values are expected: return {names}.")
+    return tuple(value)
+
+
+def has_gradient(loss: object) -> None:
+    """Raise :class:`Wrong` for a loss, right in value, that nothing can be learnt from."""
+    if not getattr(loss, "requires_grad", False):
+        raise Wrong("The value is right, but it has no gradient, so nothing can be learnt from it: return the tensor itself, without "
+                    ".item(), .detach() or NumPy.")  # fmt: skip

@@ -33,78 +33,6 @@ def solves(number: str) -> Callable[[Callable], Callable]:
     return enter
 
 
-# -- 04 losses and metrics ----------------------------------------------------------------------------------------
-
-
-@solves("4.1")
-def dice_of(prob, mask):
-    found, real = prob > 0.5, mask > 0.5  # (B, 1, H, W)
-    overlap = (found & real).sum((1, 2, 3))
-    size = found.sum((1, 2, 3)) + real.sum((1, 2, 3))
-    return torch.where(size > 0, 2 * overlap / size.clamp_min(1), 1.0)  # (B,)
-
-
-@solves("4.2")
-def mask_loss(logits, mask):
-    entropy = F.binary_cross_entropy_with_logits(logits, mask)
-    return entropy + soft_dice_loss(logits.sigmoid(), mask)
-
-
-@solves("4.3")
-def rmse_of(depth, batch):
-    error = (depth - batch["depth"])[batch["valid"]]
-    return error.square().mean().sqrt()
-
-
-@solves("4.4")
-def soft_iou_loss(prob, target, smooth=1.0):
-    overlap = (prob * target).sum((1, 2, 3))
-    union = prob.sum((1, 2, 3)) + target.sum((1, 2, 3)) - overlap
-    return (1 - (overlap + smooth) / (union + smooth)).mean()
-
-
-@solves("4.5")
-def depth_score(depth, batch):
-    error = (depth - batch["depth"])[batch["valid"]]
-    return 1 - error.square().mean().sqrt()
-
-
-# -- 03 networks --------------------------------------------------------------------------------------------------
-
-
-@solves("3.1")
-def padded(picture):
-    height, width = picture.shape[-2:]
-    return F.pad(picture, (0, -width % 16, 0, -height % 16), mode="replicate")
-
-
-@solves("3.2")
-def conv_cost(inputs, outputs, kernel, height, width):
-    parameters = inputs * outputs * kernel**2
-    operations = 2 * parameters * height * width
-    return parameters, operations
-
-
-@solves("3.3")
-def reach(kernels, dilations):
-    return sum(kernel // 2 * dilation for kernel, dilation in zip(kernels, dilations))
-
-
-@solves("3.4")
-def doubling(inputs):
-    resize = nn.Upsample(scale_factor=2, mode="bilinear")
-    return nn.Sequential(resize, nn.Conv2d(inputs, inputs // 2, 3, padding=1))
-
-
-@solves("3.5")
-def cheaper():
-    # A third of the width at full and half size, where every channel is dear; more where channels are cheap.
-    return DuoNet(stem=8, widths=(16, 32, 96, 320), blocks=(1, 1, 2, 2))
-
-
-# -- 01 data ------------------------------------------------------------------------------------------------------
-
-
 @solves("1.1")
 def difference(bg, bg_fg):
     return (bg_fg.float() - bg.float()).abs().amax(1)  # (B, H, W)
@@ -137,9 +65,6 @@ def honest_split(rooms, cats):
     test_room = np.isin(rooms, np.unique(rooms)[::3])
     test_cat = np.isin(cats, np.unique(cats)[::3])
     return np.flatnonzero(~test_room & ~test_cat), np.flatnonzero(test_room & test_cat)
-
-
-# -- 02 augmentation ----------------------------------------------------------------------------------------------
 
 
 @solves("2.1")
@@ -177,7 +102,67 @@ def aligned(bg, bg_fg):
     return moved[cost.argmin(0), torch.arange(len(bg))]
 
 
-# -- 05 training --------------------------------------------------------------------------------------------------
+@solves("3.1")
+def padded(picture):
+    height, width = picture.shape[-2:]
+    return F.pad(picture, (0, -width % 16, 0, -height % 16), mode="replicate")
+
+
+@solves("3.2")
+def conv_cost(inputs, outputs, kernel, height, width):
+    parameters = inputs * outputs * kernel**2
+    operations = 2 * parameters * height * width
+    return parameters, operations
+
+
+@solves("3.3")
+def reach(kernels, dilations):
+    return sum(kernel // 2 * dilation for kernel, dilation in zip(kernels, dilations))
+
+
+@solves("3.4")
+def doubling(inputs):
+    resize = nn.Upsample(scale_factor=2, mode="bilinear")
+    return nn.Sequential(resize, nn.Conv2d(inputs, inputs // 2, 3, padding=1))
+
+
+@solves("3.5")
+def cheaper():
+    # A third of the width at full and half size, where every channel is dear; more where channels are cheap.
+    return DuoNet(stem=8, widths=(16, 32, 96, 320), blocks=(1, 1, 2, 2))
+
+
+@solves("4.1")
+def dice_of(prob, mask):
+    found, real = prob > 0.5, mask > 0.5  # (B, 1, H, W)
+    overlap = (found & real).sum((1, 2, 3))
+    size = found.sum((1, 2, 3)) + real.sum((1, 2, 3))
+    return torch.where(size > 0, 2 * overlap / size.clamp_min(1), 1.0)  # (B,)
+
+
+@solves("4.2")
+def mask_loss(logits, mask):
+    entropy = F.binary_cross_entropy_with_logits(logits, mask)
+    return entropy + soft_dice_loss(logits.sigmoid(), mask)
+
+
+@solves("4.3")
+def rmse_of(depth, batch):
+    error = (depth - batch["depth"])[batch["valid"]]
+    return error.square().mean().sqrt()
+
+
+@solves("4.4")
+def soft_iou_loss(prob, target, smooth=1.0):
+    overlap = (prob * target).sum((1, 2, 3))
+    union = prob.sum((1, 2, 3)) + target.sum((1, 2, 3)) - overlap
+    return (1 - (overlap + smooth) / (union + smooth)).mean()
+
+
+@solves("4.5")
+def depth_score(depth, batch):
+    error = (depth - batch["depth"])[batch["valid"]]
+    return 1 - error.square().mean().sqrt()
 
 
 @solves("5.1")
@@ -212,9 +197,6 @@ def test_loss(net, loss_of, batches):
 def my_recipe():
     stages = Stage(32, 32, 1), Stage(48, 32, 1), Stage(64, 32, 2)
     return recipe("course", stages=stages, learning_rate=1e-2, schedule="one-cycle")
-
-
-# -- 06 results ---------------------------------------------------------------------------------------------------
 
 
 @solves("6.1")
@@ -255,9 +237,6 @@ def clean(prob):
         largest = area[1:].max(initial=0)  # the first is the background
         mask[area[parts] < largest / 5] = False
     return torch.from_numpy(masks).float()
-
-
-# -- 07 your own photos -------------------------------------------------------------------------------------------
 
 
 @solves("7.1")

@@ -13,9 +13,10 @@ from scipy import ndimage
 from torch import nn
 
 from helpers.augment import rescale_depth
-from helpers.config import ROOT
-from helpers.exercises import checker as checks
-from helpers.exercises.checker import check
+from helpers.config import ROOT, CourseError
+from helpers.demos.networks import Blur
+from helpers.exercises import check, checker, compare
+from helpers.exercises.checker import AmbiguousMistakes
 from helpers.exercises.solutions import SOLUTIONS
 from helpers.losses import soft_dice_loss
 from helpers.model import DuoNet
@@ -44,9 +45,19 @@ def hard_dice(axes, empty=1.0, factor=2):
     return dice_of
 
 
+def smooth_dice(prob, mask):
+    found, real = prob > 0.5, mask > 0.5
+    return (2 * (found & real).sum((1, 2, 3)) + 1) / (found.sum((1, 2, 3)) + real.sum((1, 2, 3)) + 1)
+
+
+def soft_iou(prob, target):
+    overlap = (prob * target).sum((1, 2, 3))
+    return (1 - (overlap + 1) / ((prob + target).sum((1, 2, 3)) - overlap + 1)).mean()
+
+
 def published_dice(depth, batch):
-    seen = batch["valid"].float()
-    return 1 - float(soft_dice_loss(depth * seen, batch["depth"] * seen, per_image=False))
+    depth, target = (maps * batch["valid"] for maps in (depth, batch["depth"]))
+    return (2 * (depth * target).sum() + 1) / ((depth + target).sum() + 1)
 
 
 wrong(
@@ -58,6 +69,9 @@ wrong(
     (hard_dice((1, 2, 3), float("nan")), "0/0"),
     (hard_dice((1, 2, 3), 0.0), "should score 1. You get 0"),
     (hard_dice((1, 2, 3), factor=1), "*twice*"),
+    (lambda p, m: 2 * ((p > 0.5) & (m > 0.5)).sum((1, 2, 3)) / ((p > 0.5) + (m > 0.5)).sum((1, 2, 3)), 'two bools is "or"'),
+    (smooth_dice, "You add 1 above and below the line"),
+    (lambda p, m: ((p > 0.5) == (m > 0.5)).float().mean((1, 2, 3)), "the share of right pixels"),
     (lambda p, m: hard_dice((1, 2, 3))(p, m)[:3], "shape (3,); it should be (4,)"),
     (lambda p, m: p.sum(1) + m.sum((1, 2)), "stops with RuntimeError"),
     (lambda p, m: None, "None"),
@@ -71,6 +85,8 @@ wrong(
     (lambda z, m: F.binary_cross_entropy_with_logits(z, m) + soft_dice_loss(z.sigmoid().sigmoid(), m), "twice before the Dice"),
     (lambda z, m: F.binary_cross_entropy_with_logits(z, m) + soft_dice_loss((z > 0).float(), m), "has no slope"),
     (lambda z, m: F.binary_cross_entropy_with_logits(z, m), "BCE alone"),
+    (lambda z, m: (F.binary_cross_entropy_with_logits(z, m) + soft_dice_loss(z.sigmoid(), m)).item(), "has no gradient"),
+    (lambda z, m: F.binary_cross_entropy_with_logits(z, m) + soft_dice_loss(z.sigmoid(), m).detach() - 1, "the loss is"),
 )
 wrong(
     "4.3",
@@ -89,6 +105,8 @@ wrong(
     (lambda p, t: (1 - (p * t).sum((1, 2, 3)) / (p + t - p * t).sum((1, 2, 3))).mean(), "0/0"),
     (lambda p, t: (((p * t).sum((1, 2, 3)) + 1) / ((p + t - p * t).sum((1, 2, 3)) + 1)).mean(), "A loss falls"),
     (lambda p, t: 1 - ((p * t).sum((1, 2, 3)) + 1) / ((p + t - p * t).sum((1, 2, 3)) + 1), "mean over the images is missing"),
+    (lambda p, t: soft_iou(p, t).detach(), "has no gradient"),
+    (lambda p, t: np.float64(soft_iou(p, t).item()), "has no gradient"),
 )
 wrong(
     "4.5",
@@ -96,8 +114,11 @@ wrong(
     (lambda d, b: (d - b["depth"])[b["valid"]].abs().mean(), "lowest score of all"),
     (lambda d, b: 1 - (d - b["depth"]).abs().mean(), "valid pixels only"),
     (lambda d, b: 1 - (d - b["depth"]).abs().mean((1, 2, 3)), "one single number"),
-    (lambda d, b: d.mean(), "the truth does not win"),
+    (lambda d, b: d.mean(), "the ground truth does not win"),
     (lambda d, b: (d - b["depth"])[b["valid"]].sum().sqrt(), "not a number"),
+    (lambda d, b: 1 - (d - b["depth"])[b["valid"]].mean().abs(), "the ground truth does not win"),
+    (lambda d, b: -sum((f(d[b["valid"]]) - f(b["depth"][b["valid"]])).abs() for f in (torch.mean, torch.std)), "does not win"),
+    (lambda d, b: float(torch.equal(d[b["valid"]], b["depth"][b["valid"]])), "off by 0.01"),
 )
 
 
@@ -120,7 +141,7 @@ def chained(make):
 wrong(
     "3.1",
     (pad_with(lambda h, w: -h % 16, lambda h, w: -w % 16), "Height and width are swapped"),
-    (pad_with(lambda h, w: 16 - w % 16, lambda h, w: 16 - h % 16), "already fits, and you add 16"),
+    (pad_with(lambda h, w: 16 - w % 16, lambda h, w: 16 - h % 16), "Where a size already fits"),
     (pad_with(lambda h, w: w % 16, lambda h, w: h % 16), "You add the remainder"),
     (pad_with(lambda h, w: -(w % 16), lambda h, w: -(h % 16)), "that rounds down"),
     (pad_with(lambda h, w: -w % 16 + 1, lambda h, w: -h % 16 + 1), "one row and one column too many"),
@@ -144,6 +165,8 @@ wrong(
     (lambda ks, ds: sum((k - 1) * d for k, d in zip(ks, ds)), "from one side to the other"),
     (lambda ks, ds: 1 + sum((k - 1) * d for k, d in zip(ks, ds)), "the width of the whole field"),
     (lambda ks, ds: sum(k // 2 for k in ks), "You leave the dilation out"),
+    (lambda ks, ds: sum(k // 2 + d for k, d in zip(ks, ds)), "You add the dilation"),
+    (lambda ks, ds: sum(k // 2 * d + 1 for k, d in zip(ks, ds)), "the middle of every kernel"),
     (lambda ks, ds: sum(k * d for k, d in zip(ks, ds)), "a whole kernel to each side"),
     (lambda ks, ds: 1 + sum(k // 2 * d for k, d in zip(ks, ds)), "the pixel in the middle"),
 )
@@ -152,10 +175,9 @@ wrong(
     (chained(lambda i: [nn.Conv2d(i, 2 * i, 1), nn.PixelShuffle(2)]), "The pixel-shuffle takes each pixel"),
     (lambda i: nn.ConvTranspose2d(i, i // 2, 4, 2, 1), "A transposed convolution, too"),
     (chained(lambda i: [nn.Upsample(scale_factor=2), nn.Conv2d(i, i // 2, 3, padding=1)]), "repeats pixels"),
-    (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i // 2, 1)]), "sees only 4 positions"),
     (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i // 2, 3)]), "needs padding=1"),
     (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i, 3, padding=1)]), "half the channels"),
-    (lambda i: nn.Conv2d(i, i // 2, 3, padding=1), "twice the side is asked for"),
+    (lambda i: nn.Conv2d(i, i // 2, 3, padding=1), "twice the size is asked for"),
     (lambda i: 2 * i, "an nn.Module, is expected"),
 )
 wrong(
@@ -215,8 +237,10 @@ INF = float("inf")
 wrong(
     "1.1",
     (lambda a, b: (b - a).amax(1), "Bytes wrap around: 3 - 5 is 254"),
-    (lambda a, b: (b - a).float().abs().amax(1), "Turn both pictures into floats"),
+    (lambda a, b: (b - a).float().abs().amax(1), "Turn both photographs into floats"),
+    (lambda a, b: (a - b).abs().amax(1), "Bytes wrap around"),
     (lambda a, b: (b.float() - a.float()).amax(1), "a dark cat vanishes"),
+    (lambda a, b: (a.float() - b.float()).amax(1), "Without abs"),
     (lambda a, b: (b.float() - a.float()).abs().mean(1), "the mean over the colours"),
     (lambda a, b: (b.float() - a.float()).abs().amax(0), "over axis 0, the batch"),
     (lambda a, b: (b.float() - a.float()).abs().amax(2), "over axis 2, the height"),
@@ -227,6 +251,7 @@ wrong(
     (scaled(INF, -INF, (0, 1, 2, 3)), "of the whole batch"),
     (scaled(INF, -INF, turn=True), "Upside down"),
     (scaled(0.0, 0.0), "become the nearest"),
+    (lambda metres, valid: metres / metres.amax((1, 2, 3), keepdim=True), "or near is not taken away"),
     (scaled(INF, INF), "minus infinity"),
     (scaled(INF, -INF, divide="far"), "the largest is far - near"),
     (lambda metres, valid: metres, "instead of"),
@@ -303,20 +328,23 @@ def smaller(**change):
     return lambda q: {**q, **{key: way(q[key]) for key, way in ways.items()}}
 
 
-def shifted(choose, as_float=True):
+def shifted(choose, difference=lambda moved, bg_fg: (moved.float() - bg_fg.float()).abs()):
     def aligned(bg, bg_fg):
         shifts = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
         moved = torch.stack([bg.roll(shift, (2, 3)) for shift in shifts])
-        cost = (moved.float() - bg_fg.float()).abs() if as_float else (moved - bg_fg).float().abs()
-        return moved[choose(cost), torch.arange(len(bg))]
+        return moved[choose(difference(moved, bg_fg)), torch.arange(len(bg))]
 
     return aligned
 
 
+def least(cost):
+    return cost.mean((2, 3, 4)).argmin(0)
+
+
 wrong(
     "2.1",
-    (flipped(("bg", "bg_fg")), "The picture has moved, mask and depth and valid stayed behind"),
-    (flipped(("bg", "bg_fg", "mask")), "depth and valid stayed behind"),
+    (flipped(("bg", "bg_fg")), "mask and depth and valid stayed behind: the network would learn"),
+    (flipped(("bg", "bg_fg", "mask")), "depth and valid stayed behind. All five"),
     (flipped(("bg_fg", "mask", "depth", "valid")), "bg stayed behind"),
     (flipped(ALL, -2), "stands on its head"),
     (flipped(ALL, near_far=lambda x: x.flip(0)), "near_far has changed"),
@@ -336,7 +364,7 @@ wrong(
 )
 wrong(
     "2.3",
-    (crop(lambda q: q), "cut but not scaled anew"),
+    (crop(lambda q: q), "cut but not rescaled"),
     (crop(anew, lambda top, left: (left, top)), "Height and width are swapped"),
     (crop(lambda q: {**q, "depth": anew(q)["depth"]}), "near_far is still that of the whole picture"),
     (crop(lambda q: {**anew(q), "depth": 1 - anew(q)["depth"]}), "upside down"),
@@ -346,10 +374,16 @@ wrong(
 wrong(
     "2.4",
     (smaller(depth="mix"), "air between cat and wall"),
-    (smaller(mask="pick"), "'mask' is picked, not mixed"),
-    (smaller(bg="pick"), "'bg' is picked, not mixed"),
+    (smaller(mask="pick"), "'mask' is picked, not averaged"),
+    (smaller(bg="pick"), "'bg' is picked, not averaged"),
     (smaller(valid="mix"), "'valid' is torch.float32"),
     (smaller(valid=lambda x: torch.ones_like(x[..., ::2, ::2])), "whose depth was not known"),
+    (smaller(valid=lambda x: F.max_pool2d(x.float(), 2) > 0), "whose depth was not known"),
+    (smaller(valid=lambda x: x[..., ::2, ::2]), "whose depth was not known"),
+    (smaller(depth=lambda x: x[..., ::2, ::2]), "whose depth was not known"),
+    (lambda q: {**smaller()(q), "near_far": 2 * q["near_far"]}, "near_far has changed"),
+    (lambda q: {**q, **{key: window(q[key], 0, 0, 32) for key in ALL}}, "You cut a part out"),
+    (lambda q: {**q, **{key: window(q[key], 16, 16, 32) for key in ALL}}, "You cut a part out"),
     (smaller(valid=lambda x: torch.zeros_like(x[..., ::2, ::2])), "Far fewer pixels are valid"),
 )
 wrong(
@@ -358,16 +392,19 @@ wrong(
     (lambda bg, bg_fg: bg_fg, "This is the picture with the cat"),
     (shifted(lambda cost: cost.mean((1, 2, 3, 4)).argmin()), "every pair got the same shift"),
     (shifted(lambda cost: cost.mean((2, 3, 4)).argmax(0)), "Least cost, not most?"),
-    (lambda bg, bg_fg: bg[:1], "it should stay (4, 3, 64, 64)"),
+    (shifted(least, lambda moved, bg_fg: (moved - bg_fg).float()), "Floats before you subtract"),
+    (shifted(least, lambda moved, bg_fg: (bg_fg - moved).abs().float()), "Floats before you subtract"),
+    (shifted(least, lambda moved, bg_fg: moved.float() - bg_fg.float()), "abs"),
+    (lambda bg, bg_fg: bg[:1], "it should be (4, 3, 64, 64)"),
 )
 
 
 # -- 05 training --------------------------------------------------------------------------------------------------
 
 
-def calls(*names):
+def calls(*names, training=True):
     def train_step(net, optimizer, loss, batch):
-        value = loss(*net.train()(batch["bg"], batch["bg_fg"]), batch)["loss"]
+        value = loss(*net.train(training)(batch["bg"], batch["bg_fg"]), batch)["loss"]
         for name in names:
             value.backward() if name == "backward" else getattr(optimizer, name)()
         return value.item()
@@ -399,12 +436,13 @@ def pieces(divide=True, zero="before", step="after"):
     return accumulated_step
 
 
-def assessed(training=False, weigh=True, gradient=False, restore=True):
+def assessed(training=False, weigh=True, gradient=False, restore=None):
     def answer(net, loss_of, batches):
+        before = net.training
         net.train(training)
         with torch.set_grad_enabled(gradient):
             losses = [loss_of(net, batch).item() for batch in batches]
-        net.train(restore)
+        net.train(before if restore is None else restore)
         counts = [len(batch["bg"]) if weigh else 1 for batch in batches]
         return sum(loss * count for loss, count in zip(losses, counts)) / sum(counts)
 
@@ -413,6 +451,23 @@ def assessed(training=False, weigh=True, gradient=False, restore=True):
 
 def plan(*sizes, **changes):
     return lambda: recipe("course", stages=tuple(Stage(size, 32, epochs) for size, epochs in sizes), **changes)
+
+
+def at_the_end(total):
+    """Backward once, when the losses of all parts, or of some, have been computed."""
+
+    def accumulated_step(net, optimizer, loss_of, parts):
+        optimizer.zero_grad()
+        total([loss_of(net, part) for part in parts]).backward()
+        optimizer.step()
+
+    return accumulated_step
+
+
+def all_at_once(net, optimizer, loss_of, parts):
+    optimizer.zero_grad()
+    loss_of(net, [torch.cat(tensors) for tensors in zip(*parts)]).backward()
+    optimizer.step()
 
 
 GROWING = ((32, 1), (48, 1), (64, 2))
@@ -424,6 +479,7 @@ wrong(
     (calls("zero_grad", "step", "backward"), "backward comes before step"),
     (calls("zero_grad", "backward"), "no weight has moved"),
     (calls("zero_grad", "backward", "step", "step"), "Two steps"),
+    (calls("zero_grad", "backward", "step", training=False), "in evaluation mode"),
     (keeps_the_graph, "Return value.item()"),
 )
 wrong(
@@ -435,6 +491,9 @@ wrong(
     (pieces(step="inside", divide=False, zero="inside"), "a step after each part"),
     (pieces(zero="never"), "zero_grad is missing"),
     (lambda net, optimizer, loss_of, parts: optimizer.zero_grad(), "backward is missing"),
+    (at_the_end(lambda losses: sum(losses) / len(losses)), "the memory holds all parts"),
+    (at_the_end(lambda losses: losses[-1]), "call backward inside the loop"),
+    (all_at_once, "several parts at once"),
 )
 wrong(
     "5.3",
@@ -443,6 +502,7 @@ wrong(
     (assessed(weigh=False), "Weigh each with its number of pictures"),
     (assessed(gradient=True), "torch.no_grad()"),
     (assessed(restore=False), "put it back as it was"),
+    (assessed(restore=True), "came in evaluation mode"),
 )
 wrong(
     "5.4",
@@ -518,10 +578,13 @@ wrong(
     (ask(lambda m, d: (m > 0, d.sigmoid())), "The threshold comes too early"),
     (ask(once, gradient=True), "torch.no_grad()"),
     (ask(lambda m, d: m.sigmoid()), "return mask, depth"),
+    (ask(lambda m, d: (m.sigmoid().detach(), d.sigmoid()), gradient=True), "torch.no_grad()"),
 )
 wrong(
     "6.2",
     (lambda p, m, n: each_dice(p, m).argsort(descending=True)[:n], "These are the best"),
+    (lambda p, m, n: each_dice(p, m).argsort()[-n:], "These are the best"),
+    (lambda p, m, n: each_dice(p, m).argsort()[:3], "the list of 5"),
     (lambda p, m, n: each_dice(p, m).argsort()[:n].flip(0), "the worst of them comes last"),
     (lambda p, m, n: each_dice(p, m).sort().values[:n], "argsort, not sort"),
     (lambda p, m, n: ((p > 0.5) != (m > 0.5)).sum((1, 2, 3)).argsort(descending=True)[:n], "number of wrong pixels"),
@@ -530,7 +593,7 @@ wrong(
 wrong(
     "6.3",
     (lambda known, test, ts: max(ts, key=lambda t: total_dice(test, t)), "You chose it on the test set"),
-    (lambda known, test, ts: max(ts, key=lambda t: total_dice([torch.cat(x) for x in zip(known, test)], t)), "both sides together"),
+    (lambda known, test, ts: max(ts, key=lambda t: total_dice([torch.cat(x) for x in zip(known, test)], t)), "both sets together"),
     (lambda known, test, ts: np.argmax([total_dice(known, t) for t in ts]), "This is the place in the list"),
     (lambda known, test, ts: max(total_dice(known, t) for t in ts), "This is the Dice"),
     (lambda known, test, ts: min(ts, key=lambda t: total_dice(known, t)), "argmax, not argmin"),
@@ -543,6 +606,9 @@ wrong(
     (lambda dice, rooms: min(rooms.unique(), key=lambda room: dice[rooms == room].sum()), "Take means"),
     (lambda dice, rooms: torch.stack([dice[rooms == room].mean() for room in rooms.unique()]).argmin(), "a place in a list"),
     (lambda dice, rooms: min(dice[rooms == room].mean() for room in rooms.unique()), "its number is asked for"),
+    (lambda dice, rooms: min(rooms.unique(), key=lambda room: dice[rooms == room].median()), "the mean is asked for"),
+    (lambda dice, rooms: rooms.min(), "here 23 is right"),
+    (lambda dice, rooms: rooms.unique()[0], "here 23 is right"),
 )
 wrong(
     "6.5",
@@ -551,8 +617,10 @@ wrong(
     (eroded, "gets worse"),
     (lambda prob: prob, "of the specks are still there"),
     (lambda prob: prob * 0, "gets worse"),
-    (lambda prob: prob[:, 0], "it should stay (4, 1, 64, 64)"),
+    (lambda prob: prob[:, 0], "it should be (4, 1, 64, 64)"),
     (crashes_when_empty, "stops with ValueError"),
+    (lambda prob: (prob >= 0.8).float(), "gets worse"),
+    (lambda prob: (prob >= 0.65).float(), "gets worse"),
 )
 
 # -- 07 your own photos -------------------------------------------------------------------------------------------
@@ -592,7 +660,7 @@ def careful(test):
 wrong(
     "7.1",
     (relit(np.median), "one gain for all colours"),
-    (relit(lambda ratio: ratio.mean((0, 1))), "The mean lets the cat"),
+    (relit(lambda ratio: ratio.mean((0, 1))), "The mean gives the cat"),
     (relit(lambda ratio: 1 / median(ratio)), "The gain is upside down"),
     (relit(lambda ratio: ratio), "Each pixel got a gain of its own"),
     (relit(median, lambda x: x.astype(int).astype(np.uint8)), "has wrapped around to black"),
@@ -621,7 +689,7 @@ wrong(
 )
 wrong(
     "7.4",
-    (lambda names: (names[12:], names[:12]), "9 of 9 scenes are on both sides"),
+    (lambda names: (names[12:], names[:12]), "9 of 9 scenes are in both sets"),
     (lambda names: (names[3:], names[:3]), "Hold out whole scenes"),
     (lambda names: ([n for n in names if "_0001_" in n], [n for n in names if "_0002_" in n]), "12 pictures are in neither"),
     (lambda names: (names, []), "test is empty"),
@@ -635,9 +703,39 @@ wrong(
     (careful(lambda room, scene: differs(room, scene, high=1)), "It accepts two different rooms"),
     (careful(lambda room, scene: differs(room, scene, low=-1)), "It accepts the same picture twice"),
     (careful(lambda room, scene: differs(room, scene, laid=False)), "It refuses a good pair"),
+    (careful(lambda room, scene: room.shape == scene.shape and differs(room, scene, low=0.02, high=0.45, laid=False)), "It "),
+    (careful(lambda room, scene: room.shape == scene.shape and differs(room, scene, high=1 / 2, laid=False)), "It "),
     (differs, "Catch that, and return False"),
     (lambda room, scene: room == scene, "True or False is expected"),
 )
+
+
+# -- other right answers ------------------------------------------------------------------------------------------
+
+
+def in_numpy(function):
+    """An answer to 2.2 in NumPy."""
+    return lambda quartet, factor: {**quartet, **{key: function(quartet[key].numpy(), factor) for key in ("bg", "bg_fg")}}
+
+
+def aligned_in_numpy(bg, bg_fg):
+    pairs = zip(bg.numpy(), bg_fg.numpy().astype(float))
+    shifts = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
+    return np.stack([min((np.roll(room, s, (1, 2)) for s in shifts), key=lambda x: np.abs(x - scene).mean()) for room, scene in pairs])
+
+
+RIGHT = [
+    ("1.1", lambda a, b: np.abs(a.numpy().astype(int) - b.numpy()).max(1)),
+    ("2.2", in_numpy(lambda x, factor: np.clip(x * factor, 0, 255).astype(np.uint8))),
+    ("2.4", smaller(depth=lambda x: x[..., ::2, 1::2], valid=lambda x: x[..., ::2, 1::2])),
+    ("2.4", smaller(depth=lambda x: F.max_pool2d(x, 2), valid=lambda x: F.max_pool2d(x.float(), 2) > 0)),
+    ("2.5", aligned_in_numpy),
+    ("3.4", chained(lambda i: [nn.Conv2d(i, 2 * i, 1), nn.PixelShuffle(2), Blur()])),
+    ("3.4", chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i // 2, 1)])),
+    ("4.5", lambda depth, batch: -(depth - batch["depth"])[batch["valid"]].abs().mean()),
+    ("5.4", plan(*GROWING, learning_rate=3e-3)),
+    ("6.1", ask(lambda mask, depth: tuple(logits.sigmoid().numpy() for logits in (mask, depth)))),
+]
 
 
 # -- all of them --------------------------------------------------------------------------------------------------
@@ -672,18 +770,18 @@ def stubs(stem):
 STUBS = {number: (stem, source) for stem in STEMS for number, source in stubs(stem).items()}
 for stem in STEMS:
     try:
-        checks.find(f"{int(stem[:2])}.1")
-    except checks.CourseError:
+        checker.find(f"{int(stem[:2])}.1")
+    except CourseError:
         pass  # test_notebooks_and_exercises_agree says so
-NUMBERS = sorted(checks.EXERCISES)
+NUMBERS = sorted(checker.EXERCISES)
 solved = pytest.mark.skipif(not SOLUTIONS, reason="the solutions have been taken out of this copy")
 
 
 def said(capsys, number, answer):
-    check(number, answer)
+    result = check(number, answer)
     text = capsys.readouterr()
-    assert text.err == "" and text.out.endswith("\n") and text.out.count("\n") == 1, "one line, and nothing else"
-    assert number in text.out
+    assert text.err == "" and text.out == result.message + "\n" and "\n" not in result.message, "one line, and nothing else"
+    assert number in text.out and result.passed == text.out.startswith("✓")
     return text.out
 
 
@@ -698,7 +796,7 @@ def test_notebooks_and_exercises_agree():
 def test_every_exercise_has_hints_wrong_answers_and_a_solution():
     assert sorted(WRONG) == NUMBERS
     for number in NUMBERS:
-        assert checks.EXERCISES[number].hints, number
+        assert checker.EXERCISES[number].hints, number
         assert len(WRONG[number]) >= 2, number
     if SOLUTIONS:
         assert sorted(SOLUTIONS) == NUMBERS
@@ -728,15 +826,40 @@ def test_with_gaps_it_is_not_solved_yet(number, capsys):
 
 @solved
 @pytest.mark.parametrize("number", NUMBERS)
-def test_its_solution_is_right(number, capsys):
+def test_its_solution_is_right_and_no_mistake_hides_behind_another(number, capsys, monkeypatch):
+    """Two mistakes of one value raise in ``expect``. And each must differ from what is right in some case."""
+    seen, told = set(), set()
+
+    def distinct(mistakes, *args, know=compare.distinct):
+        known = know(mistakes, *args)
+        seen.update(mistakes)
+        told.update(diagnosis for diagnosis, _ in known)
+        return known
+
+    monkeypatch.setattr(compare, "distinct", distinct)
     assert said(capsys, number, SOLUTIONS[number]).startswith(f"✓ {number}: right.")
+    assert not seen - told, "diagnoses that nobody can get"
+
+
+@pytest.mark.parametrize("number, answer", [pytest.param(*one, id=f"{one[0]}-{k}") for k, one in enumerate(RIGHT)])
+def test_another_right_answer_passes(number, answer, capsys):
+    assert said(capsys, number, answer).startswith(f"✓ {number}: right.")
+
+
+def test_two_mistakes_of_one_value_are_refused():
+    compare.expect(3.0, 3.0, {"right here": 3.0, "too small": compare.Either((1.0, 1.0 + 1e-9)), "too large": [3.0]})
+    for mistakes in ({"a": 1.0, "b": 1.0}, {"a": compare.Either((1.0, 2.0)), "b": np.float32(2)}):
+        with pytest.raises(AmbiguousMistakes, match="'a' and 'b'"):
+            compare.expect(3.0, 3.0, mistakes)
+    with pytest.raises(AmbiguousMistakes):
+        compare.expect(3.0, 3.0, {"a": 1.0, "b": 1.9}, within=1.0)
 
 
 @solved
 @pytest.mark.parametrize("number", sorted(STUBS))
 def test_what_solution_shows_is_right_where_it_is_pasted(number, capsys):
     stem, stub = STUBS[number]
-    code = checks.source_of(SOLUTIONS[number])
+    code = checker.source_of(SOLUTIONS[number])
     names = {"__name__": "__main__"}
     exec(imports(stem), names)
     exec(code, names)
