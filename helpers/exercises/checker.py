@@ -6,10 +6,11 @@ import importlib
 import inspect
 import linecache
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, FunctionType, TracebackType
+from traceback import walk_tb
+from types import CodeType, FunctionType
 from typing import NamedTuple
 
 from helpers.config import CourseError
@@ -91,7 +92,7 @@ _hints_given: Counter[str] = Counter()  # by exercise
 def exercise(number: str, *hints: str) -> Callable[[Callable], Callable]:
     """Make the decorated function the checker of exercise ``number``: it takes the reader's answer, a function.
 
-    The checker returns what is worth knowing about a right answer, and raises :class:`Wrong` with a diagnosis otherwise.
+    It returns what is worth knowing about a right answer, and raises :class:`Wrong` with a diagnosis otherwise.
     """
 
     def enter(checker: Callable[[Callable], str]) -> Callable[[Callable], str]:
@@ -146,18 +147,13 @@ def solution(number: str) -> None:
     """Print the code of an answer that ``check`` accepts, unless the teacher has kept it back."""
     number = find(number).number
     if answer := _solution_of(number):
-        print(source_of(answer))
+        print(inspect.getsource(answer).rstrip())
     else:
         print(f"{number}: your teacher has kept the solution back. hint and check work as before.")
 
 
 def _solution_of(number: str) -> Callable | None:
     return importlib.import_module("helpers.exercises.solutions").SOLUTIONS.get(number)  # not read before it is wanted
-
-
-def source_of(answer: Callable) -> str:
-    """The code of a solution, without the line that enters it into the table."""
-    return "".join(line for line in inspect.getsourcelines(answer)[0] if not line.startswith("@solves")).rstrip()
 
 
 def find(number: str) -> Exercise:
@@ -183,7 +179,7 @@ def _verdict(entry: Exercise, answer: Callable) -> Result:
         return Result(False, not_yet)
     if not callable(answer):
         kind = type(answer).__name__
-        return Result(False, f"✗ {number}: check wants the function itself, without (), not what it returns (here a {kind}).")
+        return Result(False, f"✗ {number}: check wants the function itself, without (), not a result (a {kind}).")
     try:
         return Result(True, f"✓ {number}: right. {entry.checker(answer)}")
     except AmbiguousMistakes:
@@ -193,30 +189,28 @@ def _verdict(entry: Exercise, answer: Callable) -> Result:
     except Wrong as error:
         return Result(False, f"✗ {number}: {error}")
     except Exception as error:  # whatever a reader's function may raise
-        if _met_blank(error.__traceback__):
+        frames = (frame for frame, _ in walk_tb(error.__traceback__))
+        if any(isinstance(value, Blank) for frame in frames for value in frame.f_locals.values()):
             return Result(False, not_yet)
-        place = _place(error.__traceback__)
-        return Result(False, f"✗ {number}: {name} stops with {type(error).__name__}: {_first_line(error)}{place}")
+        reason = f"{type(error).__name__}: {_first_line(error)}{_place(error)}"
+        return Result(False, f"✗ {number}: {name} stops with {reason}")
 
 
 def has_blank(value: object, depth: int = 0) -> bool:
     """Is ``____`` in a value, in what it contains, or in the code of a function and of those that it calls?"""
-    if isinstance(value, Blank):
-        return True
-    if depth > 3:
-        return False
-    if isinstance(value, Mapping):
-        return any(has_blank(part, depth + 1) for part in value.values())
-    if isinstance(value, (list, tuple, set)):
-        return any(has_blank(part, depth + 1) for part in value)
+    return isinstance(value, Blank) or depth <= 3 and any(has_blank(part, depth + 1) for part in _contents(value))
+
+
+def _contents(value: object) -> Iterable:
     if isinstance(value, type) and value.__module__ == MAIN:
-        return any(has_blank(part, depth + 1) for part in vars(value).values())
-    if not isinstance(value, FunctionType):
-        return False
-    used = [value.__globals__.get(name) for name in _names(value.__code__)]
-    kept = inspect.getclosurevars(value).nonlocals.values()
-    own = [part for part in used if not isinstance(part, FunctionType) or part.__module__ == MAIN]
-    return any(has_blank(part, depth + 1) for part in (*own, *kept, *(value.__defaults__ or ())))
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, FunctionType):
+        used = [value.__globals__.get(name) for name in _names(value.__code__)]
+        own = [part for part in used if not isinstance(part, FunctionType) or part.__module__ == MAIN]
+        return *own, *inspect.getclosurevars(value).nonlocals.values(), *(value.__defaults__ or ())
+    return value if isinstance(value, (list, tuple, set)) else ()
 
 
 def _names(code: CodeType) -> set[str]:
@@ -225,25 +219,14 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
-def _met_blank(traceback: TracebackType | None) -> bool:
-    while traceback:
-        if any(isinstance(value, Blank) for value in traceback.tb_frame.f_locals.values()):
-            return True
-        traceback = traceback.tb_next
-    return False
-
-
 def _first_line(error: Exception) -> str:
     text = (str(error).strip() or "no message").splitlines()[0]
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-def _place(traceback: TracebackType | None) -> str:
+def _place(error: Exception) -> str:
     """The reader's own line in which it happened: the last one outside libraries."""
-    line = ""
-    while traceback:
-        code = traceback.tb_frame.f_code
-        if traceback.tb_frame.f_globals.get("__name__") == MAIN:
-            line = linecache.getline(code.co_filename, traceback.tb_lineno).strip()
-        traceback = traceback.tb_next
+    own = [(frame.f_code.co_filename, number) for frame, number in walk_tb(error.__traceback__)
+           if frame.f_globals.get("__name__") == MAIN]  # fmt: skip
+    line = linecache.getline(*own[-1]).strip() if own else ""
     return f" (in the line: {line})" if line else ""

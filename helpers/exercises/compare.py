@@ -1,6 +1,4 @@
-"""What the exercises share: a few rendered quartets, a tiny network, predictions that are wrong on purpose, and a comparison
-that looks for known mistakes before it says that something is merely wrong.
-"""
+"""What the exercises share: rendered quartets, a tiny network, and comparisons that look for known mistakes first."""
 
 from __future__ import annotations
 
@@ -79,17 +77,11 @@ class Either(tuple):
     """Several values that tell of the same mistake: ``Either((a, b))``."""
 
 
-def expect(
-    got: object, right: object, mistakes: Mapping[str, object], what: str = "your result", within: float = 0.0
-) -> None:
-    """Compare an answer with what is right, and with what typical mistakes give.
+def expect(got: object, right: object, mistakes: Mapping[str, object], what: str, within: float = 0.0) -> None:
+    """Compare what the reader's function returned, called ``what``, with what is right and what typical mistakes give.
 
-    Args:
-        got: what the reader's function returned: a number, an array or a tensor.
-        right: of the same kind.
-        mistakes: a diagnosis, and the value that this mistake gives, or :class:`Either` of several; of any shape.
-        what: names the value in messages.
-        within: absolute difference that counts as none, beside that of rounding floats.
+    Values are numbers, arrays or tensors of any shape; ``mistakes`` maps a diagnosis to one, or to :class:`Either` of
+    several. An absolute difference up to ``within`` counts as none, beside that of rounding floats.
 
     Raises:
         Wrong: with the diagnosis, or with the difference if no diagnosis fits.
@@ -111,8 +103,8 @@ def expect(
         raise Wrong(f"{what} is {value.item():.4g}; here {goal.item():.4g} is right.")
     worst = np.unravel_index(np.argmax(np.nan_to_num(np.abs(value - goal))), goal.shape)
     share = np.mean(~np.isclose(value, goal, equal_nan=True, **CLOSE))
-    raise Wrong(f"{what} differs in {share:.0%} of its values, most at {[int(i) for i in worst]}: {value[worst]:.4g} instead of "
-                f"{goal[worst]:.4g}.")  # fmt: skip
+    place = f"{value[worst]:.4g} instead of {goal[worst]:.4g} at {[int(i) for i in worst]}"
+    raise Wrong(f"{what} differs in {share:.0%} of its values, most with {place}.")
 
 
 def distinct(mistakes: Mapping[str, object], right: np.ndarray, within: float = 0.0) -> list[tuple[str, np.ndarray]]:
@@ -126,7 +118,7 @@ def distinct(mistakes: Mapping[str, object], right: np.ndarray, within: float = 
     known = [(diagnosis, wrong) for diagnosis, wrong in known if not same(wrong, right, within)]
     for (diagnosis, wrong), (other, value) in combinations(known, 2):
         if diagnosis != other and same(wrong, value, within):
-            raise AmbiguousMistakes(f"Two mistakes give the same value, so one diagnosis must name both: {diagnosis!r} and {other!r}.")
+            raise AmbiguousMistakes(f"Two mistakes have one value, so name both in one: {diagnosis!r}, {other!r}.")
     return known
 
 
@@ -177,7 +169,7 @@ def one_number(value: object, what: str = "your result") -> float:
 
 
 def of_type(value: object, kind: type | tuple[type, ...], what: str, wanted: str) -> None:
-    """Raise :class:`Wrong` where ``value``, which ``what`` returned, is not a ``kind``; ``wanted`` tells what to return."""
+    """Raise :class:`Wrong` where ``value``, which ``what`` returned, is no ``kind``; ``wanted`` names the remedy."""
     if has_blank(value):
         raise NotYet
     if not isinstance(value, kind):
@@ -194,5 +186,4 @@ def pair_of(value: object, names: str) -> tuple:
 def has_gradient(loss: object) -> None:
     """Raise :class:`Wrong` for a loss, right in value, that nothing can be learnt from."""
     if not getattr(loss, "requires_grad", False):
-        raise Wrong("The value is right, but it has no gradient, so nothing can be learnt from it: return the tensor itself, without "
-                    ".item(), .detach() or NumPy.")  # fmt: skip
+        raise Wrong("The value is right, but it has no gradient: return a tensor, without .item(), .detach() or NumPy.")

@@ -1,7 +1,5 @@
 """Exercises of notebook 02: changes that keep the images of a quartet together."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -48,8 +46,7 @@ def a_mirrored_quartet(mirrored):
     if len(left) == len(KEYS):
         raise Wrong("Nothing has moved.")
     if left:
-        why = ": the network would learn that the cat is where it is not" if "mask" in left and "bg_fg" not in left else ""
-        raise Wrong(f"{' and '.join(left)} stayed behind{why}. All five images move together.")
+        raise Wrong(f"{' and '.join(left)} stayed behind: all five images move together.")
     if not alike(got["near_far"], quartet["near_far"]):
         raise Wrong("near_far has changed: a mirror moves nothing nearer or farther.")
     for key in KEYS:
@@ -71,15 +68,15 @@ def more_light(brighter):
             raise Wrong(f"{key!r} has changed: {why}. Light is for the two photographs alone.")
     for key in PICTURES:
         value, exact = got[key].double(), quartet[key].double() * factor
+        off = (value - exact.clamp(0, 255)).abs().max()
         if alike(value, quartet[key]):
-            raise Wrong(f"{key!r} has not changed: both photographs get the same light, or their difference is no longer the cat.")
+            raise Wrong(f"{key!r} has not changed: both photographs get the same light.")
         if value.max() > 255:
             raise Wrong(f"{key!r} goes up to {value.max():.0f}: clamp it to 255.")
         if value.max() <= 1.001:
             raise Wrong(f"{key!r} runs from 0 to 1; photographs in a quartet are bytes from 0 to 255.")
         if (value - exact % 256).abs()[exact > 256].mean() < 3:
             raise Wrong(f"{key!r} has wrapped around, from white to black: clamp to 255 *before* you go back to bytes.")
-        off = (value - exact.clamp(0, 255)).abs().max()
         if off > 1.01:
             raise Wrong(f"{key!r} is off by up to {off:.0f} of 255: multiply by factor, and clamp to 0 to 255.")
         if got[key].dtype != torch.uint8:
@@ -94,22 +91,23 @@ def more_light(brighter):
 )
 def a_crop(cropped):
     quartet, top, left, side = one_quartet(3), 26, 8, 36
-    cut = {key: value if key == "near_far" else value[..., top : top + side, left : left + side] for key, value in quartet.items()}
+    rows, columns = slice(top, top + side), slice(left, left + side)
+    cut = {key: value if key == "near_far" else value[..., rows, columns] for key, value in quartet.items()}
     right, valid = _rescaled(cut), cut["valid"]
     got = _quartet(cropped({**quartet}, top, left, side), right)
-    if alike(got["bg_fg"], quartet["bg_fg"][..., left : left + side, top : top + side]):
+    if alike(got["bg_fg"], quartet["bg_fg"][..., columns, rows]):
         raise Wrong("Height and width are swapped: rows come first, [..., top : top + side, left : left + side].")
     for key in ("bg", "bg_fg", "mask", "valid"):
         expect(got[key], cut[key], {}, repr(key))
-    all_pixels = _rescaled({**cut, "valid": torch.ones_like(valid)})["depth"]
+    all_pixels = _rescaled({**cut, "valid": torch.ones_like(valid)})
     mistakes = {
-        "The depth is cut but not rescaled: its nearest valid pixel is not 0 any more, its farthest not 1.": cut["depth"],
+        "The depth is cut but not rescaled: its nearest valid pixel must be 0, its farthest 1.": cut["depth"],
         "The depth is upside down: 0 is the nearest.": 1 - right["depth"],
-        "The depth was rescaled with pixels that are not valid: the 0 stored there is no distance.": all_pixels,
+        "The depth was rescaled with pixels that are not valid: a stored 0 is no distance.": all_pixels["depth"],
     }
-    got_depth, right_depth, *wrong = (torch.where(valid, depth, 0.0) for depth in (got["depth"], right["depth"], *mistakes.values()))
-    expect(got_depth, right_depth, dict(zip(mistakes, wrong)), "the depth")
-    stale = "The depth was rescaled, but near_far is still that of the whole picture: every distance in metres is wrong now."
+    mistakes = {diagnosis: depth * valid for diagnosis, depth in mistakes.items()}
+    expect(got["depth"] * valid, right["depth"] * valid, mistakes, "the depth")
+    stale = "The depth was rescaled, but near_far is still that of the whole picture: all metres are wrong."
     expect(got["near_far"], right["near_far"], {stale: quartet["near_far"]}, "near_far")
     near, far = right["near_far"].tolist()
     return f"The crop reaches from {near:.2f} to {far:.2f} m, and every pixel keeps its distance in metres."
@@ -126,64 +124,61 @@ def _rescaled(quartet: Quartet) -> Quartet:
     "F.avg_pool2d averages, [..., ::2, ::2] picks. avg_pool2d wants floats, and a picture is bytes again afterwards.",
 )
 def half_the_side(halved):
-    quartet = one_quartet()
-    mean = {key: F.avg_pool2d(quartet[key].float(), 2) for key in (*PICTURES, "mask")}
-    picked = {key: quartet[key][..., ::2, ::2] for key in ("depth", "valid")}
-    right = {**{key: mean[key].round().byte() for key in PICTURES}, "mask": mean["mask"], **picked, "near_far": quartet["near_far"]}
-    got = _quartet(halved({**quartet}), right)
-    half = got["mask"].shape[-1]
-    if any(alike(got["bg_fg"], quartet["bg_fg"][..., y : y + half, x : x + half]) for y in (0, half // 2, half) for x in (0, half // 2, half)):
+    quartet, half = one_quartet(), SIZE // 2
+    shapes = {key: value if key == "near_far" else value[..., ::2, ::2] for key, value in quartet.items()}
+    got = _quartet(halved({**quartet}), shapes)
+    corners = [(y, x) for y in (0, half // 2, half) for x in (0, half // 2, half)]
+    if any(alike(got["bg_fg"], quartet["bg_fg"][..., y : y + half, x : x + half]) for y, x in corners):
         raise Wrong("You cut a part out, at its full size. The whole picture is asked for, at half the size.")
-    four = {key: F.unfold(quartet[key].float()[None], 2, stride=2)[0].unflatten(0, (-1, 4)) for key in KEYS}  # (channels, 4, pixels)
-    near, far = quartet["near_far"]
-    new_near, new_far = got["near_far"]
-    metres = (new_near + got["depth"].flatten() * (new_far - new_near) - near) / (far - near)  # of the range of the whole
-    far_off, there = (four["depth"][0] - metres).abs(), got["valid"].flatten()
-    invented = (far_off.amin(0) > INVENTED) & there
+    four = {key: F.unfold(quartet[key].float()[None], 2, stride=2).view(-1, 4, half**2) for key in KEYS}
+    (near, far), (new_near, new_far) = quartet["near_far"], got["near_far"]
+    metres = new_near + got["depth"].flatten() * (new_far - new_near)
+    off = (four["depth"][0] - (metres - near) / (far - near)).abs()  # of depth (4, pixels), in the scale of the whole
+    there = got["valid"].flatten()
+    invented = (off.amin(0) > INVENTED) & there
     if invented.any() and not alike(got["near_far"], quartet["near_far"]):
-        raise Wrong("near_far has changed, and depth tells other metres with it: halving moves nothing nearer or farther.")
+        raise Wrong("near_far has changed, and depth gives other metres with it: halving moves nothing away.")
     if invented.any():
-        raise Wrong(f"{invented.float().mean():.1%} of the pixels have a depth that none of their four had: averaged across an edge, "
-                    "it is air between cat and wall. Depth is picked.")  # fmt: skip
-    if (far_off.masked_fill(four["valid"][0] < 0.5, 9).amin(0) > INVENTED)[there].any():
+        raise Wrong(f"{invented.float().mean():.1%} of the pixels have a depth that none of their four had: the mean "
+                    "of cat and wall is the air between them. Depth is picked.")  # fmt: skip
+    if (off.masked_fill(four["valid"][0] < 0.5, 9).amin(0) > INVENTED)[there].any():
         raise Wrong("Some pixels are called valid whose depth was not known: pick valid at the same places as depth.")
     if there.float().mean() < 0.9 * quartet["valid"].float().mean():
         raise Wrong("Far fewer pixels are valid than before: pick valid at the same places as depth.")
     for key, scale in (("bg", 1), ("bg_fg", 1), ("mask", 255)):
-        if ((four[key] - got[key].float().flatten(1)[:, None]).abs().amin(1) < 1e-6).all():
+        value = got[key].float().flatten(1)  # (C, pixels)
+        if ((four[key] - value[:, None]).abs().amin(1) < 1e-6).all():
             raise Wrong(f"{key!r} is picked, not averaged: of four pixels three are lost, and with them thin things.")
-        off = scale * (got[key].float() - right[key].float()).abs().mean()
-        if off > LEVELS:
-            raise Wrong(f"{key!r} differs from the mean of its four pixels by {off:.0f} of 255 on average.")
-    return f"The mask keeps its share of the picture ({got['mask'].mean():.2%}), and every depth is one that was measured."
+        if (error := scale * (value - four[key].mean(1)).abs().mean()) > LEVELS:
+            raise Wrong(f"{key!r} differs from the mean of its four pixels by {error:.0f} of 255 on average.")
+    return f"The mask keeps its share of the picture ({got['mask'].mean():.2%}), and no depth is invented."
 
 
 @exercise(
     "2.5",
-    "The right shift leaves the least difference. One cost for each shift and pair: a mean over colours, height and width.",
+    "The right shift leaves the least difference. The mean over all but two axes is a cost for each shift and pair.",
     "Differences of floats, without their signs. argmin over the axis of the shifts names the best one of each pair.",
 )
 def subtraction_rescued(aligned):
     batch = quartets()
-    light = torch.tensor([4.0, -4.0, 4.0, -4.0]).view(-1, 1, 1, 1)  # as a camera has it: no two exposures are quite alike
+    light = torch.tensor([4.0, -4.0, 4.0, -4.0]).view(-1, 1, 1, 1)  # no two exposures are quite alike
     bg_fg, mask = (batch["bg_fg"] + light).clamp(0, 255).byte(), batch["mask"] > 0.5
     shifts = [(1, -2), (-2, 0), (2, 1), (0, 2)]
     bg = torch.stack([room.roll(shift, (1, 2)) for room, shift in zip(batch["bg"], shifts)])
-    got = aligned(bg.clone(), bg_fg.clone())
-    got = torch.from_numpy(shaped(got, bg.shape, "the room")).round().clamp(0, 255).byte()
+    got = shaped(aligned(bg.clone(), bg_fg.clone()), bg.shape, "the room")
+    got = torch.from_numpy(got).round().clamp(0, 255).byte()
     if alike(got, bg_fg):
         raise Wrong("This is the picture with the cat: its difference from itself is nothing at all.")
     if alike(got, bg):
         raise Wrong("The room has not moved at all.")
-    clean, shifted, rescued = (
-        dice(subtract_background(room, bg_fg) > 0.5, mask, (0, 1, 2, 3)).item() for room in (batch["bg"], bg, got)
-    )
+    found = [subtract_background(room, bg_fg) > 0.5 for room in (batch["bg"], bg, got)]
+    clean, shifted, rescued = (dice(one, mask, (0, 1, 2, 3)).item() for one in found)
     scores = f"Dice {shifted:.3f} as it was, {rescued:.3f} after your shift, {clean:.3f} without any movement"
     if rescued < shifted + RESCUED * (clean - shifted):
         moves = [(dy, dx) for dy in range(-3, 4) for dx in range(-3, 4)]
         used = [{move for move in moves if torch.equal(room.roll(move, (1, 2)), new)} for room, new in zip(bg, got)]
         if set.intersection(*used):
-            raise Wrong(f"{scores}: every pair got the same shift, but every pair moved its own way. The cost must be one for each pair "
-                        "(keep the batch axis), and of differences without their signs (abs).")  # fmt: skip
-        raise Wrong(f"{scores}: not the best shifts. Least cost, not most? Floats before you subtract, and abs before the mean?")
+            raise Wrong(f"{scores}: every pair got the same shift, but each moved its own way. Keep the batch axis in "
+                        "the cost, and take differences without their signs (abs).")  # fmt: skip
+        raise Wrong(f"{scores}: not the best shifts. Least cost, not most? Floats first, then abs, then the mean?")
     return f"{scores} ({SIZE} px, whole pixels). Real shifts lie between pixels, and light and noise change as well."

@@ -1,9 +1,5 @@
 """Exercises of notebook 03: sizes, costs, receptive fields, checkerboard artifacts, and a cheaper network."""
 
-from __future__ import annotations
-
-from functools import cache
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -33,20 +29,17 @@ def padding_to_sixteen(padded):
         def pad(left, right, top, bottom, mode="replicate"):
             return F.pad(picture, (left, right, top, bottom), mode=mode)
 
+        over, beyond = height % STRIDE, width % STRIDE
         mistakes = {
-            "Height and width are swapped: F.pad begins with the last axis, (left, right, top, bottom).": pad(0, down, 0, right),
-            "Where a size already fits, as 48 does, you add 16 more: 16 - height % 16 is 16 there.":
-                pad(0, STRIDE - width % STRIDE, 0, STRIDE - height % STRIDE),
-            "You add the remainder. What is *missing* to the next multiple of 16?":
-                pad(0, width % STRIDE, 0, height % STRIDE),
+            "Height and width are swapped: F.pad begins with the last axis, the width.": pad(0, down, 0, right),
+            "48 already fits, and you add 16: 16 - height % 16 is 16 there.": pad(0, STRIDE - beyond, 0, STRIDE - over),
+            "You add the remainder. What is *missing* to the next multiple of 16?": pad(0, beyond, 0, over),
             "You add one row and one column too few.": pad(0, max(right - 1, 0), 0, max(down - 1, 0)),
             "You add one row and one column too many.": pad(0, right + 1, 0, down + 1),
-            "The padding is at the top and the left, so everything in the picture moves. Put it at the right and the bottom.":
+            "The padding is at the top and the left, and moves the picture. Put it at the right and the bottom.":
                 pad(right, 0, down, 0),
-            "You cut instead of adding: that rounds down. Go up to the next multiple of 16.":
-                picture[..., : height - height % STRIDE, : width - width % STRIDE],
-            'The padding is black, and black makes an edge. Repeat the border: mode="replicate".':
-                pad(0, right, 0, down, "constant"),
+            "You cut instead of adding: that rounds down. Go up to the next multiple.": pad(0, -beyond, 0, -over),
+            'The padding is black, and black makes an edge: mode="replicate".': pad(0, right, 0, down, "constant"),
         }  # fmt: skip
         got = padded(picture.clone())
         expect(got, pad(0, right, 0, down), mistakes, f"the picture of {height} x {width}")
@@ -61,18 +54,15 @@ def padding_to_sixteen(padded):
 def cost_of_a_convolution(conv_cost):
     inputs, outputs, kernel, height, width = 5, 7, 3, 10, 12
     parameters, operations = _counted(inputs, outputs, kernel, height, width)
-    pixels = height * width
+    pixels, biased = height * width, parameters + outputs
     mistakes = {
         "Your two numbers have changed places: parameters first, operations second.": (operations, parameters),
         "A kernel of 3 has 3 x 3 weights: square it.": (parameters / kernel, operations / kernel),
-        "The parameters are right. Of the operations you count half: a multiplication and an addition are two.":
-            (parameters, operations / 2),
+        "You count half of the operations: a multiplication and an addition are two.": (parameters, operations / 2),
         "You count a bias for each output; this convolution has none (bias=False).":
-            Either(((parameters + outputs, operations), (parameters + outputs, 2 * (parameters + outputs) * pixels))),
-        "The parameters are right. The operations are those of one pixel: the filter is applied at every pixel.":
-            (parameters, 2 * parameters),
-        "Weights are used at every pixel but exist once: parameters do not grow with the picture.":
-            (parameters * pixels, operations),
+            Either(((biased, operations), (biased, 2 * biased * pixels))),
+        "You count the operations of one pixel: the filter is applied at every pixel.": (parameters, 2 * parameters),
+        "Weights are used at every pixel but exist once: parameters do not grow.": (parameters * pixels, operations),
         "You count one input channel: every filter looks at all of them.": (parameters / inputs, operations / inputs),
     }  # fmt: skip
     expect(conv_cost(inputs, outputs, kernel, height, width), (parameters, operations), mistakes, "the pair")
@@ -103,28 +93,17 @@ def how_far_a_stack_sees(reach):
         return [more + sum(term(k, d) for k, d in zip(*stack)) for stack in stacks]
 
     mistakes = {
-        "This is the way from one side to the other; to *each* side it is half of that.": each(lambda k, d: (k - 1) * d),
-        "This is the width of the whole field. How far does it reach to *each* side?": each(lambda k, d: (k - 1) * d, 1),
+        "This is the way from one side to the other; half of it lies on each side.": each(lambda k, d: (k - 1) * d),
+        "This is the width of the whole field. How far is it to *each* side?": each(lambda k, d: (k - 1) * d, 1),
         "You leave the dilation out: it moves the outermost weight farther away.": each(lambda k, d: k // 2),
-        "You add the dilation. The outermost weight lies kernel // 2 steps away, and each step is `dilation` long: multiply.":
-            each(lambda k, d: k // 2 + d),
-        "You count a whole kernel to each side. A kernel of 3 has its middle, and one pixel to each side.":
-            each(lambda k, d: k * d),
+        "You add the dilation. It is the length of each of the k // 2 steps: multiply.": each(lambda k, d: k // 2 + d),
+        "You count a whole kernel to each side. A kernel of 3 reaches one pixel far.": each(lambda k, d: k * d),
         "You count the middle of every kernel as well: one too many for each layer.": each(lambda k, d: k // 2 * d + 1),
         "You count the pixel in the middle; how far to each side *of it*?": each(lambda k, d: k // 2 * d, 1),
-    }  # fmt: skip
-    got = [reach(*stack) for stack in stacks]
-    expect(got, [_measured_reach(*stack) for stack in stacks], mistakes, f"the reach of the stacks {stacks} (kernels, dilations)")
-    return "The gradient of real stacks of convolutions agrees."
-
-
-def _measured_reach(kernels: tuple[int, ...], dilations: tuple[int, ...]) -> int:
-    """Which input pixels have a gradient, to the right of the middle."""
-    convs = [nn.Conv2d(1, 1, k, padding=k // 2 * d, dilation=d, bias=False) for k, d in zip(kernels, dilations)]
-    for conv in convs:
-        nn.init.ones_(conv.weight)
-    seen = demos.influence(nn.Sequential(*convs), torch.ones(1, 1, 49, 49)) > 0
-    return int(seen.any(0).nonzero().max()) - 24
+    }
+    got, right = [reach(*stack) for stack in stacks], each(lambda k, d: k // 2 * d)
+    expect(got, right, mistakes, f"the list of reaches, for kernels and dilations {stacks},")
+    return f"Kernels {stacks[1][0]} with dilations {stacks[1][1]} reach {right[1]} pixels to each side."
 
 
 @exercise(
@@ -142,7 +121,8 @@ def doubling_without_a_grid(doubling):
     with torch.no_grad():
         for k, step in enumerate(steps):
             channels, size = 64 >> k, 6
-            shape, wanted = tuple(step.eval()(torch.zeros(1, channels, size, size)).shape), (1, channels // 2, 2 * size, 2 * size)
+            shape = tuple(step.eval()(torch.zeros(1, channels, size, size)).shape)
+            wanted = (1, channels // 2, 2 * size, 2 * size)
             why = "twice the size is asked for."
             if shape[1] != wanted[1]:
                 why = "half the channels are asked for."
@@ -153,49 +133,38 @@ def doubling_without_a_grid(doubling):
         maps = nn.Sequential(*steps, last)(demos.as_features(demos.planes(8, 128)))
     grid = demos.repeated_tile(demos.stretched(maps[..., 32:-32, 32:-32]))  # away from the border's padding
     if grid > STRONGEST_GRID:
-        layers = [layer for step in steps for layer in step.modules()]
-        if any(isinstance(layer, nn.PixelShuffle) for layer in layers):
-            why = "The pixel-shuffle takes each pixel of a square from another filter, and nothing makes the four agree."
-        elif any(isinstance(layer, nn.ConvTranspose2d) for layer in layers):
-            why = "A transposed convolution, too, has other weights for each pixel of a square."
-        elif any(isinstance(layer, nn.Upsample) and layer.mode == "nearest" for layer in layers):
-            why = '"nearest" (the default of Upsample) repeats pixels: squares with steps between them.'
-        else:
-            why = "Something in it treats the pixels of a 2 x 2 square differently."
-        raise Wrong(f"Four of these, untrained, draw a pattern of strength {grid:.3f} that comes again every 16 pixels. {why}")
+        kinds = {getattr(layer, "mode", type(layer)) for layer in steps[0].modules()}  # Upsample has a mode
+        whys = {
+            nn.PixelShuffle: "The pixel-shuffle takes each pixel of a square from another filter.",
+            nn.ConvTranspose2d: "A transposed convolution, too, has other weights for each pixel of a square.",
+            "nearest": '"nearest" (the default of Upsample) repeats pixels: squares with steps between them.',
+        }
+        why = next((whys[kind] for kind in whys if kind in kinds), "Something treats pixels of a square differently.")
+        raise Wrong(f"Four of these, untrained, draw a pattern of strength {grid:.3f} again every 16 pixels. {why}")
     seen = int((demos.influence(steps[0].requires_grad_(False), torch.rand(1, 64, 9, 9)) > 0).sum())
-    more = "" if seen >= 9 else "; with a 3 x 3 convolution after the resizing it would see more, and could draw an edge"
-    return f"What comes again every 16 pixels has a strength of {grid:.3f}, and each pixel sees {seen} positions{more}."
+    return f"What comes again every 16 pixels has a strength of {grid:.3f}, and each pixel sees {seen} positions."
 
 
 @exercise(
     "3.5",
     "Where are the parameters, where is the work? The bars of section 3 show both.",
-    "Width costs operations at every level, and parameters mostly at the deepest. So take channels from the first "
-    "levels, and give the deepest some.",
+    "Width costs operations at every level, parameters mostly at the deepest: take channels from the first levels.",
 )
 def a_cheaper_network(cheaper):
     net = cheaper()
     of_type(net, DuoNet, "cheaper", "return DuoNet(stem=..., widths=..., blocks=...).")
     if len(net.encoder) != 4 or len(net.decoder) != 3:
-        raise Wrong(f"widths and blocks need four numbers each, one for each level: this encoder has {len(net.encoder)} levels.")
-    limit, least = _budget()
+        raise Wrong(f"widths and blocks need four numbers each: this encoder has {len(net.encoder)} levels.")
+    course = build("DuoNet")
+    limit, least = BUDGET * forward_gflop(course, BUDGET_SIZE), count_parameters(course)
     gflop, parameters = forward_gflop(net, BUDGET_SIZE), count_parameters(net)
-    cost = f"{gflop:.2f} GFLOP (at most {limit:.2f}) and {parameters:,} parameters (at least {least:,}) at {BUDGET_SIZE} px"
+    cost = f"{gflop:.2f} GFLOP at {BUDGET_SIZE} px (at most {limit:.2f}), {parameters:,} parameters (least {least:,})"
     if gflop > limit and parameters < least:
         raise Wrong(f"{cost}: it misses both. The deepest level is where parameters are cheap in operations.")
     if gflop > limit:
         costs = demos.cost_by_block(net, BUDGET_SIZE)
         most = max((name for name in costs if name.startswith(("stem", "encoder"))), key=lambda name: costs[name].gflop)
-        raise Wrong(f"{cost}: too much work. Of the levels that you can change, {most} costs most, {costs[most].gflop:.2f} GFLOP.")
+        raise Wrong(f"{cost}: too much work. Of the levels, {most} costs most, {costs[most].gflop:.2f} GFLOP.")
     if parameters < least:
-        raise Wrong(f"{cost}: too few. All widths made narrower alike? Parameters fall with the square of the width: take "
-                    "from the first levels only, and give to the last.")  # fmt: skip
+        raise Wrong(f"{cost}: too few. All widths made narrower alike? Take from the first levels only.")
     return f"{cost}. Whether it learns as well, only a training tells: build it in notebook 05."
-
-
-@cache
-def _budget() -> tuple[float, int]:
-    """GFLOP at most, parameters at least."""
-    course = build("DuoNet")
-    return BUDGET * forward_gflop(course, BUDGET_SIZE), count_parameters(course)

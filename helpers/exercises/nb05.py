@@ -1,7 +1,5 @@
 """Exercises of notebook 05: a step, a batch in pieces, an honest test, and a schedule. They train tiny networks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -55,20 +53,18 @@ def a_step_of_training(train_step):
     except RuntimeError as error:
         if "inplace" not in str(error):
             raise
-        raise Wrong("The step comes before backward, and changes weights that backward still needs: first backward, then step.") from None
+        raise Wrong("The step comes before backward, and changes weights that backward still needs.") from None
+    right = "zero_grad", "backward", "step"
     mistakes = {
-        "After three steps no weight has moved: step found no gradient. backward comes before step, and zero_grad not between the two.":
+        "No weight has moved: step found no gradient. backward comes before step, and zero_grad not between the two.":
             _weights(tiny_net()),
-        "zero_grad is missing: gradients of earlier steps are still there, and every step adds its own to them.":
-            in_order("backward", "step"),
-        "Two steps are taken with one gradient.": in_order("zero_grad", "backward", "step", "step"),
-        "The network is in evaluation mode: its batch norms do not learn. net.train() first.":
-            in_order("zero_grad", "backward", "step", training=False),
+        "zero_grad is missing: every step adds its gradients to those of earlier steps.": in_order("backward", "step"),
+        "Two steps are taken with one gradient.": in_order(*right, "step"),
+        "The network is in evaluation mode: net.train() first.": in_order(*right, training=False),
     }  # fmt: skip
-    expect(got, in_order("zero_grad", "backward", "step"), mistakes, "the vector of weights after three steps")
+    expect(got, in_order(*right), mistakes, "the vector of weights after three steps")
     if not isinstance(value, float):
-        raise Wrong(f"The weights are right, but a {type(value).__name__} comes back. Return value.item(): a tensor that keeps its "
-                    "graph keeps all its memory.")  # fmt: skip
+        raise Wrong(f"The weights are right, but a {type(value).__name__} comes back: return value.item().")
     return "After three steps every weight is where it should be."
 
 
@@ -105,9 +101,8 @@ def a_batch_in_pieces(accumulated_step):
         return after_two(step)
 
     mistakes = {
-        "The gradients of the parts are added, not averaged: with four parts the step is four times too long. Divide by len(parts).":
-            version(divide=False),
-        "Only the last part counts: zero_grad inside the loop wipes out the parts before it.": version(zero="inside"),
+        "The gradients are added, so the step is four times too long. Divide by len(parts).": version(divide=False),
+        "Only the last part counts: zero_grad inside the loop removes the parts before it.": version(zero="inside"),
         "Only the last part counts, as zero_grad stands inside the loop; and it is not divided by len(parts).":
             version(zero="inside", divide=False),
         "You take a step after each part: that is training with smaller batches.":
@@ -115,7 +110,7 @@ def a_batch_in_pieces(accumulated_step):
         "zero_grad is missing: the gradients of the batch before are still there.": version(zero="never"),
         "No part has changed anything: backward is missing, or step.": after_two(lambda *_: None),
     }  # fmt: skip
-    waiting, late = [], []  # losses whose backward has not come yet; those that were kept while another was computed
+    waiting, late = [], []  # losses whose backward has not come yet, and those that waited for another loss
 
     def watched(net, part):
         if len(part[0]) > 1:
@@ -129,8 +124,7 @@ def a_batch_in_pieces(accumulated_step):
 
     got = after_two(accumulated_step, watched)
     if late:
-        raise Wrong("Losses wait for backward while the next part is computed, so the memory holds all parts: call backward inside "
-                    "the loop, for each part.")  # fmt: skip
+        raise Wrong("Losses wait for backward, so the memory holds all parts: call backward inside the loop.")
     expect(got, version(), mistakes, "the vector of weights")
     return "Four pieces, one step: the weights are those of the whole batch."
 
@@ -161,12 +155,9 @@ def an_honest_test(test_loss):
         return loss
 
     mistakes = {
-        "The network is still in training mode: its batch norms look at the other pictures of the batch, and learn from the test. "
-        "net.eval() before.": by_hand(True),
-        "The network is still in training mode (net.eval() is missing), and the last batch, of one picture, counts as much as the "
-        "first, of three.": by_hand(True, (1, 1)),
-        "The last batch, of one picture, counts as much as the first, of three. Weigh each with its number of pictures.":
-            by_hand(False, (1, 1)),
+        "The network is still in training mode: its batch norms learn from the test. net.eval() before.": by_hand(True),
+        "The network is still in training mode, and batches of one and of three count alike.": by_hand(True, (1, 1)),
+        "A batch of one picture counts like one of three. Weigh each by its pictures.": by_hand(False, (1, 1)),
         "You add up and do not divide by the number of pictures.": 4 * by_hand(False),
     }  # fmt: skip
     for training in (True, False):
@@ -176,18 +167,17 @@ def an_honest_test(test_loss):
         if any(not torch.equal(a, b) for a, b in zip(before, net.buffers())):
             raise Wrong("The batch norms have learnt from the test pictures: net.eval() comes too late.")
         if any(had_gradient):
-            raise Wrong("The number is right, but PyTorch kept everything for a gradient that nobody wants: put "
-                        "`with torch.no_grad():` around.")  # fmt: skip
+            raise Wrong("The number is right, but PyTorch keeps all for a gradient: `with torch.no_grad():` around it.")
         if net.training != training:
-            raise Wrong(f"The number is right, but a network that came in {'training' if training else 'evaluation'} mode leaves in the "
-                        "other: put it back as it was.")  # fmt: skip
+            mode = "training" if training else "evaluation"
+            raise Wrong(f"The number is right, but a network that came in {mode} mode leaves in another: put it back.")
     return "All four pictures count alike, nothing was learnt from them, and the training can go on."
 
 
 @exercise(
     "5.4",
     "An epoch at 32 px costs a quarter of one at 64 px. Which sizes come first?",
-    "Small images for half of the epochs, a schedule that falls slowly, and a rate from the slope that section 3 shows.",
+    "Small images for half of the epochs, a schedule that falls slowly, and a rate from the slope of section 3.",
 )
 def a_schedule(my_recipe):
     chosen = my_recipe()
@@ -199,7 +189,7 @@ def a_schedule(my_recipe):
         raise Wrong(f"There are {len(epochs)} epochs; four in all are asked for.")
     sizes = [size for size, _ in epochs]
     if bad := [size for size in sizes if size % 16 or size < 32]:
-        raise Wrong(f"The network halves the image four times: {bad[0]} is not a multiple of 16 from 32 on.")
+        raise Wrong(f"The network halves an image four times: {bad[0]} is not a multiple of 16 from 32 on.")
     if sizes[-1] != 64:
         raise Wrong(f"The last epoch is at {sizes[-1]} px, and the network is tested at 64 px: end there.")
     share = sum(size**2 for size in sizes) / (len(sizes) * 64**2)
@@ -210,11 +200,11 @@ def a_schedule(my_recipe):
     losses = _tried(chosen, [epoch for _, epoch in epochs])
     seen = f"in {STEPS} small steps at these rates the loss goes from {losses[0]:.2f} to {losses[-1]:.2f}"
     if lively < 0.6:
-        raise Wrong(f'Only {lively:.0%} of the training has at least a tenth of the highest rate: with schedule="step" the rate '
-                    f"falls to a hundredth after each epoch of a stage, and the network stands still; {seen}.")  # fmt: skip
+        raise Wrong('schedule="step" divides the rate by 100 after each epoch of a stage: the network stands still, '
+                    f"only {lively:.0%} of the training has a tenth of the highest rate, or more; {seen}.")  # fmt: skip
     if not losses[-1] < LEARNT * losses[0]:
         high = max(losses) > 1.5 * losses[0] or losses[-1] != losses[-1]
-        why = "the steps are too long, and throw the network about" if high else "hardly anything is learnt: the steps are too short"
+        why = "the steps are too long" if high else f"the steps are too short for {LEARNT:.0%} of the start"
         raise Wrong(f"{chosen.learning_rate:g} as the highest rate: {seen}; {why}.")
     return f"It costs {share:.0%} of four epochs at 64 px, and {seen}."
 

@@ -1,7 +1,5 @@
 """Exercises of notebook 06: predicting properly, the worst first, an honest threshold, and cleaning a mask."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,23 +37,22 @@ def predicted_properly(ask_once):
     logits, busy = logits_in(False), logits_in(True)
     for k, name in enumerate(("mask", "depth")):
         mistakes = {
-            "The network is still in training mode: every prediction depends on the other pictures of the batch. net.eval() first.":
-                busy[k].sigmoid(),
-            f"No sigmoid: the {name} is still a logit, from {logits[k].min():.1f} to {logits[k].max():.1f}.": logits[k],
+            "The network is still in training mode, looking at the whole batch. net.eval() first.": busy[k].sigmoid(),
+            f"No sigmoid: the {name} is still a logit.": logits[k],
             f"The sigmoid was applied twice: the {name} never gets below one half.": logits[k].sigmoid().sigmoid(),
             "Mask and depth have changed places.": logits[1 - k].sigmoid(),
             "The threshold comes too early: probabilities are asked for.": (logits[k] > 0).float(),
-        }  # fmt: skip
+        }
         expect(got[k], logits[k].sigmoid(), mistakes, f"the {name}")
     if any(getattr(value, "requires_grad", False) for value in got):
-        raise Wrong("The values are right, but PyTorch keeps everything for a gradient: put `with torch.no_grad():` around the call.")
+        raise Wrong("The values are right, but PyTorch keeps all for a gradient: `with torch.no_grad():` around it.")
     return "The prediction for one picture would be the same alone, or in another batch."
 
 
 @exercise(
     "6.2",
     "argsort() gives the numbers of the pictures from the least value to the largest.",
-    "Dice of each picture: sum over (1, 2, 3), as in exercise 4.1. Then put the pictures in order, and keep the first `count`.",
+    "Dice of each picture: sum over (1, 2, 3), as in 4.1. Then put them in order, and keep the first `count`.",
 )
 def the_worst_first(worst_first):
     mask = quartets()["mask"].repeat(2, 1, 1, 1)
@@ -67,7 +64,7 @@ def the_worst_first(worst_first):
         "These are the best: argsort begins with the least.": Either((order.flip(0)[:count], order[-count:])),
         "These are the worst, but the worst of them comes last.": order[:count].flip(0),
         "These are Dice values. The numbers of the pictures are asked for: argsort, not sort.": scores[order][:count],
-        "You order by the number of wrong pixels: a large cat has many of them even where it is found well. Order by Dice.":
+        "You order by the number of wrong pixels: a large cat has many of them even where it is found well.":
             pixels.argsort(descending=True)[:count],
         "These are all of them; the first `count` are asked for.": order,
     }  # fmt: skip
@@ -79,7 +76,7 @@ def the_worst_first(worst_first):
 @exercise(
     "6.3",
     "Which of the two pairs may you look at before the test is over?",
-    "The Dice of `known` at each threshold; np.argmax gives the place of the largest, and thresholds[place] the threshold.",
+    "The Dice of `known` at each threshold; np.argmax gives the place of the largest. The threshold is asked for.",
 )
 def an_honest_threshold(best_threshold):
     mask = quartets()["mask"]
@@ -93,7 +90,7 @@ def an_honest_threshold(best_threshold):
     ours, theirs, both = curve(known), curve(test), curve(known, test)
     right = thresholds[np.argmax(ours)]
     mistakes = {
-        "You chose it on the test set: now there is no test any more. Choose on `known`.": thresholds[np.argmax(theirs)],
+        "You chose it on the test set: there is no test any more. Choose on `known`.": thresholds[np.argmax(theirs)],
         "You chose it on both sets together: the test set must have no influence.": thresholds[np.argmax(both)],
         "This is the place in the list; the threshold is asked for: thresholds[place].": np.argmax(ours),
         "This is the Dice; the threshold at which it is largest is asked for.": max(ours),
@@ -103,7 +100,7 @@ def an_honest_threshold(best_threshold):
     got = best_threshold([part.clone() for part in known], [part.clone() for part in test], thresholds)
     expect(one_number(got, "the threshold"), right, mistakes, "the threshold")
     there = theirs[int(np.argmax(ours))]
-    return f"{right:.2f}, with a Dice of {max(ours):.3f} on the known set. The test set gets {there:.3f}: that is its honest number."
+    return f"{right:.2f}, with a Dice of {max(ours):.3f} on the known set. The test set gets {there:.3f}."
 
 
 @exercise(
@@ -121,14 +118,13 @@ def the_hardest_room(hardest_room):
 
     means, sums = of_rooms(torch.mean), of_rooms(torch.sum)
     mistakes = {
-        "This is the room of the single worst picture; its other pictures are fine. Compare the means of rooms.":
-            rooms[scores.argmin()],
+        "This is the room of the single worst picture; its others are fine. Take means.": rooms[scores.argmin()],
         "This is the easiest room.": names[int(np.argmax(means))],
         "This is a place in a list; the room's number is asked for.": int(np.argmin(means)),
         "You add up: a room with few pictures looks hard then. Take means.": names[int(np.argmin(sums))],
         "You take the median of each room; the mean is asked for.": names[int(np.argmin(of_rooms(torch.median)))],
         "This is the mean Dice of the hardest room; its number is asked for.": min(means),
-    }  # fmt: skip
+    }
     right = names[int(np.argmin(means))]
     expect(hardest_room(scores.clone(), rooms.clone()), right, mistakes, "the room")
     return f"Room {right}, with a mean of {min(means):.2f} over {(rooms == right).sum()} pictures."
@@ -137,7 +133,7 @@ def the_hardest_room(hardest_room):
 @exercise(
     "6.5",
     "ndimage.label numbers the connected parts of one picture, and np.bincount of that counts their pixels.",
-    "Drop a part that is small beside the largest one, or beside the picture. Keep every large part: a chair leg can cut a cat in two.",
+    "Drop a part that is small beside the largest one. Keep every large part: a chair leg can cut a cat in two.",
 )
 def a_cleaner_mask(clean):
     real = quartets()["mask"] > 0.5
@@ -152,7 +148,7 @@ def a_cleaner_mask(clean):
     for i in range(3):
         for y, x in draw.integers(2, 60, (10, 2)):
             specks[i, 0, y : y + 2, x : x + 1 + y % 2] = True
-    sure = torch.from_numpy(draw.uniform(0.6, 0.95, found.shape)).float()  # of cat and specks alike: no threshold parts them
+    sure = torch.from_numpy(draw.uniform(0.6, 0.95, found.shape)).float()  # no threshold tells cat from specks
     prob = torch.where(found | specks, sure, 0.05)
 
     def mask_of(prob):
@@ -161,16 +157,14 @@ def a_cleaner_mask(clean):
     got = mask_of(prob)
     before, after, ideal = dice(found | specks, real), dice(got, real), dice(found, real)
     if not torch.equal(mask_of(prob[1:2]), got[1:2]):
-        raise Wrong("The second picture alone gets another mask than in the batch: you look at parts across pictures. "
-                    "Treat every picture by itself.")  # fmt: skip
+        raise Wrong("The second picture alone gets another mask than in the batch. Treat every picture by itself.")
     left, right = (found[2] & (torch.arange(64) < middle)), (found[2] & (torch.arange(64) > middle))
     kept = [(got[2] & half).sum() / half.sum() for half in (left, right)]
     if min(kept) < 0.1 and max(kept) > 0.8:
-        raise Wrong("A chair leg cuts the third cat in two, and you took one half away. Drop small parts, keep all large ones.")
+        raise Wrong("A chair leg cuts the third cat in two, and you took one half away. Keep all large parts.")
     if (worse := (after < before - 0.002)).any():
         i = int(worse.nonzero()[0])
-        raise Wrong(f"Picture {i + 1} gets worse: Dice {before[i]:.3f} before, {after[i]:.3f} after. Something takes from the cat, "
-                    "or adds to it.")  # fmt: skip
+        raise Wrong(f"Picture {i + 1} gets worse: Dice {before[i]:.3f} before, {after[i]:.3f} after.")
     left_over = (got & specks & ~found).sum() / (specks & ~found).sum()
     change = f"mean Dice {before.mean():.3f} before, {after.mean():.3f} after"
     if after.mean() < before.mean() + CLEANED * (ideal - before).mean():

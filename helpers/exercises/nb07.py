@@ -1,7 +1,5 @@
 """Exercises of notebook 07: light, cut-outs, disparity, scenes, and pairs that can be used."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from helpers.exercises.checker import Wrong, exercise
@@ -33,25 +31,22 @@ def in_the_same_light(in_the_light_of):
 
     gain = np.median(ratio, axis=(0, 1))
     mistakes = {
-        "You use one gain for all colours: light has a colour, too. Take the median over rows and columns alone, axis=(0, 1).":
-            lit(np.median(ratio)),
+        "You use one gain for all colours. Take the median over axis=(0, 1) alone.": lit(np.median(ratio)),
         "The mean gives the cat, and a few very dark pixels, an influence. Take the median.": lit(ratio.mean((0, 1))),
         "The gain is upside down: it takes the scene into the room's light. scene / room.": lit(1 / gain),
-        "Each pixel got a gain of its own: the room has become the scene, cat and all.":
-            Either((scene.astype(float), lit(ratio))),
-        "What is brighter than white has wrapped around to black: clip to 0 and 255 before you go back to bytes.":
-            (room * gain).astype(int) % 256,
-        "Nothing has changed.": room.astype(float),
+        "Each pixel got a gain of its own: the room has become the scene, cat and all.": Either((scene, lit(ratio))),
+        "White has wrapped around to black: clip to 255 before you go back to bytes.": (room * gain).astype(int) % 256,
+        "Nothing has changed.": room,
         "What is brighter than white goes beyond 255: clip.": room * gain,
-    }  # fmt: skip
+    }
     _compare(in_the_light_of(room.copy(), scene.copy()), lit(gain), mistakes, "the room")
-    return f"Gains {', '.join(f'{value:.2f}' for value in gain)} for red, green and blue, whatever the colour of the cat."
+    return f"Gains {', '.join(f'{value:.2f}' for value in gain)} for red, green and blue, whatever the cat."
 
 
 @exercise(
     "7.2",
     "Alpha is stored from 0 to 255; as a weight it must run from 0 to 1.",
-    "The cat's colour counts with its weight, the room's with what is missing to 1; floats meanwhile, rounded at the end.",
+    "The cat's colour counts with its weight, the room's with what is missing to 1.",
 )
 def laid_over(composed):
     batch = quartets()
@@ -59,19 +54,19 @@ def laid_over(composed):
     alpha = (batch["mask"][2].permute(1, 2, 0).numpy() * 255).round()
     weight = alpha / 255
 
+    added = weight * cat + room
+
     def mix(weight):
         return (weight * cat + (1 - weight) * room).round()
 
     mistakes = {
-        "Alpha runs from 0 to 255 here: divide it by 255, or the room gets weights far below zero.":
-            Either((mix(alpha), mix(alpha) % 256)),
+        "Alpha runs from 0 to 255 here: divide it by 255.": Either((mix(alpha), mix(alpha) % 256)),
         "Upside down: the room is where the cat should be.": mix(1 - weight),
-        "You cut alpha at one half: the outline has steps. In between, both colours have their share.": mix(weight > 0.5),
+        "You cut alpha at one half: the outline has steps. Both colours have their share there.": mix(weight > 0.5),
         "Every pixel with a trace of cat is all cat: the old room comes along as a rim.": mix(weight > 0),
-        "The room shines through the cat: it must be weighted with 1 - alpha.":
-            Either((weight * cat + room, (weight * cat + room).clip(0, 255))),
+        "The room shines through the cat: weight it with 1 - alpha.": Either((added, added.clip(0, 255))),
         "Where there is no cat, it is black: add the room with the weight 1 - alpha.": (weight * cat).round(),
-    }  # fmt: skip
+    }
     rgba = np.concatenate((cat, alpha.astype(np.uint8)), axis=2)
     _compare(composed(rgba, room.copy()), mix(weight), mistakes, "the picture")
     return f"{((weight > 0) & (weight < 1)).mean():.1%} of the pixels are part cat, part room."
@@ -80,7 +75,7 @@ def laid_over(composed):
 @exercise(
     "7.3",
     "In units of the nearest distance: 1 / distance is 1 at the nearest point and 1 / far_over_near at the farthest.",
-    "Between the two, 1 / distance is a straight line in disparity. The distance runs from 1 to far_over_near, depth from 0 to 1.",
+    "Between the two, 1 / distance is a straight line in disparity. Depth runs from 0 to 1, in step with distance.",
 )
 def depth_of_a_disparity(depth_of):
     batch, ratio = quartets(), 5.0
@@ -90,18 +85,17 @@ def depth_of_a_disparity(depth_of):
     distance = 1 / (1 / ratio + (1 - 1 / ratio) * disparity)
     right = (distance - 1) / (ratio - 1)
     mistakes = {
-        "1 - disparity crowds the middle of the room towards its end: disparity is like 1 / distance, so turn it round first.":
-            1 - disparity,
+        "1 - disparity crowds the middle of the room towards its end. Invert it: 1 / distance.": 1 - disparity,
         "Upside down: disparity is large where it is near, depth where it is far.": disparity,
         "Upside down: 0 must be the nearest.": 1 - right,
         f"This is the distance in units of the nearest, from 1 to {ratio:g}; depth runs from 0 to 1.": distance,
         "From the distance you took 1, but did not divide by far_over_near - 1: depth ends at 1.": distance - 1,
         "Depth must begin at 0: take 1 from the distance before you divide.": distance / ratio,
-        "This is 1 / distance, still a disparity; turn it round.": 1 / distance,
-    }  # fmt: skip
+        "This is 1 / distance, still a disparity: invert it.": 1 / distance,
+    }
     expect(depth_of(disparity.copy(), ratio), right, mistakes, "the depth")
     middle = disparity.flat[np.abs(right - 0.5).argmin()]
-    return f"Half-way between near and far, disparity has already fallen to {middle:.2f}, if the farthest is {ratio:g} times as far."
+    return f"Half-way between near and far, disparity has already fallen to {middle:.2f}."
 
 
 @exercise(
@@ -112,22 +106,20 @@ def depth_of_a_disparity(depth_of):
 def whole_scenes(split_by_scene):
     scenes = [f"{kind}_{k:04d}" for kind in ("kitchen", "bedroom", "study") for k in (1, 2, 3)]
     names = [f"{scene}_{frame:04d}" for frame in (7, 41, 88, 130) for scene in scenes]
-    parts = pair_of(split_by_scene(list(names)), "train, test")
-    train, test = (list(part) for part in parts)
+    train, test = (list(part) for part in pair_of(split_by_scene(list(names)), "train, test"))
     if strange := [name for name in train + test if name not in names]:
         raise Wrong(f"{strange[0]!r} is no name of the list: hand on names, not scenes or numbers.")
     if not train or not test:
         raise Wrong(f"{'test' if train else 'train'} is empty.")
     if both := set(train) & set(test):
-        raise Wrong(f"{sorted(both)[0]!r} is in both parts.")
+        raise Wrong(f"{min(both)!r} is in both parts.")
     of = {name: name.rpartition("_")[0] for name in names}
     if leaks := {of[name] for name in train} & {of[name] for name in test}:
-        raise Wrong(f"{len(leaks)} of {len(scenes)} scenes are in both sets, {sorted(leaks)[0]} among them: frames of one room "
-                    "look alike, and the test leaks. Hold out whole scenes.")  # fmt: skip
+        raise Wrong(f"{len(leaks)} of {len(scenes)} scenes are in both sets ({min(leaks)}). Hold out whole scenes.")
     if lost := len(names) - len(set(train)) - len(set(test)):
         raise Wrong(f"{lost} pictures are in neither part.")
     if not 0.1 <= len(test) / len(names) <= 0.5:
-        raise Wrong(f"{len(test)} of {len(names)} pictures are in the test; something between a tenth and a half is asked for.")
+        raise Wrong(f"{len(test)} of {len(names)} pictures are in the test set; take between a tenth and a half.")
     return f"{len(set(map(of.get, train)))} scenes train, {len(set(map(of.get, test)))} test, and none is in both sets."
 
 
