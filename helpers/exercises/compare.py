@@ -90,13 +90,12 @@ def expect(got: object, right: object, mistakes: Mapping[str, object], what: str
     """
     value, goal = as_array(got, what), as_array(right, what)
     known = distinct(mistakes, goal, within)
-    if same(value, goal, within):
+    if alike(value, goal, within):
         return
     for diagnosis, wrong in known:
-        if same(value, wrong, within):
+        if alike(value, wrong, within):
             raise Wrong(diagnosis)
-    if value.shape != goal.shape:
-        raise Wrong(f"{what} has the shape {shape_of(value)}; it should be {shape_of(goal)}.")
+    shaped(value, goal.shape, what)
     if np.isnan(value).any() and not np.isnan(goal).any():
         raise Wrong(f'{what} is "not a number" (nan) where a number is expected: was something divided by zero?')
     if goal.size == 1:
@@ -115,9 +114,9 @@ def distinct(mistakes: Mapping[str, object], right: np.ndarray, within: float = 
     """
     values = ((diagnosis, wrong if isinstance(wrong, Either) else [wrong]) for diagnosis, wrong in mistakes.items())
     known = [(diagnosis, as_array(one)) for diagnosis, wrong in values for one in wrong]
-    known = [(diagnosis, wrong) for diagnosis, wrong in known if not same(wrong, right, within)]
+    known = [(diagnosis, wrong) for diagnosis, wrong in known if not alike(wrong, right, within)]
     for (diagnosis, wrong), (other, value) in combinations(known, 2):
-        if diagnosis != other and same(wrong, value, within):
+        if diagnosis != other and alike(wrong, value, within):
             raise AmbiguousMistakes(f"Two mistakes have one value, so name both in one: {diagnosis!r}, {other!r}.")
     return known
 
@@ -138,34 +137,18 @@ def as_array(value: object, what: str = "your result") -> np.ndarray:
         raise Wrong(f"{what} is a {type(value).__name__}; a number, an array or a tensor is expected.") from None
 
 
-def same(a: np.ndarray, b: np.ndarray, within: float = 0.0) -> bool:
-    """Whether two arrays of numbers are alike in shape, and in value up to rounding or ``within``."""
+def alike(a: object, b: object, within: float = 0.0) -> bool:
+    """Whether two values are alike in shape, and as numbers up to rounding or ``within``."""
+    a, b = as_array(a), as_array(b)
     return a.shape == b.shape and np.allclose(a, b, CLOSE["rtol"], max(CLOSE["atol"], within), equal_nan=True)
-
-
-def alike(a: object, b: object) -> bool:
-    """:func:`same`, for all that :func:`as_array` takes."""
-    return same(as_array(a), as_array(b))
-
-
-def shape_of(value: np.ndarray) -> str:
-    return str(value.shape) if value.ndim else "() (one number)"
 
 
 def shaped(value: object, shape: Iterable[int], what: str) -> np.ndarray:
     """``value`` as an array; raises :class:`Wrong` where it has another shape."""
-    array = as_array(value, what)
-    if array.shape != tuple(shape):
-        raise Wrong(f"{what} has the shape {shape_of(array)}; it should be {tuple(shape)}.")
+    array, shape = as_array(value, what), tuple(shape)
+    if array.shape != shape:
+        raise Wrong(f"{what} has the shape {array.shape}; it should be {shape or 'one number'}.")
     return array
-
-
-def one_number(value: object, what: str = "your result") -> float:
-    """``value`` as a float; raises :class:`Wrong` where it is not exactly one number."""
-    array = as_array(value, what)
-    if array.size != 1:
-        raise Wrong(f"{what} has the shape {array.shape}; one single number is expected.")
-    return array.item()
 
 
 def of_type(value: object, kind: type | tuple[type, ...], what: str, wanted: str) -> None:

@@ -155,12 +155,10 @@ def an_honest_split(honest_split):
 
 def _indices(part: object, name: str, count: int) -> np.ndarray:
     array = as_array(part, name)
-    if array.ndim != 1:
-        raise Wrong(f"{name} has the shape {array.shape}; a list of quartets' numbers is expected.")
-    if np.asarray(part).dtype == bool and len(array) == count:
+    if np.asarray(part).dtype == bool and array.shape == (count,):
         array = np.flatnonzero(array)
-    if not len(array):
+    if not array.size:
         raise Wrong(f"{name} is empty.")
-    if (array < 0).any() or (array >= count).any() or (array % 1).any():
-        raise Wrong(f"{name} must hold numbers of quartets, from 0 to {count - 1}.")
+    if array.ndim != 1 or (array < 0).any() or (array >= count).any() or (array % 1).any():
+        raise Wrong(f"{name} must be a list of quartets' numbers, from 0 to {count - 1}.")
     return np.unique(array).astype(int)

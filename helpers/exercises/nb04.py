@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from helpers.demos.networks import confident
 from helpers.exercises.checker import Wrong, exercise
-from helpers.exercises.compare import Either, alike, dice, expect, has_gradient, one_number, quartets, wrong_masks
+from helpers.exercises.compare import Either, alike, dice, expect, has_gradient, quartets, shaped, wrong_masks
 from helpers.losses import soft_dice_loss
 
 
@@ -30,20 +30,16 @@ def dice_of_every_image(dice_of):
     mistakes = {
         "You get one number for the whole batch. Sum over the axes (1, 2, 3), and every image keeps its own.":
             Either((dice(found, real, (0, 1, 2, 3)), right.mean())),
-        "You add up over axis 0, which is the batch: pixels of different pictures. Sum over (1, 2, 3).":
-            dice(found, real, [0]),
-        "You add up over height and width alone: the axis of the channel is left. Sum over (1, 2, 3).":
-            dice(found, real, (2, 3)),
+        "You add up over axis 0, which is the batch. Sum over (1, 2, 3).": dice(found, real, [0]),
+        "You add up over height and width alone. Sum over (1, 2, 3).": dice(found, real, (2, 3)),
         empty.format('"not a number", 0/0'): 2 * overlap / size,
         empty.format("0"): 2 * overlap / size.clamp_min(1),
         "That is the IoU: overlap / union. Dice divides twice the overlap by the sum of areas.": ratio(overlap, union),
         "You get half of it: Dice is *twice* the overlap, divided by the sum of both areas.": ratio(overlap, size),
         'You divide by the union: found + real of two bools is "or". Add up each of them first.':
             Either((ratio(2 * overlap, union), 2 * overlap / union, 2 * overlap / union.clamp_min(1))),
-        "You add 1 above and below the line, as a loss does: a missed cat of one pixel would score 0.5.":
-            (2 * overlap + 1) / (size + 1),
-        "This is the share of right pixels: where nearly all is room, even an empty mask scores high.":
-            (found == real).float().mean((1, 2, 3)),
+        "You add 1 above and below the line: a missed cat of one pixel scores 0.5.": (2 * overlap + 1) / (size + 1),
+        "This is the share of right pixels: an empty mask scores high.": (found == real).float().mean((1, 2, 3)),
         "You count probabilities. A metric decides first: prob > 0.5 and mask > 0.5.": dice(prob, mask),
     }  # fmt: skip
     expect(dice_of(prob.clone(), mask.clone()), right, mistakes, "the Dice of four pictures")
@@ -92,16 +88,14 @@ def rmse_where_valid(rmse_of):
     squares = error.square()[valid]
     images = torch.stack([one[where].square().mean().sqrt() for one, where in zip(error, valid)])
     mistakes = {
-        "You count all pixels. Where valid is false nobody knows the depth, and the 0 stored there is no distance.":
-            error.square().mean().sqrt(),
-        "You set invalid pixels to 0, but divide by *all* pixels. Divide by the number of valid ones.":
-            (error * valid).square().mean().sqrt(),
+        "You count all pixels: the 0 stored where valid is false is no distance.": error.square().mean().sqrt(),
+        "You set invalid pixels to 0, but divide by *all* pixels.": (error * valid).square().mean().sqrt(),
         "This is the mean absolute error: square before the mean, the root after it.": error.abs()[valid].mean(),
         "This is the mean of the squares: the root is missing.": squares.mean(),
         "This is the mean of four roots, one for each picture. Take one mean over all, then the root.": images.mean(),
         "This is one number for each picture; one for all valid pixels of the batch is asked for.": images,
         "You add up and do not divide: a mean is asked for.": squares.sum().sqrt(),
-    }  # fmt: skip
+    }
     expect(rmse_of(depth.clone(), batch), squares.mean().sqrt(), mistakes, "the RMSE")
     return f"{(~valid).float().mean():.0%} of the pixels have no depth, and they do not count."
 
@@ -121,13 +115,12 @@ def soft_iou(soft_iou_loss):
     mistakes = {
         "The union counts the overlap twice: subtract it once.": (1 - (overlap + 1) / (sizes + 1)).mean(),
         "That is the Dice loss. IoU is the overlap divided by the union.": soft_dice_loss(prob, mask),
-        "You add up the whole batch, so a large cat outweighs a small one. Sum over (1, 2, 3), the mean comes last.":
-            1 - (overlap.sum() + 1) / (union.sum() + 1),
+        "You add up the whole batch: a large cat outweighs a small one.": 1 - (overlap.sum() + 1) / (union.sum() + 1),
         "This grows with a better mask. A loss falls: 1 minus it.": (1 - images).mean(),
         "The mean over the images is missing: a loss is one number.": images,
         "An empty prediction for an empty mask gives 0/0. Add smooth above and below.": (1 - overlap / union).mean(),
         "An empty prediction for an empty mask costs 1. Add smooth above, too.": (1 - overlap / (union + 1)).mean(),
-    }  # fmt: skip
+    }
     got = soft_iou_loss(prob.clone().requires_grad_(), mask.clone())
     expect(got, images.mean(), mistakes, "the loss")
     has_gradient(got)
@@ -156,7 +149,8 @@ def a_score_that_the_ground_truth_wins(depth_score):
     }  # fmt: skip
 
     def score(depth):
-        return one_number(depth_score(depth.clone(), {key: value.clone() for key, value in batch.items()}), "the score")
+        copy = {key: value.clone() for key, value in batch.items()}
+        return shaped(depth_score(depth.clone(), copy), (), "the score").item()
 
     best, painted = score(exact), score(torch.where(valid, target, 1.0))
     nearly = score((exact + 0.01 * torch.randn(exact.shape, generator=draw)).clamp(0, 1))
@@ -173,6 +167,5 @@ def a_score_that_the_ground_truth_wins(depth_score):
     if nearly <= scores[swapped]:
         raise Wrong(f"A prediction that is off by 0.01 gets {nearly:.3f}, no more than {swapped}: tell them apart.")
     if abs(painted - best) > 1e-6:
-        raise Wrong(f"Change depth only where valid is false, and the score moves from {best:.3f} to {painted:.3f}. "
-                    "It must look at valid pixels only.")  # fmt: skip
+        raise Wrong(f"Depth where valid is false moves the score from {best:.3f} to {painted:.3f}: valid pixels only.")
     return f"The ground truth gets {best:.3f}; next comes {winner} with {scores[winner]:.3f}."

@@ -56,12 +56,11 @@ def a_step_of_training(train_step):
         raise Wrong("The step comes before backward, and changes weights that backward still needs.") from None
     right = "zero_grad", "backward", "step"
     mistakes = {
-        "No weight has moved: step found no gradient. backward comes before step, and zero_grad not between the two.":
-            _weights(tiny_net()),
+        "No weight has moved: backward comes before step, zero_grad not between them.": _weights(tiny_net()),
         "zero_grad is missing: every step adds its gradients to those of earlier steps.": in_order("backward", "step"),
         "Two steps are taken with one gradient.": in_order(*right, "step"),
         "The network is in evaluation mode: net.train() first.": in_order(*right, training=False),
-    }  # fmt: skip
+    }
     expect(got, in_order(*right), mistakes, "the vector of weights after three steps")
     if not isinstance(value, float):
         raise Wrong(f"The weights are right, but a {type(value).__name__} comes back: return value.item().")
@@ -103,8 +102,7 @@ def a_batch_in_pieces(accumulated_step):
     mistakes = {
         "The gradients are added, so the step is four times too long. Divide by len(parts).": version(divide=False),
         "Only the last part counts: zero_grad inside the loop removes the parts before it.": version(zero="inside"),
-        "Only the last part counts, as zero_grad stands inside the loop; and it is not divided by len(parts).":
-            version(zero="inside", divide=False),
+        "zero_grad stands inside the loop, and nothing is divided by len(parts).": version(zero="inside", divide=False),
         "You take a step after each part: that is training with smaller batches.":
             Either(version(divide, zero, step_inside=True) for divide in (True, False) for zero in ("once", "inside")),
         "zero_grad is missing: the gradients of the batch before are still there.": version(zero="never"),
@@ -159,7 +157,7 @@ def an_honest_test(test_loss):
         "The network is still in training mode, and batches of one and of three count alike.": by_hand(True, (1, 1)),
         "A batch of one picture counts like one of three. Weigh each by its pictures.": by_hand(False, (1, 1)),
         "You add up and do not divide by the number of pictures.": 4 * by_hand(False),
-    }  # fmt: skip
+    }
     for training in (True, False):
         net = seasoned_net(whole).train(training)
         before = [value.clone() for value in net.buffers()]

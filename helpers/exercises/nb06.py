@@ -6,17 +6,7 @@ from torch import Tensor
 
 from helpers.demos.networks import moved
 from helpers.exercises.checker import Wrong, exercise
-from helpers.exercises.compare import (
-    Either,
-    dice,
-    expect,
-    one_number,
-    pair_of,
-    quartets,
-    seasoned_net,
-    shaped,
-    wrong_masks,
-)
+from helpers.exercises.compare import Either, dice, expect, pair_of, quartets, seasoned_net, shaped, wrong_masks
 
 CLEANED = 0.6  # of the Dice that the specks cost
 
@@ -64,10 +54,9 @@ def the_worst_first(worst_first):
         "These are the best: argsort begins with the least.": Either((order.flip(0)[:count], order[-count:])),
         "These are the worst, but the worst of them comes last.": order[:count].flip(0),
         "These are Dice values. The numbers of the pictures are asked for: argsort, not sort.": scores[order][:count],
-        "You order by the number of wrong pixels: a large cat has many of them even where it is found well.":
-            pixels.argsort(descending=True)[:count],
+        "You order by wrong pixels, and a large cat has many anyway.": pixels.argsort(descending=True)[:count],
         "These are all of them; the first `count` are asked for.": order,
-    }  # fmt: skip
+    }
     expect(worst_first(prob.clone(), mask.clone(), count), order[:count], mistakes, "the list")
     expect(worst_first(prob.clone(), mask.clone(), 5), order[:5], {}, "the list of 5")
     return f"Their Dice: {', '.join(f'{value:.2f}' for value in scores[order][:count])}."
@@ -96,9 +85,9 @@ def an_honest_threshold(best_threshold):
         "This is the Dice; the threshold at which it is largest is asked for.": max(ours),
         "This is the worst threshold: argmax, not argmin.": thresholds[np.argmin(ours)],
         "This is the habit, 0.5. Try them all.": 0.5,
-    }  # fmt: skip
+    }
     got = best_threshold([part.clone() for part in known], [part.clone() for part in test], thresholds)
-    expect(one_number(got, "the threshold"), right, mistakes, "the threshold")
+    expect(got, right, mistakes, "the threshold")
     there = theirs[int(np.argmax(ours))]
     return f"{right:.2f}, with a Dice of {max(ours):.3f} on the known set. The test set gets {there:.3f}."
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from helpers.exercises.checker import Wrong, exercise
-from helpers.exercises.compare import Either, as_array, expect, pair_of, quartets, rendered, shape_of, shaped
+from helpers.exercises.compare import Either, expect, pair_of, quartets, rendered, shaped
 
 ROUNDING = 1.51  # of 255: rounded or cut off, both are fine
 
@@ -153,11 +153,9 @@ def a_usable_pair(usable):
     }
     for name, pair in {**good, **bad}.items():
         try:
-            got = as_array(usable(*pair), "your result")
+            accepted = shaped(usable(*pair), (), f"For {name} the result")
         except ValueError as error:  # a CourseError is one, too
             raise Wrong(f"For {name} it stops: {str(error).splitlines()[0]} Catch that, and return False.") from None
-        if got.shape != ():
-            raise Wrong(f"For {name} the result has the shape {shape_of(got)}; True or False is expected.")
-        if bool(got) != (name in good):
-            raise Wrong(f"It {'accepts' if got else 'refuses'} {name}.")
+        if bool(accepted) != (name in good):
+            raise Wrong(f"It {'accepts' if accepted else 'refuses'} {name}.")
     return f"{len(good)} good pairs pass, {len(bad)} bad ones do not."
