@@ -1,9 +1,10 @@
 """Exercises: ``check`` tests an answer and says what is wrong with it, ``hint`` helps, ``solution`` shows one way.
 
-What is asked in a notebook, and which mistakes are known, stands in one module for each (``nb01`` and so on), which is
-imported when its first exercise is asked for; the answers stand apart, in ``solutions``, so that a teacher can take them out.
+A notebook leaves gaps, ``____``, for its reader to fill, and hands the finished function to ``check``. Each notebook
+has a module here (``nb01`` and so on) that tests its answers and knows typical mistakes, imported when first needed.
+The solutions stand apart, in ``solutions``, so that a teacher can take them out: ``python -m helpers.exercises strip``.
 """
 
-from helpers.exercises.checker import ____, check, hint, solution
+from helpers.exercises.checker import Result, ____, check, hint, solution
 
-__all__ = ["____", "check", "hint", "solution"]
+__all__ = ["Result", "____", "check", "hint", "solution"]

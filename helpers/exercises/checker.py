@@ -1,25 +1,19 @@
-"""Exercises that answer at once: ``check`` says what is right or which mistake it sees, ``hint`` and ``solution`` help.
-
-A notebook leaves gaps, ``____``, for its reader to fill, and hands the finished function to ``check``. What is asked, and
-which mistakes are known, stands in one module for each notebook, ``helpers.exercises.nb01`` and so on, which is imported
-when its first exercise is asked for. The answers stand apart, in ``helpers.exercises.solutions``, so that a teacher can take them out:
-``python -m helpers.exercises strip``.
-"""
+"""The machine behind the exercises: the gap ``____``, what a notebook calls, and the verdict on an answer."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import linecache
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, FunctionType, TracebackType
+from traceback import walk_tb
+from types import CodeType, FunctionType
 from typing import NamedTuple
 
 from helpers.config import CourseError
-from helpers.utils import whole_file
 
 HERE = Path(__file__).parent
 MAIN = "__main__"  # the module of a notebook's cells
@@ -47,32 +41,24 @@ class Blank:
             raise AttributeError(name)
         return self
 
-    def __setattr__(self, name: str, value) -> None:
-        """A gap keeps nothing."""
+    def _nothing(self, *args) -> None:
+        """A gap keeps no attribute and no item, and lets errors through."""
 
-    def __setitem__(self, key, value) -> None:
-        """A gap keeps nothing."""
-
-    def __exit__(self, *error) -> None:
-        """A gap lets errors through."""
+    __setattr__ = __setitem__ = __exit__ = _nothing
 
     def __iter__(self) -> Iterator:
         return iter(())
 
-    def __len__(self) -> int:
+    def _zero(self) -> int:
         return 0
+
+    __len__ = __int__ = __hash__ = _zero
 
     def __bool__(self) -> bool:
         return False
 
     def __float__(self) -> float:
         return float("nan")
-
-    def __int__(self) -> int:
-        return 0
-
-    def __hash__(self) -> int:
-        return 0
 
     def __repr__(self) -> str:
         return "____"
@@ -89,25 +75,29 @@ class NotYet(Exception):
     """There is still a gap in the answer."""
 
 
+class AmbiguousMistakes(Exception):
+    """A fault of an exercise, not of an answer: two of its known mistakes give the same value."""
+
+
 class Exercise(NamedTuple):
     number: str  # "4.1"
-    judge: Callable[[Callable], str]  # from an answer to a sentence of praise; raises Wrong
+    checker: Callable[[Callable], str]  # from an answer to a sentence about a right one; raises Wrong
     hints: tuple[str, ...]
 
 
 EXERCISES: dict[str, Exercise] = {}  # those of the modules that have been imported
-_given: Counter[str] = Counter()  # hints, by exercise
+_hints_given: Counter[str] = Counter()  # by exercise
 
 
 def exercise(number: str, *hints: str) -> Callable[[Callable], Callable]:
-    """Make the decorated function the judge of exercise ``number``: it takes the reader's answer, a function.
+    """Make the decorated function the checker of exercise ``number``: it takes the reader's answer, a function.
 
-    The judge returns what is worth knowing about a right answer, and raises :class:`Wrong` with a diagnosis otherwise.
+    It returns what is worth knowing about a right answer, and raises :class:`Wrong` with a diagnosis otherwise.
     """
 
-    def enter(judge: Callable[[Callable], str]) -> Callable[[Callable], str]:
-        EXERCISES[number] = Exercise(number, judge, hints)
-        return judge
+    def enter(checker: Callable[[Callable], str]) -> Callable[[Callable], str]:
+        EXERCISES[number] = Exercise(number, checker, hints)
+        return checker
 
     return enter
 
@@ -115,99 +105,112 @@ def exercise(number: str, *hints: str) -> Callable[[Callable], Callable]:
 # -- what a notebook calls ----------------------------------------------------------------------------------------
 
 
-def check(number: str, answer: Callable) -> None:
-    """Print one line: whether ``answer``, a function, solves the exercise, and if not, what is wrong with it.
+@dataclass(frozen=True)
+class Result:
+    """What :func:`check` found. It has been printed, so a cell that ends with it displays nothing more."""
+
+    passed: bool
+    message: str = field(repr=False)  # one line, the one that was printed
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def _ipython_display_(self) -> None:
+        """Nothing: the message stands above already."""
+
+
+def check(number: str, answer: Callable) -> Result:
+    """Print one line, and return it: whether ``answer``, a function, solves the exercise, and if not, what is wrong.
 
     Raises:
         CourseError: there is no such exercise. Never for an answer, whatever it does.
     """
-    asked = find(number)
-    print(_verdict(asked, answer))
+    result = _verdict(find(number), answer)
+    print(result.message)
+    return result
 
 
 def hint(number: str) -> None:
     """Print a hint, another one in each call."""
-    asked = find(number)
-    count = len(asked.hints)
-    given = _given[asked.number] % (count + 1)
-    _given[asked.number] += 1
-    if given == count:
-        print(f'{asked.number}: that was the last hint; solution("{asked.number}") shows an answer.')
+    number, _, hints = find(number)
+    given = _hints_given[number] % (len(hints) + 1)
+    _hints_given[number] += 1
+    if given < len(hints):
+        print(f"{number}, hint {given + 1} of {len(hints)}: {hints[given]}")
+    elif _solution_of(number):
+        print(f'{number}: that was the last hint; solution("{number}") shows an answer.')
     else:
-        print(f"{asked.number}, hint {given + 1} of {count}: {asked.hints[given]}")
+        print(f"{number}: that was the last hint, and your teacher has kept the solution back.")
 
 
 def solution(number: str) -> None:
     """Print the code of an answer that ``check`` accepts, unless the teacher has kept it back."""
-    asked = find(number)
-    answer = importlib.import_module("helpers.exercises.solutions").SOLUTIONS.get(asked.number)
-    if answer is None:
-        print(f"{asked.number}: your teacher has kept the solution back. hint and check work as before.")
+    number = find(number).number
+    if answer := _solution_of(number):
+        print(inspect.getsource(answer).rstrip())
     else:
-        print(source_of(answer))
+        print(f"{number}: your teacher has kept the solution back. hint and check work as before.")
 
 
-def source_of(answer: Callable) -> str:
-    """The code of a solution, without the line that enters it into the table."""
-    return "".join(line for line in inspect.getsourcelines(answer)[0] if not line.startswith("@solves")).rstrip()
+def _solution_of(number: str) -> Callable | None:
+    return importlib.import_module("helpers.exercises.solutions").SOLUTIONS.get(number)  # not read before it is wanted
 
 
 def find(number: str) -> Exercise:
     """The exercise called ``number``; the module that holds it is imported if need be."""
     number = str(number)
-    modules = {str(int(path.stem[-2:])): path.stem for path in sorted(HERE.glob("nb[0-9][0-9].py"))}
-    notebook = number.partition(".")[0]
-    if notebook in modules:
-        importlib.import_module(f"helpers.exercises.{modules[notebook]}")
+    notebook = number.partition(".")[0] + "."
+    modules = {f"{int(path.stem[2:])}.": path.stem for path in sorted(HERE.glob("nb[0-9][0-9].py"))}
+    for module in [modules[notebook]] if notebook in modules else modules.values():
+        importlib.import_module(f"helpers.exercises.{module}")
     if number not in EXERCISES:
-        for module in () if notebook in modules else modules.values():
-            importlib.import_module(f"helpers.exercises.{module}")
-        known = [one for one in EXERCISES if notebook not in modules or one.partition(".")[0] == notebook]
-        raise CourseError(f"There is no exercise {number!r}: choose {', '.join(sorted(known))}.")
+        known = sorted(one for one in EXERCISES if notebook not in modules or one.startswith(notebook))
+        raise CourseError(f"There is no exercise {number!r}: choose {', '.join(known)}.")
     return EXERCISES[number]
 
 
 # -- verdicts -----------------------------------------------------------------------------------------------------
 
 
-def _verdict(asked: Exercise, answer: Callable) -> str:
-    number, name = asked.number, getattr(answer, "__name__", "the answer")
+def _verdict(entry: Exercise, answer: Callable) -> Result:
+    number, name = entry.number, getattr(answer, "__name__", "the answer")
     not_yet = f'○ {number}: not yet. Replace the ____ in {name} and run the cell again; hint("{number}") helps.'
     if has_blank(answer):
-        return not_yet
+        return Result(False, not_yet)
     if not callable(answer):
         kind = type(answer).__name__
-        return f"✗ {number}: check wants the function itself, not what it returns (here a {kind}): write its name without ()."
+        return Result(False, f"✗ {number}: check wants the function itself, without (), not a result (a {kind}).")
     try:
-        return f"✓ {number}: right. {asked.judge(answer)}"
+        return Result(True, f"✓ {number}: right. {entry.checker(answer)}")
+    except AmbiguousMistakes:
+        raise
     except NotYet:
-        return not_yet
+        return Result(False, not_yet)
     except Wrong as error:
-        return f"✗ {number}: {error}"
+        return Result(False, f"✗ {number}: {error}")
     except Exception as error:  # whatever a reader's function may raise
-        if _met_blank(error.__traceback__):
-            return not_yet
-        return f"✗ {number}: {name} stops with {type(error).__name__}: {_first_line(error)}{_place(error.__traceback__)}"
+        frames = (frame for frame, _ in walk_tb(error.__traceback__))
+        if any(isinstance(value, Blank) for frame in frames for value in frame.f_locals.values()):
+            return Result(False, not_yet)
+        reason = f"{type(error).__name__}: {_first_line(error)}{_place(error)}"
+        return Result(False, f"✗ {number}: {name} stops with {reason}")
 
 
 def has_blank(value: object, depth: int = 0) -> bool:
     """Is ``____`` in a value, in what it contains, or in the code of a function and of those that it calls?"""
-    if isinstance(value, Blank):
-        return True
-    if depth > 3:
-        return False
-    if isinstance(value, Mapping):
-        return any(has_blank(part, depth + 1) for part in value.values())
-    if isinstance(value, (list, tuple, set)):
-        return any(has_blank(part, depth + 1) for part in value)
+    return isinstance(value, Blank) or depth <= 3 and any(has_blank(part, depth + 1) for part in _contents(value))
+
+
+def _contents(value: object) -> Iterable:
     if isinstance(value, type) and value.__module__ == MAIN:
-        return any(has_blank(part, depth + 1) for part in vars(value).values())
-    if not isinstance(value, FunctionType):
-        return False
-    used = [value.__globals__.get(name) for name in _names(value.__code__)]
-    kept = inspect.getclosurevars(value).nonlocals.values()
-    own = [part for part in used if not isinstance(part, FunctionType) or part.__module__ == MAIN]
-    return any(has_blank(part, depth + 1) for part in (*own, *kept, *(value.__defaults__ or ())))
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, FunctionType):
+        used = [value.__globals__.get(name) for name in _names(value.__code__)]
+        own = [part for part in used if not isinstance(part, FunctionType) or part.__module__ == MAIN]
+        return *own, *inspect.getclosurevars(value).nonlocals.values(), *(value.__defaults__ or ())
+    return value if isinstance(value, (list, tuple, set)) else ()
 
 
 def _names(code: CodeType) -> set[str]:
@@ -216,42 +219,14 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
-def _met_blank(traceback: TracebackType | None) -> bool:
-    while traceback:
-        if any(isinstance(value, Blank) for value in traceback.tb_frame.f_locals.values()):
-            return True
-        traceback = traceback.tb_next
-    return False
-
-
 def _first_line(error: Exception) -> str:
     text = (str(error).strip() or "no message").splitlines()[0]
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-def _place(traceback: TracebackType | None) -> str:
+def _place(error: Exception) -> str:
     """The reader's own line in which it happened: the last one outside libraries."""
-    line = ""
-    while traceback:
-        code = traceback.tb_frame.f_code
-        if traceback.tb_frame.f_globals.get("__name__") == MAIN:
-            line = linecache.getline(code.co_filename, traceback.tb_lineno).strip()
-        traceback = traceback.tb_next
+    own = [(frame.f_code.co_filename, number) for frame, number in walk_tb(error.__traceback__)
+           if frame.f_globals.get("__name__") == MAIN]  # fmt: skip
+    line = linecache.getline(*own[-1]).strip() if own else ""
     return f" (in the line: {line})" if line else ""
-
-
-# -- for teachers -------------------------------------------------------------------------------------------------
-
-STRIPPED = '''"""The solutions of the exercises have been taken out; hints and checks stay as they are."""
-
-SOLUTIONS: dict = {}
-'''
-
-
-def strip(path: Path = HERE / "solutions.py") -> int:
-    """Take all solutions out of the file; how many there were. Once they are gone, it changes nothing."""
-    count = len(re.findall(r"^@solves\(", path.read_text(encoding="utf-8"), re.MULTILINE))
-    if count:
-        with whole_file(path) as temporary:
-            temporary.write_text(STRIPPED, encoding="utf-8")
-    return count

@@ -1,11 +1,10 @@
-"""What the exercises' judges share: a few rendered quartets, predictions that are wrong on purpose, and a comparison that
-looks for known mistakes before it says that something is merely wrong.
-"""
+"""What the exercises share: rendered quartets, a tiny network, and comparisons that look for known mistakes first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -13,26 +12,27 @@ from torch import Tensor
 
 from helpers.dataset import Quartet, get_batch, normalise_depth
 from helpers.demos.networks import blurred, moved
-from helpers.exercises.checker import NotYet, Wrong, has_blank
-from helpers.rendering.dataset import RoomsDataset
+from helpers.exercises.checker import AmbiguousMistakes, NotYet, Wrong, has_blank
+from helpers.model import DuoNet
+from helpers.rendering import RoomsDataset
 
-SIDE = 64  # pixels
+SIZE = 64  # pixels
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @cache
-def _rendered() -> Quartet:
-    dataset = RoomsDataset(SIDE, rooms=4, cats=4, placements=2)
-    return get_batch(dataset, [1, 19, 34, 53])  # every room and every cat once
+def rendered(size: int = SIZE) -> Quartet:
+    """Four rendered quartets, not to be changed: every room and every cat once."""
+    return get_batch(RoomsDataset(size, rooms=4, cats=4, placements=2), [1, 19, 34, 53])
 
 
 def quartets() -> Quartet:
     """A batch of four rendered rooms, a copy of one's own, whose depth is not known everywhere (a hole in each)."""
-    batch = {key: value.clone() for key, value in _rendered().items()}
+    batch = {key: value.clone() for key, value in rendered().items()}
     near, far = batch["near_far"].view(-1, 2, 1, 1, 1).unbind(1)
     metres = near + batch["depth"] * (far - near)
-    for i in range(len(metres)):
-        batch["valid"][i, :, 4 + 6 * i : 20 + 8 * i, 40:60] = False
+    for i in range(len(metres)):  # from odd rows and columns on: no hole ends where a square of 2 x 2 pixels does
+        batch["valid"][i, :, 5 + 6 * i : 21 + 8 * i, 41:61] = False
     depth, near_far = normalise_depth(metres, batch["valid"])
     return {**batch, "depth": depth, "near_far": near_far}
 
@@ -43,47 +43,82 @@ def one_quartet(number: int = 2) -> Quartet:
 
 
 def wrong_masks(mask: Tensor) -> Tensor:
-    """Probabilities (B, 1, H, W) that are a plausible but imperfect answer for ``mask``."""
+    """Probabilities (B, 1, H, W) that are a plausible but imperfect prediction of ``mask``."""
     unsure = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0))
     return (0.85 * moved(blurred(mask, 1), 2) + 0.15 * unsure).clamp(0, 1)
+
+
+def dice(found: Tensor, real: Tensor, axes: Sequence[int] = (1, 2, 3)) -> Tensor:
+    """Of masks (B, 1, H, W), bool or in [0, 1], summed over ``axes``; 1 where both are empty."""
+    found, real = found.float(), real.float()
+    size = (found + real).sum(axes)
+    return torch.where(size > 0, 2 * (found * real).sum(axes) / size.clamp_min(1e-9), 1.0)
+
+
+def tiny_net(width: int = 8) -> DuoNet:
+    """A fresh network, with the same weights in every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return DuoNet(stem=4, widths=(width, width, width, width), blocks=(0, 0, 0, 0))
+
+
+@torch.no_grad()
+def seasoned_net(batch: Quartet) -> DuoNet:
+    """The same in training mode, with batch norms that have seen ``batch``, and logits that are far from 0."""
+    net = tiny_net().train()
+    for head in (net.mask_head, net.depth_head):
+        head.logits.weight.mul_(60)
+    for _ in range(5):
+        net(batch["bg"], batch["bg_fg"])
+    return net
 
 
 class Either(tuple):
     """Several values that tell of the same mistake: ``Either((a, b))``."""
 
 
-def expect(
-    got: object, right: object, mistakes: Mapping[str, object], what: str = "your result", within: float = 0.0
-) -> None:
-    """Compare an answer with what is right, and with what typical mistakes give.
+def expect(got: object, right: object, mistakes: Mapping[str, object], what: str, within: float = 0.0) -> None:
+    """Compare what the reader's function returned, called ``what``, with what is right and what typical mistakes give.
 
-    Args:
-        got: what the reader's function returned: a number, an array or a tensor.
-        right: of the same kind.
-        mistakes: a diagnosis, and the value that this mistake gives, or :class:`Either` of several; of any shape.
-        what: names the value in messages.
-        within: absolute difference that counts as none, beside that of rounding floats.
+    Values are numbers, arrays or tensors of any shape; ``mistakes`` maps a diagnosis to one, or to :class:`Either` of
+    several. An absolute difference up to ``within`` counts as none, beside that of rounding floats.
 
     Raises:
         Wrong: with the diagnosis, or with the difference if no diagnosis fits.
         NotYet: there is a gap in the value.
+        AmbiguousMistakes: two mistakes give the same value.
     """
     value, goal = as_array(got, what), as_array(right, what)
-    if same(value, goal, within):
+    known = distinct(mistakes, goal, within)
+    if alike(value, goal, within):
         return
-    for diagnosis, wrong in mistakes.items():
-        if any(same(value, as_array(one, what), within) for one in (wrong if isinstance(wrong, Either) else [wrong])):
+    for diagnosis, wrong in known:
+        if alike(value, wrong, within):
             raise Wrong(diagnosis)
-    if value.shape != goal.shape:
-        raise Wrong(f"{what} has the shape {shape_of(value)}; it should be {shape_of(goal)}.")
+    shaped(value, goal.shape, what)
     if np.isnan(value).any() and not np.isnan(goal).any():
         raise Wrong(f'{what} is "not a number" (nan) where a number is expected: was something divided by zero?')
     if goal.size == 1:
         raise Wrong(f"{what} is {value.item():.4g}; here {goal.item():.4g} is right.")
     worst = np.unravel_index(np.argmax(np.nan_to_num(np.abs(value - goal))), goal.shape)
-    place = f" at {[int(i) for i in worst]}" if goal.ndim else ""
     share = np.mean(~np.isclose(value, goal, equal_nan=True, **CLOSE))
-    raise Wrong(f"{what} differs in {share:.0%} of its values, most{place}: {value[worst]:.4g} instead of {goal[worst]:.4g}.")
+    place = f"{value[worst]:.4g} instead of {goal[worst]:.4g} at {[int(i) for i in worst]}"
+    raise Wrong(f"{what} differs in {share:.0%} of its values, most with {place}.")
+
+
+def distinct(mistakes: Mapping[str, object], right: np.ndarray, within: float = 0.0) -> list[tuple[str, np.ndarray]]:
+    """Diagnoses and their values, without values that are right: some mistakes do no harm in some cases.
+
+    Raises:
+        AmbiguousMistakes: two diagnoses have the same value, so that one would be given for the other.
+    """
+    values = ((diagnosis, wrong if isinstance(wrong, Either) else [wrong]) for diagnosis, wrong in mistakes.items())
+    known = [(diagnosis, as_array(one)) for diagnosis, wrong in values for one in wrong]
+    known = [(diagnosis, wrong) for diagnosis, wrong in known if not alike(wrong, right, within)]
+    for (diagnosis, wrong), (other, value) in combinations(known, 2):
+        if diagnosis != other and alike(wrong, value, within):
+            raise AmbiguousMistakes(f"Two mistakes have one value, so name both in one: {diagnosis!r}, {other!r}.")
+    return known
 
 
 def as_array(value: object, what: str = "your result") -> np.ndarray:
@@ -102,29 +137,36 @@ def as_array(value: object, what: str = "your result") -> np.ndarray:
         raise Wrong(f"{what} is a {type(value).__name__}; a number, an array or a tensor is expected.") from None
 
 
-def same(a: np.ndarray, b: np.ndarray, within: float = 0.0) -> bool:
-    """Whether two arrays of numbers are alike in shape, and in value up to rounding or ``within``."""
+def alike(a: object, b: object, within: float = 0.0) -> bool:
+    """Whether two values are alike in shape, and as numbers up to rounding or ``within``."""
+    a, b = as_array(a), as_array(b)
     return a.shape == b.shape and np.allclose(a, b, CLOSE["rtol"], max(CLOSE["atol"], within), equal_nan=True)
 
 
-def shape_of(value: np.ndarray) -> str:
-    return str(value.shape) if value.ndim else "() (one number)"
+def shaped(value: object, shape: Iterable[int], what: str) -> np.ndarray:
+    """``value`` as an array; raises :class:`Wrong` where it has another shape."""
+    array, shape = as_array(value, what), tuple(shape)
+    if array.shape != shape:
+        raise Wrong(f"{what} has the shape {array.shape}; it should be {shape or 'one number'}.")
+    return array
 
 
-def one_number(value: object, what: str = "your result") -> float:
-    """``value`` as a float; raises :class:`Wrong` where it is not exactly one number."""
-    array = as_array(value, what)
-    if array.size != 1:
-        raise Wrong(f"{what} has the shape {array.shape}; one single number is expected.")
-    return array.item()
-
-
-def wants_keys(value: object, keys: Sequence[str], what: str = "your result") -> Mapping:
-    """``value`` if it is a dict with these keys; raises :class:`Wrong` otherwise."""
+def of_type(value: object, kind: type | tuple[type, ...], what: str, wanted: str) -> None:
+    """Raise :class:`Wrong` where ``value``, which ``what`` returned, is no ``kind``; ``wanted`` names the remedy."""
     if has_blank(value):
         raise NotYet
-    if not isinstance(value, Mapping):
-        raise Wrong(f"{what} is a {type(value).__name__}; a dict with {', '.join(keys)} is expected.")
-    if missing := [key for key in keys if key not in value]:
-        raise Wrong(f"{what} has no {', '.join(map(repr, missing))}: hand on what you do not change.")
-    return value
+    if not isinstance(value, kind):
+        raise Wrong(f"{what} returns a {type(value).__name__}; {wanted}")
+
+
+def pair_of(value: object, names: str) -> tuple:
+    """``value`` as a pair; raises :class:`Wrong` where it is none. ``names``: such as "train, test"."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise NotYet if has_blank(value) else Wrong(f"Two values are expected: return {names}.")
+    return tuple(value)
+
+
+def has_gradient(loss: object) -> None:
+    """Raise :class:`Wrong` for a loss, right in value, that nothing can be learnt from."""
+    if not getattr(loss, "requires_grad", False):
+        raise Wrong("The value is right, but it has no gradient: return a tensor, without .item(), .detach() or NumPy.")

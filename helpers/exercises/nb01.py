@@ -1,47 +1,47 @@
-"""Judges of notebook 01's exercises: pictures as bytes, relative depth, metres, and an honest split."""
-
-from __future__ import annotations
+"""Exercises of notebook 01: photographs as bytes, relative depth, metres, and a split that does not leak."""
 
 import numpy as np
 import torch
 
 from helpers.dataset import Subset
 from helpers.exercises.checker import Wrong, exercise
-from helpers.exercises.compare import as_array, expect, one_quartet, quartets
-from helpers.rendering.dataset import RoomsDataset
+from helpers.exercises.compare import Either, as_array, expect, one_quartet, pair_of, quartets
+from helpers.rendering import RoomsDataset
 
 LEAST_TRAIN, LEAST_TEST = 0.25, 0.02  # shares of all quartets that an honest split should keep
 
 
 @exercise(
     "1.1",
-    "Bytes know no negative numbers: 3 - 5 is 254. Turn both pictures into floats first.",
+    "Bytes know no negative numbers: 3 - 5 is 254. Turn both photographs into floats first.",
     "The axes are (batch, colour, height, width): the largest difference over the colours is .amax(1).",
 )
 def difference_of_two_pictures(difference):
     batch = quartets()
     bg, bg_fg = batch["bg"], batch["bg_fg"]
-    exact = (bg_fg.float() - bg.float()).abs()
+    signed = bg_fg.float() - bg.float()
+    exact = signed.abs()
+    right = exact.amax(1)
+    bytes_wrap = Either(((bg_fg - bg).amax(1), (bg - bg_fg).amax(1)))
     mistakes = {
-        "Bytes wrap around: 3 - 5 is 254. Turn both pictures into floats before you subtract.": (bg_fg - bg).amax(1),
-        "Without abs, what is darker than the room does not count: a dark cat vanishes.": (bg_fg.float() - bg).amax(1),
-        "You take the mean over the colours: a difference in one colour shrinks to a third. Take the largest.": exact.mean(1),
+        "Bytes wrap around: 3 - 5 is 254. Turn both photographs into floats before you subtract.": bytes_wrap,
+        "Without abs a dark cat vanishes, or a bright one.": Either((signed.amax(1), (-signed).amax(1))),
+        "You take the mean over the colours: one colour counts a third then. Take the largest.": exact.mean(1),
         "You take the largest over axis 0, the batch: different pictures. The colours are axis 1.": exact.amax(0),
         "You take the largest over axis 2, the height. The colours are axis 1.": exact.amax(2),
         "You take the largest over axis 3, the width. The colours are axis 1.": exact.amax(3),
         "The three colours are still there: keep the largest of them, .amax(1).": exact,
-        "The differences run from 0 to 1 here; leave them in steps of 255.": exact.amax(1) / 255,
-    }  # fmt: skip
-    expect(difference(bg.clone(), bg_fg.clone()), exact.amax(1), mistakes, "the difference")
+        "The differences run from 0 to 1 here; leave them in steps of 255.": right / 255,
+    }
+    expect(difference(bg.clone(), bg_fg.clone()), right, mistakes, "the difference")
     cat = batch["mask"][:, 0] > 0.5
-    inside, outside = exact.amax(1)[cat].median(), exact.amax(1)[~cat].median()
-    return f"Its median is {inside:.0f} of 255 on the cats and {outside:.0f} beside them."
+    return f"Its median is {right[cat].median():.0f} of 255 on the cats and {right[~cat].median():.0f} beside them."
 
 
 @exercise(
     "1.2",
     "The least of all pixels must not be one whose depth is unknown: put something there that can never be the least.",
-    'float("inf") is never the least, float("-inf") never the largest. Then (metres - near) / (far - near).',
+    'float("inf") is never the least, float("-inf") never the largest. The range is what lies between near and far.',
 )
 def depth_of_each_picture(relative_depth):
     batch = quartets()
@@ -49,33 +49,29 @@ def depth_of_each_picture(relative_depth):
     near, far = batch["near_far"].view(-1, 2, 1, 1, 1).unbind(1)
     metres = torch.where(valid, near + batch["depth"] * (far - near), 0.0)
 
-    def scaled(low, high):
-        return torch.where(valid, (metres - low) / (high - low), 0.0)
+    def scaled(low, width):
+        return torch.where(valid, (metres - low) / width, 0.0)
 
-    right = scaled(near, far)
     mistakes = {
-        "You take the nearest and the farthest pixel of the whole batch. Depth is relative to each picture: amin and amax over "
-        "(1, 2, 3), with keepdim=True.": scaled(near.min(), far.max()),
-        "Upside down: 0 must be the nearest, 1 the farthest.": torch.where(valid, 1 - right, 0.0),
-        "Invalid pixels take part: they are stored as 0 metres, and become the nearest. Keep them out of amin.":
-            scaled(0.0, far),
-        "You divide by far alone: depth 0 is then the camera, not the nearest pixel.": scaled(0.0, far),
-        "After near has been taken away, the largest is far - near, not far: divide by that.":
-            torch.where(valid, (metres - near) / far, 0.0),
-        "Everything becomes 0: you filled invalid pixels with infinity for the largest, too. There it must be minus infinity.":
-            torch.zeros_like(metres),
+        "These are the nearest and farthest of the whole batch. Take amin and amax of each picture, over (1, 2, 3).":
+            scaled(near.min(), far.max() - near.min()),
+        "Upside down: 0 must be the nearest, 1 the farthest.": scaled(far, near - far),
+        "This is metres / far. Either invalid pixels, stored as 0 metres, have become the nearest (keep them out of "
+        "amin), or near is not taken away, above and below the line.": scaled(0.0, far),
+        "After near has been taken away, the largest is far - near, not far: divide by that.": scaled(near, far),
+        "Everything becomes 0: for the largest, fill invalid pixels with *minus* infinity.": torch.zeros_like(metres),
     }  # fmt: skip
     got = relative_depth(metres.clone(), valid.clone())
-    if as_array(got, "the depth").shape == right.shape:
+    if as_array(got, "the depth").shape == metres.shape:
         got = torch.where(valid, torch.as_tensor(as_array(got)), 0.0)  # what is not valid may be anything
-    expect(got, right, mistakes, "the depth")
-    return "Each picture has its own 0 and its own 1, and pixels of unknown depth had no say."
+    expect(got, scaled(near, far - near), mistakes, "the depth")
+    return "Each picture has its own 0 and its own 1, whatever is stored where depth is unknown."
 
 
 @exercise(
     "1.3",
     "near, far = quartet['near_far'], and depth 0 is near, depth 1 is far: a straight line between the two.",
-    "Select pixels that are cat *and* valid: (quartet['mask'] > 0.5) & quartet['valid'].",
+    "Select pixels that are cat (mask above 0.5) *and* valid, with &.",
 )
 def distance_of_the_cat(cat_distance):
     quartet = one_quartet()
@@ -83,49 +79,48 @@ def distance_of_the_cat(cat_distance):
     rows = cat[0].any(1).nonzero().flatten()
     quartet["valid"][:, : rows[len(rows) // 2]] = False
     quartet["depth"] = torch.where(quartet["valid"], quartet["depth"], 0.0)
-    depth, valid = quartet["depth"], quartet["valid"]
+    depth, seen = quartet["depth"], cat & quartet["valid"]
     near, far = quartet["near_far"]
     metres = near + depth * (far - near)
+    right = metres[seen].median()
     mistakes = {
-        "This is relative depth, between 0 and 1. near_far turns it into metres.": depth[cat & valid].median(),
-        "near + depth * far is too much: at depth 1 it gives near + far. Use far - near.":
-            (near + depth * far)[cat & valid].median(),
-        "Upside down: depth 0 is near, depth 1 is far.": (far + depth * (near - far))[cat & valid].median(),
-        "Cat whose depth is not known takes part: it is stored as 0, the nearest. Select cat *and* valid.": metres[cat].median(),
-        "This is the distance of the whole picture. Select the cat.": metres[valid].median(),
-        "This is the distance of what is *not* cat.": metres[~cat & valid].median(),
-        "This is the mean: at the outline it mixes in the wall. The median is asked for.": metres[cat & valid].mean(),
-        "This is the nearest point of the cat. The median is asked for.": metres[cat & valid].min(),
-    }  # fmt: skip
-    expect(cat_distance(quartet), metres[cat & valid].median(), mistakes, "the distance")
-    return f"This cat is {metres[cat & valid].median():.2f} m away, in a room that reaches from {near:.2f} to {far:.2f} m."
+        "This is relative depth, between 0 and 1. near_far turns it into metres.": depth[seen].median(),
+        "near + depth * far gives near + far at depth 1. Use far - near.": (near + depth * far)[seen].median(),
+        "Upside down: depth 0 is near, depth 1 is far.": (far + depth * (near - far))[seen].median(),
+        "Cat of unknown depth, stored as 0, takes part. Select cat *and* valid.": metres[cat].median(),
+        "This is the distance of the whole picture. Select the cat.": metres[quartet["valid"]].median(),
+        "This is the distance of what is *not* cat.": metres[~cat & quartet["valid"]].median(),
+        "This is the mean: at the outline it includes the wall. The median is asked for.": metres[seen].mean(),
+        "This is the nearest point of the cat. The median is asked for.": metres[seen].min(),
+    }
+    expect(cat_distance(quartet), right, mistakes, "the distance")
+    return f"This cat is {right:.2f} m away, in a room that reaches from {near:.2f} to {far:.2f} m."
 
 
 @exercise(
     "1.4",
-    "np.isin(a, b) says of every element of a whether it is somewhere in b.",
+    "np.isin(a, b) tells for every element of a whether it is somewhere in b.",
     "One of the two is enough for a leak: known_room | known_cat. The mean of bools is a share.",
 )
 def how_much_leaks(leak):
     dataset = RoomsDataset(64, rooms=6, cats=8, placements=2)
     rooms, cats = dataset.scenes()
-    train = Subset(dataset, np.flatnonzero((rooms < 4) & (cats < 3)))
+    train = Subset(dataset, np.flatnonzero((rooms < 5) & (cats < 3)))
     test = Subset(dataset, np.flatnonzero((rooms >= 3) & (cats >= 2)))
+    honest = Subset(dataset, np.flatnonzero((rooms >= 5) & (cats >= 3)))
     room, cat = (np.isin(of_test, of_train) for of_test, of_train in zip(test.scenes(), train.scenes()))
     back = [np.isin(of_train, of_test) for of_test, of_train in zip(test.scenes(), train.scenes())]
     right = (room | cat).mean()
     mistakes = {
         "You look at rooms alone. A cat that was trained on is a leak, too.": room.mean(),
         "You look at cats alone. A room that was trained on is a leak, too.": cat.mean(),
-        "You count quartets whose room *and* cat are known. One of the two is enough: |, not &.": (room & cat).mean(),
-        "You ask which *training* quartets occur in the test. Ask of the test quartets: np.isin(test, train).":
-            (back[0] | back[1]).mean(),
+        "You count quartets whose room *and* cat are known. One is enough: |, not &.": (room & cat).mean(),
+        "This is a share of the *training* set. Look up the test's: np.isin(test, train).": (back[0] | back[1]).mean(),
         "This is the number of test quartets; a share is asked for.": (room | cat).sum(),
         "This is the share that does not leak.": 1 - right,
         "Those with both a known room and a known cat are counted twice. Use |, not +.": room.mean() + cat.mean(),
-    }  # fmt: skip
+    }
     expect(leak(train, test), right, mistakes, "the share")
-    honest = Subset(dataset, np.flatnonzero((rooms >= 4) & (cats >= 3)))
     expect(leak(train, honest), 0.0, {}, "the share for an honest test")
     return f"Here {right:.0%} of the test quartets leak, and none with rooms and cats held out."
 
@@ -133,42 +128,37 @@ def how_much_leaks(leak):
 @exercise(
     "1.5",
     "Choose some rooms and some cats for the test: np.unique(rooms) lists them.",
-    "Test: its room *and* its cat are chosen. Training: *neither* is. What mixes the two is used by nobody.",
+    "Test: its room *and* its cat are chosen. Training: *neither* is. Where only one is, nobody uses the quartet.",
 )
 def an_honest_split(honest_split):
     dataset = RoomsDataset(64, rooms=10, cats=8, placements=2)
     order = np.random.default_rng(0).permutation(len(dataset))
     rooms, cats = (ids[order] for ids in dataset.scenes())
-    got = honest_split(rooms.copy(), cats.copy())
-    if not isinstance(got, (tuple, list)) or len(got) != 2:
-        raise Wrong("Two arrays are expected: return train, test.")
-    train, test = (_indices(part, name, len(rooms)) for part, name in zip(got, ("train", "test")))
+    count = len(rooms)
+    parts = pair_of(honest_split(rooms.copy(), cats.copy()), "train, test")
+    train, test = (_indices(part, name, count) for part, name in zip(parts, ("train", "test")))
     if both := len(np.intersect1d(train, test)):
         raise Wrong(f"{both} quartets are in both parts.")
-    known_room, known_cat = np.isin(rooms[test], rooms[train]), np.isin(cats[test], cats[train])
-    if known_room.all() and known_cat.all():
-        raise Wrong("Every room and every cat of the test has been trained on. Hold out rooms and cats, not quartets: what mixes "
-                    "a training room with a test cat belongs to neither part.")  # fmt: skip
-    for known, other, name, others in ((known_room, known_cat, "room", "cats"), (known_cat, known_room, "cat", "rooms")):
-        if known.any():
-            more = f" The {others} are held out well." if not other.any() else ""
-            raise Wrong(f"{known.mean():.0%} of the test quartets show a {name} that was trained on.{more} Quartets that mix "
-                        "a training room with a test cat belong to neither part.")  # fmt: skip
-    if len(train) < LEAST_TRAIN * len(rooms):
-        raise Wrong(f"No leak, but only {len(train) / len(rooms):.0%} of the quartets are left for training: hold out fewer.")
-    if len(test) < LEAST_TEST * len(rooms):
-        raise Wrong(f"No leak, but only {len(test) / len(rooms):.1%} of the quartets are left for the test: hold out more.")
-    return f"{len(train)} of {len(rooms)} quartets train, {len(test)} test, {len(rooms) - len(train) - len(test)} mix and are unused."
+    known = {"room": np.isin(rooms[test], rooms[train]), "cat": np.isin(cats[test], cats[train])}
+    neither = "A quartet of a training room with a test cat, or the other way round, belongs to neither part."
+    if all(which.all() for which in known.values()):
+        raise Wrong(f"All were trained on. Hold out rooms and cats, not quartets. {neither}")
+    for name, other in (("room", "cat"), ("cat", "room")):
+        if known[name].any():
+            more = "" if known[other].any() else f" The {other}s are held out well."
+            raise Wrong(f"{known[name].mean():.0%} of the test set show a {name} that was trained on.{more} {neither}")
+    for part, least, name, what in ((train, LEAST_TRAIN, "training", "fewer"), (test, LEAST_TEST, "the test", "more")):
+        if len(part) < least * count:
+            raise Wrong(f"No leak, but only {len(part) / count:.1%} of all quartets are for {name}: hold out {what}.")
+    return f"{len(train)} of {count} quartets train, {len(test)} test, {count - len(train) - len(test)} are unused."
 
 
 def _indices(part: object, name: str, count: int) -> np.ndarray:
     array = as_array(part, name)
-    if array.ndim != 1:
-        raise Wrong(f"{name} has the shape {array.shape}; a list of quartets' numbers is expected.")
-    if np.asarray(part).dtype == bool and len(array) == count:
+    if np.asarray(part).dtype == bool and array.shape == (count,):
         array = np.flatnonzero(array)
-    if not len(array):
+    if not array.size:
         raise Wrong(f"{name} is empty.")
-    if (array < 0).any() or (array >= count).any() or (array % 1).any():
-        raise Wrong(f"{name} must hold numbers of quartets, from 0 to {count - 1}.")
-    return array.astype(int)
+    if array.ndim != 1 or (array < 0).any() or (array >= count).any() or (array % 1).any():
+        raise Wrong(f"{name} must be a list of quartets' numbers, from 0 to {count - 1}.")
+    return np.unique(array).astype(int)

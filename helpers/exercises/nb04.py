@@ -1,13 +1,11 @@
-"""Judges of notebook 04's exercises: losses and metrics for a mask and for depth."""
-
-from __future__ import annotations
+"""Exercises of notebook 04: losses and metrics for a mask and for depth."""
 
 import torch
 import torch.nn.functional as F
 
 from helpers.demos.networks import confident
 from helpers.exercises.checker import Wrong, exercise
-from helpers.exercises.compare import Either, as_array, expect, one_number, quartets, same, wrong_masks
+from helpers.exercises.compare import Either, alike, dice, expect, has_gradient, quartets, shaped, wrong_masks
 from helpers.losses import soft_dice_loss
 
 
@@ -20,31 +18,31 @@ def dice_of_every_image(dice_of):
     mask = quartets()["mask"]
     mask[-1] = 0
     prob = wrong_masks(mask)  # below 0.5 where there is no cat
-    got = dice_of(prob.clone(), mask.clone())
-
-    def dice(found, real, axes=(1, 2, 3)):
-        overlap, size = (found * real).sum(axes), (found + real).sum(axes)
-        return torch.where(size > 0, 2 * overlap / size.clamp_min(1e-9), 1.0)
-
     found, real = (prob > 0.5).float(), (mask > 0.5).float()
     right = dice(found, real)
     overlap, size = (found * real).sum((1, 2, 3)), (found + real).sum((1, 2, 3))
+    union = size - overlap
+
+    def ratio(overlap, size):
+        return torch.where(size > 0, overlap / size.clamp_min(1), 1.0)
+
     empty = "The last picture has no cat, and none was found: that is right, and should score 1. You get {}."
     mistakes = {
-        "You get one number for the whole batch. Sum over the axes (1, 2, 3), not over axis 0, and every image keeps its own.":
+        "You get one number for the whole batch. Sum over the axes (1, 2, 3), and every image keeps its own.":
             Either((dice(found, real, (0, 1, 2, 3)), right.mean())),
-        "You add up over axis 0, which is the batch: pixels of different pictures. Sum over (1, 2, 3).": dice(found, real, 0),
-        "You add up over height and width alone, so that the axis of the one channel is left. Sum over (1, 2, 3).":
-            dice(found, real, (2, 3)),
+        "You add up over axis 0, which is the batch. Sum over (1, 2, 3).": dice(found, real, [0]),
+        "You add up over height and width alone. Sum over (1, 2, 3).": dice(found, real, (2, 3)),
         empty.format('"not a number", 0/0'): 2 * overlap / size,
         empty.format("0"): 2 * overlap / size.clamp_min(1),
-        "That is the IoU: overlap / union. Dice is twice the overlap, divided by the sum of both areas.":
-            torch.where(size > 0, overlap / (size - overlap).clamp_min(1e-9), 1.0),
-        "You get half of it: Dice is *twice* the overlap, divided by the sum of both areas.":
-            torch.where(size > 0, overlap / size.clamp_min(1e-9), 1.0),
+        "That is the IoU: overlap / union. Dice divides twice the overlap by the sum of areas.": ratio(overlap, union),
+        "You get half of it: Dice is *twice* the overlap, divided by the sum of both areas.": ratio(overlap, size),
+        'You divide by the union: found + real of two bools is "or". Add up each of them first.':
+            Either((ratio(2 * overlap, union), 2 * overlap / union, 2 * overlap / union.clamp_min(1))),
+        "You add 1 above and below the line: a missed cat of one pixel scores 0.5.": (2 * overlap + 1) / (size + 1),
+        "This is the share of right pixels: an empty mask scores high.": (found == real).float().mean((1, 2, 3)),
         "You count probabilities. A metric decides first: prob > 0.5 and mask > 0.5.": dice(prob, mask),
     }  # fmt: skip
-    expect(got, right, mistakes, "the Dice of four pictures")
+    expect(dice_of(prob.clone(), mask.clone()), right, mistakes, "the Dice of four pictures")
     return f"The four pictures score {', '.join(f'{value:.2f}' for value in right)}, the empty one among them 1."
 
 
@@ -56,122 +54,118 @@ def dice_of_every_image(dice_of):
 def sigmoid_exactly_once(mask_loss):
     mask = quartets()["mask"]
     logits = confident(wrong_masks(mask), 0.97)
-    got = mask_loss(logits.clone(), mask.clone())
-    entropies = {
-        "": logits,
-        "The sigmoid comes twice in the BCE: binary_cross_entropy_with_logits applies its own, so give it the logits.":
-            logits.sigmoid(),
-    }  # fmt: skip
+    prob = logits.sigmoid()
+    twice = "The sigmoid comes twice in the BCE: binary_cross_entropy_with_logits applies its own: give it logits."
     overlaps = {
-        "": logits.sigmoid(),
+        "": prob,
         "No sigmoid before the Dice loss: it takes probabilities, and you give it logits.": logits,
-        "The sigmoid comes twice before the Dice loss: a probability went through it again.": logits.sigmoid().sigmoid(),
-        "A threshold before the Dice loss has no slope: nothing can be learnt from it. Give it the probabilities.":
-            (logits > 0).float(),
-    }  # fmt: skip
-    sums = {
+        "The sigmoid comes twice before the Dice loss: a probability went through it again.": prob.sigmoid(),
+        "A threshold before the Dice loss has no slope: nothing can be learnt from it.": (logits > 0).float(),
+    }
+    mistakes = {
         " ".join(filter(None, (a, b))): F.binary_cross_entropy_with_logits(x, mask) + soft_dice_loss(y, mask)
-        for a, x in entropies.items() for b, y in overlaps.items()
+        for a, x in {"": logits, twice: prob}.items() for b, y in overlaps.items()
     }  # fmt: skip
-    right = sums.pop("")
-    sums["This is the BCE alone: add the Dice loss."] = F.binary_cross_entropy_with_logits(logits, mask)
-    sums["This is the Dice loss alone: add the BCE."] = soft_dice_loss(logits.sigmoid(), mask)
-    expect(got, right, sums, "the loss")
+    right = mistakes.pop("")
+    mistakes["This is the BCE alone: add the Dice loss."] = F.binary_cross_entropy_with_logits(logits, mask)
+    mistakes["This is the Dice loss alone: add the BCE."] = soft_dice_loss(prob, mask)
+    got = mask_loss(logits.clone().requires_grad_(), mask.clone())
+    expect(got, right, mistakes, "the loss")
+    has_gradient(got)
     return "Logits for the BCE, probabilities for Dice: each loss sees one sigmoid."
 
 
 @exercise(
     "4.3",
     "Select first: values[where] gives those values at which a bool tensor of the same shape is true.",
-    "Root, mean, square: read the name from right to left. The mean is taken over valid pixels, so divide by their number.",
+    "Root, mean, square: read the name from right to left. The mean is over valid pixels, so divide by their number.",
 )
 def rmse_where_valid(rmse_of):
     batch = quartets()
-    valid, truth = batch["valid"], batch["depth"]
-    depth = torch.where(valid, (truth * 0.8 + 0.15), 0.9)
-    got = rmse_of(depth.clone(), batch)
-    error = depth - truth
+    valid, target = batch["valid"], batch["depth"]
+    depth = torch.where(valid, target * 0.8 + 0.15, 0.9)
+    error = depth - target
     squares = error.square()[valid]
-    images = [(error[i][valid[i]] ** 2).mean().sqrt() for i in range(len(depth))]
+    images = torch.stack([one[where].square().mean().sqrt() for one, where in zip(error, valid)])
     mistakes = {
-        "You count all pixels. Where valid is false nobody knows the depth: the 0 that is stored there is no distance. "
-        "Select by batch[\"valid\"].": error.square().mean().sqrt(),
-        "You set invalid pixels to 0 and then divide by *all* pixels: the error looks too small. Divide by the number of "
-        "valid ones.": torch.where(valid, error, 0.0).square().mean().sqrt(),
-        "This is the mean absolute error. Square before the mean.": error.abs()[valid].mean(),
+        "You count all pixels: the 0 stored where valid is false is no distance.": error.square().mean().sqrt(),
+        "You set invalid pixels to 0, but divide by *all* pixels.": (error * valid).square().mean().sqrt(),
+        "This is the mean absolute error: square before the mean, the root after it.": error.abs()[valid].mean(),
         "This is the mean of the squares: the root is missing.": squares.mean(),
-        "This is the mean of four roots, one for each picture. It changes with the way the set is cut: take one mean over all "
-        "valid pixels, then the root.": torch.stack(images).mean(),
-        "This is one number for each picture; one for all valid pixels of the batch is asked for.": torch.stack(images),
-        "The root comes too early: the root of a square is the absolute value again. Square, mean, root.":
-            squares.sqrt().mean(),
+        "This is the mean of four roots, one for each picture. Take one mean over all, then the root.": images.mean(),
+        "This is one number for each picture; one for all valid pixels of the batch is asked for.": images,
         "You add up and do not divide: a mean is asked for.": squares.sum().sqrt(),
-    }  # fmt: skip
-    expect(got, squares.mean().sqrt(), mistakes, "the RMSE")
+    }
+    expect(rmse_of(depth.clone(), batch), squares.mean().sqrt(), mistakes, "the RMSE")
     return f"{(~valid).float().mean():.0%} of the pixels have no depth, and they do not count."
 
 
 @exercise(
     "4.4",
     "The union is what is in one or the other. Adding both areas counts the overlap twice.",
-    "Write it as 1 - (overlap + smooth) / (union + smooth), one value for each image, and take the mean of these at the end.",
+    "As in soft_dice_loss: smooth above and below the line, a loss for each image, and the mean of these at the end.",
 )
 def soft_iou(soft_iou_loss):
     mask = quartets()["mask"]
     prob = wrong_masks(mask)
     prob[-1] = mask[-1] = 0  # nothing there, nothing found
-    got = soft_iou_loss(prob.clone(), mask.clone())
-    axes = (1, 2, 3)
-    overlap, sizes = (prob * mask).sum(axes), (prob + mask).sum(axes)
+    overlap, sizes = (prob * mask).sum((1, 2, 3)), (prob + mask).sum((1, 2, 3))
     union = sizes - overlap
-    right = (1 - (overlap + 1) / (union + 1)).mean()
+    images = 1 - (overlap + 1) / (union + 1)
     mistakes = {
-        "The union counts the overlap twice: subtract it once from the sum of both areas.":
-            (1 - (overlap + 1) / (sizes + 1)).mean(),
+        "The union counts the overlap twice: subtract it once.": (1 - (overlap + 1) / (sizes + 1)).mean(),
         "That is the Dice loss. IoU is the overlap divided by the union.": soft_dice_loss(prob, mask),
-        "You add up the whole batch, so that a large cat outweighs a small one. Sum over (1, 2, 3), and take the mean at the end.":
-            1 - (overlap.sum() + 1) / (union.sum() + 1),
-        "This grows with a better mask. A loss falls: 1 minus it.": ((overlap + 1) / (union + 1)).mean(),
-        "The mean over the images is missing: a loss is one number.": 1 - (overlap + 1) / (union + 1),
-        "With an empty mask and an empty answer you get 0/0. Add smooth above and below the line.": (1 - overlap / union).mean(),
-        "An empty mask with an empty answer costs 1 here, though it is right. Add smooth above the line, too.":
-            (1 - overlap / (union + 1)).mean(),
-    }  # fmt: skip
-    expect(got, right, mistakes, "the loss")
-    return "It orders answers as Dice does, and a right answer about an empty picture costs 0."
+        "You add up the whole batch: a large cat outweighs a small one.": 1 - (overlap.sum() + 1) / (union.sum() + 1),
+        "This grows with a better mask. A loss falls: 1 minus it.": (1 - images).mean(),
+        "The mean over the images is missing: a loss is one number.": images,
+        "An empty prediction for an empty mask gives 0/0. Add smooth above and below.": (1 - overlap / union).mean(),
+        "An empty prediction for an empty mask costs 1. Add smooth above, too.": (1 - overlap / (union + 1)).mean(),
+    }
+    got = soft_iou_loss(prob.clone().requires_grad_(), mask.clone())
+    expect(got, images.mean(), mistakes, "the loss")
+    has_gradient(got)
+    return "It ranks predictions as Dice does, and an empty prediction for an empty picture costs 0."
 
 
 @exercise(
     "4.5",
     "Begin with an error that you trust, on valid pixels, and turn it so that larger is better.",
-    "For example 1 minus the root mean square error. Then ask what the truth gets, and what a stencil gets.",
+    "For example 1 minus the root mean square error. Then try what the ground truth gets, and what a stencil gets.",
 )
-def a_score_that_knows_the_truth(depth_score):
+def a_score_that_the_ground_truth_wins(depth_score):
     batch = quartets()
-    valid, truth = batch["valid"], batch["depth"]
-    seen = torch.where(valid, truth, 0.0)
+    valid, target = batch["valid"], batch["depth"]
+    exact = torch.where(valid, target, 0.0)
+    draw = torch.Generator().manual_seed(0)
+    shuffled = exact.clone()
+    shuffled[valid] = target[valid][torch.randperm(int(valid.sum()), generator=draw)]
+    swapped = "near and far swapped"
+    predictions = {
+        "all ones": torch.ones_like(target), "one half everywhere": torch.full_like(target, 0.5),
+        "the mean depth everywhere": torch.full_like(target, target[valid].mean().item()),
+        "the ground truth with its pixels shuffled": shuffled, swapped: 1 - target,
+        "a sigmoid of the ground truth": target.sigmoid(), "the ground truth, 0.1 too far": (target + 0.1).clamp(max=1),
+        **{f"a stencil, 1 beyond {level:.1f}": (target > level).float() for level in torch.linspace(0.1, 0.9, 9)},
+    }  # fmt: skip
 
     def score(depth):
-        return one_number(depth_score(depth.clone(), {key: value.clone() for key, value in batch.items()}), "the score")
+        copy = {key: value.clone() for key, value in batch.items()}
+        return shaped(depth_score(depth.clone(), copy), (), "the score").item()
 
-    best = score(seen)
-    answers = {
-        "all ones": torch.ones_like(truth), "one half everywhere": torch.full_like(truth, 0.5),
-        "near and far swapped": 1 - truth, "a sigmoid of the truth": truth.sigmoid(), "the truth, 0.1 too far": (truth + 0.1).clamp(max=1),
-        **{f"a stencil, 1 beyond {level:.1f}": (truth > level).float() for level in torch.linspace(0.1, 0.9, 9)},
-    }  # fmt: skip
-    scores = {name: score(depth) for name, depth in answers.items()}
-    if not all(value == value for value in (best, *scores.values())):
-        raise Wrong('The score is "not a number" for some answer: was something divided by zero, or the root of a negative taken?')
+    best, painted = score(exact), score(torch.where(valid, target, 1.0))
+    nearly = score((exact + 0.01 * torch.randn(exact.shape, generator=draw)).clamp(0, 1))
+    scores = {name: score(depth) for name, depth in predictions.items()}
+    if not all(value == value for value in (best, painted, nearly, *scores.values())):
+        raise Wrong('The score is "not a number" for some prediction: a division by zero, or the root of a negative?')
     if best < min(scores.values()):
-        raise Wrong("The truth gets the lowest score of all: you have an error there. Turn it, so that larger is better.")
+        raise Wrong("The ground truth gets the lowest score of all: that is an error. Turn it: larger must be better.")
     winner = max(scores, key=scores.get)
-    if scores[winner] >= best:
-        published = 1 - float(soft_dice_loss(seen, seen, per_image=False))
-        like = " as with the published Dice" if same(as_array(best), as_array(published)) else ""
-        raise Wrong(f"The truth gets {best:.3f}, and {winner} gets {scores[winner]:.3f}:{like} the truth does not win.")
-    painted = score(torch.where(valid, truth, 1.0))
+    if scores[winner] >= best - 1e-6:
+        published = (2 * exact.square().sum() + 1) / (2 * exact.sum() + 1)
+        like = ", as with the published Dice" if alike(best, published) else ""
+        raise Wrong(f"{winner} gets {scores[winner]:.3f}, so the ground truth, {best:.3f}, does not win{like}.")
+    if nearly <= scores[swapped]:
+        raise Wrong(f"A prediction that is off by 0.01 gets {nearly:.3f}, no more than {swapped}: tell them apart.")
     if abs(painted - best) > 1e-6:
-        raise Wrong(f"Change depth only where valid is false, and the score moves from {best:.3f} to {painted:.3f}. "
-                    "It must look at valid pixels only.")  # fmt: skip
-    return f"The truth gets {best:.3f}; next comes {winner} with {scores[winner]:.3f}."
+        raise Wrong(f"Depth where valid is false moves the score from {best:.3f} to {painted:.3f}: valid pixels only.")
+    return f"The ground truth gets {best:.3f}; next comes {winner} with {scores[winner]:.3f}."

@@ -3,10 +3,6 @@
 The names that these functions use are those that their notebook has imported.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,111 +16,23 @@ from helpers.model import DuoNet
 from helpers.photos.segment_cat import align
 from helpers.recipes import Stage, recipe
 
-SOLUTIONS: dict[str, Callable] = {}
 
-
-def solves(number: str) -> Callable[[Callable], Callable]:
-    """Enter a function into the table as the solution of exercise ``number``."""
-
-    def enter(answer: Callable) -> Callable:
-        SOLUTIONS[number] = answer
-        return answer
-
-    return enter
-
-
-# -- 04 losses and metrics ----------------------------------------------------------------------------------------
-
-
-@solves("4.1")
-def dice_of(prob, mask):
-    found, real = prob > 0.5, mask > 0.5  # (B, 1, H, W)
-    overlap = (found & real).sum((1, 2, 3))
-    size = found.sum((1, 2, 3)) + real.sum((1, 2, 3))
-    return torch.where(size > 0, 2 * overlap / size.clamp_min(1), 1.0)  # (B,)
-
-
-@solves("4.2")
-def mask_loss(logits, mask):
-    entropy = F.binary_cross_entropy_with_logits(logits, mask)
-    return entropy + soft_dice_loss(logits.sigmoid(), mask)
-
-
-@solves("4.3")
-def rmse_of(depth, batch):
-    error = (depth - batch["depth"])[batch["valid"]]
-    return error.square().mean().sqrt()
-
-
-@solves("4.4")
-def soft_iou_loss(prob, target, smooth=1.0):
-    overlap = (prob * target).sum((1, 2, 3))
-    union = prob.sum((1, 2, 3)) + target.sum((1, 2, 3)) - overlap
-    return (1 - (overlap + smooth) / (union + smooth)).mean()
-
-
-@solves("4.5")
-def depth_score(depth, batch):
-    error = (depth - batch["depth"])[batch["valid"]]
-    return 1 - error.square().mean().sqrt()
-
-
-# -- 03 networks --------------------------------------------------------------------------------------------------
-
-
-@solves("3.1")
-def padded(picture):
-    height, width = picture.shape[-2:]
-    return F.pad(picture, (0, -width % 16, 0, -height % 16), mode="replicate")
-
-
-@solves("3.2")
-def conv_cost(inputs, outputs, kernel, height, width):
-    parameters = inputs * outputs * kernel**2
-    operations = 2 * parameters * height * width
-    return parameters, operations
-
-
-@solves("3.3")
-def reach(kernels, dilations):
-    return sum(kernel // 2 * dilation for kernel, dilation in zip(kernels, dilations))
-
-
-@solves("3.4")
-def doubling(inputs):
-    resize = nn.Upsample(scale_factor=2, mode="bilinear")
-    return nn.Sequential(resize, nn.Conv2d(inputs, inputs // 2, 3, padding=1))
-
-
-@solves("3.5")
-def cheaper():
-    # A third of the width at full and half size, where every channel is dear; more where channels are cheap.
-    return DuoNet(stem=8, widths=(16, 32, 96, 320), blocks=(1, 1, 2, 2))
-
-
-# -- 01 data ------------------------------------------------------------------------------------------------------
-
-
-@solves("1.1")
 def difference(bg, bg_fg):
     return (bg_fg.float() - bg.float()).abs().amax(1)  # (B, H, W)
 
 
-@solves("1.2")
 def relative_depth(metres, valid):
     near = metres.masked_fill(~valid, float("inf")).amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     far = metres.masked_fill(~valid, float("-inf")).amax((1, 2, 3), keepdim=True)
     return (metres - near) / (far - near)
 
 
-@solves("1.3")
 def cat_distance(quartet):
     near, far = quartet["near_far"]
     metres = near + quartet["depth"] * (far - near)
     return metres[(quartet["mask"] > 0.5) & quartet["valid"]].median()
 
 
-@solves("1.4")
 def leak(train, test):
     train_rooms, train_cats = train.scenes()
     test_rooms, test_cats = test.scenes()
@@ -132,36 +40,28 @@ def leak(train, test):
     return (known_room | known_cat).mean()
 
 
-@solves("1.5")
 def honest_split(rooms, cats):
     test_room = np.isin(rooms, np.unique(rooms)[::3])
     test_cat = np.isin(cats, np.unique(cats)[::3])
     return np.flatnonzero(~test_room & ~test_cat), np.flatnonzero(test_room & test_cat)
 
 
-# -- 02 augmentation ----------------------------------------------------------------------------------------------
-
-
-@solves("2.1")
 def mirrored(quartet):
     moved = {key: quartet[key].flip(-1) for key in ("bg", "bg_fg", "mask", "depth", "valid")}
     return {**quartet, **moved}
 
 
-@solves("2.2")
 def brighter(quartet, factor):
     lit = {key: (quartet[key].float() * factor).clamp(0, 255).to(torch.uint8) for key in ("bg", "bg_fg")}
     return {**quartet, **lit}
 
 
-@solves("2.3")
 def cropped(quartet, top, left, side):
     cut = {key: value[..., top : top + side, left : left + side] for key, value in quartet.items() if key != "near_far"}
     batch = {key: value[None] for key, value in {**quartet, **cut}.items()}
     return {key: value[0] for key, value in augment.rescale_depth(batch).items()}
 
 
-@solves("2.4")
 def halved(quartet):
     small = {key: F.avg_pool2d(quartet[key].float(), 2).round().to(torch.uint8) for key in ("bg", "bg_fg")}
     small["mask"] = F.avg_pool2d(quartet["mask"], 2)
@@ -169,7 +69,6 @@ def halved(quartet):
     return {**quartet, **small}
 
 
-@solves("2.5")
 def aligned(bg, bg_fg):
     shifts = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
     moved = torch.stack([bg.roll(shift, (2, 3)) for shift in shifts])  # (25, B, 3, H, W)
@@ -177,10 +76,59 @@ def aligned(bg, bg_fg):
     return moved[cost.argmin(0), torch.arange(len(bg))]
 
 
-# -- 05 training --------------------------------------------------------------------------------------------------
+def padded(picture):
+    height, width = picture.shape[-2:]
+    return F.pad(picture, (0, -width % 16, 0, -height % 16), mode="replicate")
 
 
-@solves("5.1")
+def conv_cost(inputs, outputs, kernel, height, width):
+    parameters = inputs * outputs * kernel**2
+    operations = 2 * parameters * height * width
+    return parameters, operations
+
+
+def reach(kernels, dilations):
+    return sum(kernel // 2 * dilation for kernel, dilation in zip(kernels, dilations))
+
+
+def doubling(inputs):
+    resize = nn.Upsample(scale_factor=2, mode="bilinear")
+    return nn.Sequential(resize, nn.Conv2d(inputs, inputs // 2, 3, padding=1))
+
+
+def cheaper():
+    # A third of the width at full and half size, where every channel is dear; more where channels are cheap.
+    return DuoNet(stem=8, widths=(16, 32, 96, 320), blocks=(1, 1, 2, 2))
+
+
+def dice_of(prob, mask):
+    found, real = prob > 0.5, mask > 0.5  # (B, 1, H, W)
+    overlap = (found & real).sum((1, 2, 3))
+    size = found.sum((1, 2, 3)) + real.sum((1, 2, 3))
+    return torch.where(size > 0, 2 * overlap / size.clamp_min(1), 1.0)  # (B,)
+
+
+def mask_loss(logits, mask):
+    entropy = F.binary_cross_entropy_with_logits(logits, mask)
+    return entropy + soft_dice_loss(logits.sigmoid(), mask)
+
+
+def rmse_of(depth, batch):
+    error = (depth - batch["depth"])[batch["valid"]]
+    return error.square().mean().sqrt()
+
+
+def soft_iou_loss(prob, target, smooth=1.0):
+    overlap = (prob * target).sum((1, 2, 3))
+    union = prob.sum((1, 2, 3)) + target.sum((1, 2, 3)) - overlap
+    return (1 - (overlap + smooth) / (union + smooth)).mean()
+
+
+def depth_score(depth, batch):
+    error = (depth - batch["depth"])[batch["valid"]]
+    return 1 - error.square().mean().sqrt()
+
+
 def train_step(net, optimizer, loss, batch):
     net.train()
     value = loss(*net(batch["bg"], batch["bg_fg"]), batch)["loss"]
@@ -190,7 +138,6 @@ def train_step(net, optimizer, loss, batch):
     return value.item()
 
 
-@solves("5.2")
 def accumulated_step(net, optimizer, loss_of, parts):
     optimizer.zero_grad()
     for part in parts:
@@ -198,7 +145,6 @@ def accumulated_step(net, optimizer, loss_of, parts):
     optimizer.step()
 
 
-@solves("5.3")
 def test_loss(net, loss_of, batches):
     was_training = net.training
     net.eval()
@@ -208,16 +154,11 @@ def test_loss(net, loss_of, batches):
     return total / sum(len(batch["bg"]) for batch in batches)
 
 
-@solves("5.4")
 def my_recipe():
     stages = Stage(32, 32, 1), Stage(48, 32, 1), Stage(64, 32, 2)
     return recipe("course", stages=stages, learning_rate=1e-2, schedule="one-cycle")
 
 
-# -- 06 results ---------------------------------------------------------------------------------------------------
-
-
-@solves("6.1")
 def ask_once(net, batch):
     net.eval()
     with torch.no_grad():
@@ -225,7 +166,6 @@ def ask_once(net, batch):
     return mask_logits.sigmoid(), depth_logits.sigmoid()
 
 
-@solves("6.2")
 def worst_first(prob, mask, count):
     found, real = prob > 0.5, mask > 0.5
     overlap = (found & real).sum((1, 2, 3))
@@ -233,20 +173,17 @@ def worst_first(prob, mask, count):
     return dice.argsort()[:count]
 
 
-@solves("6.3")
 def best_threshold(known, test, thresholds):
     prob, real = known[0], known[1] > 0.5  # the test set has no say
     dice = [2 * (real & (prob >= t)).sum() / (real.sum() + (prob >= t).sum()) for t in thresholds]
     return thresholds[np.argmax(dice)]
 
 
-@solves("6.4")
 def hardest_room(dice, rooms):
     means = {int(room): dice[rooms == room].mean() for room in rooms.unique()}
     return min(means, key=means.get)
 
 
-@solves("6.5")
 def clean(prob):
     masks = prob.numpy() >= 0.5
     for mask in masks[:, 0]:  # (H, W), changed in place
@@ -257,30 +194,23 @@ def clean(prob):
     return torch.from_numpy(masks).float()
 
 
-# -- 07 your own photos -------------------------------------------------------------------------------------------
-
-
-@solves("7.1")
 def in_the_light_of(room, scene):
     ratio = scene / np.maximum(room, 1.0)  # (H, W, 3)
     gain = np.median(ratio, axis=(0, 1))
     return (room * gain).round().clip(0, 255).astype(np.uint8)
 
 
-@solves("7.2")
 def composed(rgba, room):
     weight = rgba[..., 3:] / 255  # (H, W, 1)
     mixed = weight * rgba[..., :3] + (1 - weight) * room
     return mixed.round().astype(np.uint8)
 
 
-@solves("7.3")
 def depth_of(disparity, far_over_near):
     inverse = 1 / far_over_near + (1 - 1 / far_over_near) * disparity  # 1 / distance, the nearest at distance 1
     return (1 / inverse - 1) / (far_over_near - 1)
 
 
-@solves("7.4")
 def split_by_scene(names):
     scenes = [name.rpartition("_")[0] for name in names]
     held_out = set(sorted(set(scenes))[::3])
@@ -289,7 +219,6 @@ def split_by_scene(names):
     return train, test
 
 
-@solves("7.5")
 def usable(room, scene):
     try:
         aligned = align(room, scene)  # refuses other sizes, and views too far apart
@@ -298,3 +227,14 @@ def usable(room, scene):
     difference = np.abs(scene.astype(float) - aligned.room).max(-1)
     share = (difference > 30)[aligned.seen].mean()
     return 0.005 < share < 1 / 3
+
+
+SOLUTIONS = {
+    "1.1": difference, "1.2": relative_depth, "1.3": cat_distance, "1.4": leak, "1.5": honest_split,
+    "2.1": mirrored, "2.2": brighter, "2.3": cropped, "2.4": halved, "2.5": aligned,
+    "3.1": padded, "3.2": conv_cost, "3.3": reach, "3.4": doubling, "3.5": cheaper,
+    "4.1": dice_of, "4.2": mask_loss, "4.3": rmse_of, "4.4": soft_iou_loss, "4.5": depth_score,
+    "5.1": train_step, "5.2": accumulated_step, "5.3": test_loss, "5.4": my_recipe,
+    "6.1": ask_once, "6.2": worst_first, "6.3": best_threshold, "6.4": hardest_room, "6.5": clean,
+    "7.1": in_the_light_of, "7.2": composed, "7.3": depth_of, "7.4": split_by_scene, "7.5": usable,
+}  # fmt: skip

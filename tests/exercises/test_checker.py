@@ -7,10 +7,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 
 from helpers.config import ROOT, CourseError
-from helpers.exercises import checker as checks
-from helpers.exercises.checker import Exercise, Wrong, ____, check, has_blank, hint, solution, strip
+from helpers.exercises import ____, check, checker, hint, solution
+from helpers.exercises.__main__ import strip
+from helpers.exercises.checker import AmbiguousMistakes, Exercise, Wrong, has_blank
 
 NUMBER = "4.9"  # not in notebook 04
 
@@ -19,14 +21,14 @@ NUMBER = "4.9"  # not in notebook 04
 def exercise(monkeypatch):
     """An exercise of our own: the answer must return 3."""
 
-    def judge(answer):
+    def test_answer(answer):
         if answer() != 3:
             raise Wrong("It should be 3.")
         return "Three it is."
 
-    checks.find("4.1")
-    monkeypatch.setitem(checks.EXERCISES, NUMBER, Exercise(NUMBER, judge, ("Count.", "Count to three.")))
-    monkeypatch.setattr(checks, "_given", checks.Counter())
+    checker.find("4.1")
+    monkeypatch.setitem(checker.EXERCISES, NUMBER, Exercise(NUMBER, test_answer, ("Count.", "Count to three.")))
+    monkeypatch.setattr(checker, "_hints_given", checker.Counter())
 
 
 def line(capsys):
@@ -40,8 +42,8 @@ def line(capsys):
 
 @pytest.mark.parametrize(
     "use",
-    [lambda x: x(), lambda x: x(1, a=2), lambda x: x[0], lambda x: x[..., 1:], lambda x: x.shape, lambda x: x.sum((1, 2))]
-    + [lambda x: x + 1, lambda x: 1 - x, lambda x: -x, lambda x: 2**x, lambda x: x / x, lambda x: ~x & x, lambda x: abs(x)]
+    [lambda x: x(), lambda x: x(1, a=2), lambda x: x[0], lambda x: x[..., 1:], lambda x: x.shape, lambda x: x.sum(1)]
+    + [lambda x: x + 1, lambda x: 1 - x, lambda x: -x, lambda x: 2**x, lambda x: x / x, lambda x: ~x & x, abs]
     + [lambda x: x == 1, lambda x: x != x, lambda x: x < 3, lambda x: 3 >= x]
     + [lambda x: torch.ones(2) * x, lambda x: x - torch.ones(2), lambda x: torch.relu(x), lambda x: torch.ones(2) > x]
     + [lambda x: np.ones(2) + x, lambda x: x * np.ones(2), lambda x: round(x, 2)],
@@ -89,8 +91,8 @@ def test_a_gap_is_found_wherever_it_is(answer, capsys):
 
 
 def test_a_gap_that_shows_only_in_an_error_is_found(capsys):
-    answer = in_a_notebook("import importlib\ndef answer():\n    gap = vars(importlib.import_module('helpers.exercises.checker'))['_' * 4]\n"
-                           "    return gap + int('x')")  # fmt: skip
+    gap = "vars(importlib.import_module('helpers.exercises'))['_' * 4]"
+    answer = in_a_notebook(f"import importlib\ndef answer():\n    gap = {gap}\n    return gap + int('x')")
     assert not has_blank(answer)
     check(NUMBER, answer)
     assert line(capsys).startswith(f"○ {NUMBER}: not yet")
@@ -105,10 +107,33 @@ def test_no_gap_is_seen_where_none_is(answer):
 
 
 def test_right_and_wrong(capsys):
-    assert check(NUMBER, lambda: 3) is None
-    assert line(capsys) == f"✓ {NUMBER}: right. Three it is."
-    check(NUMBER, lambda: 4)
-    assert line(capsys) == f"✗ {NUMBER}: It should be 3."
+    right = check(NUMBER, lambda: 3)
+    assert line(capsys) == right.message == f"✓ {NUMBER}: right. Three it is."
+    wrong = check(NUMBER, lambda: 4)
+    assert line(capsys) == wrong.message == f"✗ {NUMBER}: It should be 3."
+    assert right.passed and right and not wrong.passed and not wrong
+    assert not check(NUMBER, lambda: ____).passed and not check(NUMBER, 3).passed
+
+
+@pytest.mark.parametrize("cell", ["{}", "{}\n1", "result = {}", "{};"])
+def test_a_cell_shows_the_message_once(cell, capsys):
+    shell = InteractiveShell()
+    shell.user_ns["check"] = check
+    try:
+        shell.run_cell(cell.format("check('4.9', len)")).raise_error()
+    finally:
+        shell.history_manager.end_session()
+    text = capsys.readouterr().out
+    assert text.count("stops with TypeError") == 1 and "Result" not in text
+    assert text.count("\n") == (2 if cell.endswith("1") else 1)
+
+
+def test_a_fault_of_the_exercise_is_not_blamed_on_the_answer():
+    def answer():
+        raise AmbiguousMistakes("a and b")
+
+    with pytest.raises(AmbiguousMistakes):
+        check(NUMBER, answer)
 
 
 def test_an_exception_is_one_sentence(capsys):
@@ -124,14 +149,15 @@ def test_an_exception_names_the_line_of_the_notebook(capsys, monkeypatch):
     code = "def inner(x):\n    return x.sum(7)\ndef answer():\n    return inner(torch.ones(2))"
     names = {"__name__": "__main__", "torch": torch}
     exec(compile(code, "<cell 1>", "exec"), names)
-    monkeypatch.setitem(checks.linecache.cache, "<cell 1>", (len(code), None, code.splitlines(keepends=True), "<cell 1>"))
+    lines = code.splitlines(keepends=True)
+    monkeypatch.setitem(checker.linecache.cache, "<cell 1>", (len(code), None, lines, "<cell 1>"))
     check(NUMBER, names["answer"])
     assert line(capsys).endswith("(in the line: return x.sum(7))")
 
 
 def test_a_result_instead_of_a_function(capsys):
     check(NUMBER, 3)
-    assert "wants the function itself" in (text := line(capsys)) and "(here a int)" in text
+    assert "wants the function itself" in (text := line(capsys)) and "(a int)" in text
 
 
 def test_stop_means_stop():
@@ -154,17 +180,22 @@ def test_a_number_may_be_a_number(capsys):
     assert line(capsys).startswith("✓ 4.9")
 
 
-def test_hints_come_one_by_one_and_begin_again(capsys):
-    said = []
-    for _ in range(4):
+def test_hints_come_one_by_one_and_begin_again(capsys, monkeypatch):
+    def ask():
         hint(NUMBER)
-        said.append(line(capsys))
-    assert said[0] == said[3] == f"{NUMBER}, hint 1 of 2: Count."
-    assert said[1] == f"{NUMBER}, hint 2 of 2: Count to three." and "last hint" in said[2] and "solution(" in said[2]
+        return line(capsys)
+
+    hints = [f"{NUMBER}, hint 1 of 2: Count.", f"{NUMBER}, hint 2 of 2: Count to three."]
+    assert [ask(), ask()] == hints
+    assert "last hint" in (text := ask()) and "kept the solution back" in text, "there is none for this exercise"
+    monkeypatch.setattr("helpers.exercises.solutions.SOLUTIONS", {NUMBER: lambda: 3})
+    assert [ask(), ask()] == hints
+    assert "last hint" in (text := ask()) and f'solution("{NUMBER}")' in text
 
 
-def test_importing_the_checks_is_cheap():
-    code = "import sys, helpers.exercises.checker; print([m for m in ('torch', 'numpy', 'helpers.exercises.solutions') if m in sys.modules])"
+def test_importing_the_exercises_is_cheap():
+    slow = "'torch', 'numpy', 'helpers.exercises.solutions'"
+    code = f"import sys, helpers.exercises; print([module for module in ({slow}) if module in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
@@ -185,15 +216,15 @@ def python(copy, *arguments):
 
 def test_strip_takes_all_solutions_and_leaves_the_checks(copy):
     file = copy / "helpers/exercises/solutions.py"
-    count = file.read_text(encoding="utf-8").count("@solves(")
-    ask = "from helpers.exercises.checker import check, hint, solution; solution('4.1'); hint('4.1'); check('4.1', lambda p, m: None)"
+    count = file.read_text(encoding="utf-8").count("\ndef ")
+    ask = "from helpers.exercises import *; solution('4.1'); hint('4.1'); check('4.1', lambda p, m: None)"
     if count:
         assert "def dice_of" in python(copy, "-c", ask).stdout
         assert f"{count} solutions taken out" in python(copy, "-m", "helpers.exercises", "strip").stdout
     stripped = file.read_bytes()
     assert b"def " not in stripped
     again = python(copy, "-m", "helpers.exercises", "strip")
-    assert again.returncode == 0 and "no solutions here any more" in again.stdout and file.read_bytes() == stripped
+    assert again.returncode == 0 and "no solutions any more" in again.stdout and file.read_bytes() == stripped
     lines = python(copy, "-c", ask).stdout.splitlines()
     assert lines[0].startswith("4.1: your teacher has kept the solution back")
     assert lines[1].startswith("4.1, hint 1") and lines[2].startswith("✗ 4.1")
@@ -201,7 +232,7 @@ def test_strip_takes_all_solutions_and_leaves_the_checks(copy):
 
 def test_a_failed_strip_leaves_the_file_whole(tmp_path, monkeypatch):
     file = tmp_path / "solutions.py"
-    file.write_text(text := '@solves("1.1")\ndef f():\n    return 1\n')
+    file.write_text(text := 'def f():\n    return 1\n')
     monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("power cut")))
     with pytest.raises(OSError, match="power cut"):
         strip(file)

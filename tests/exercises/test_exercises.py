@@ -1,6 +1,7 @@
 """Every exercise is fed what readers write: nothing yet, what is right, and the typical mistakes."""
 
 import ast
+import inspect
 import re
 from functools import cache
 
@@ -11,11 +12,13 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from helpers.augment import rescale_depth
-from helpers.config import ROOT
-from helpers.exercises import checker as checks
-from helpers.exercises.checker import check
+from helpers.config import ROOT, CourseError
+from helpers.demos.networks import Blur
+from helpers.exercises import check, checker, compare
+from helpers.exercises.checker import AmbiguousMistakes
 from helpers.exercises.solutions import SOLUTIONS
 from helpers.losses import soft_dice_loss
 from helpers.model import DuoNet
@@ -44,9 +47,34 @@ def hard_dice(axes, empty=1.0, factor=2):
     return dice_of
 
 
+def dice_over_union(prob, mask):
+    found, real = prob > 0.5, mask > 0.5
+    return 2 * (found & real).sum((1, 2, 3)) / (found + real).sum((1, 2, 3))
+
+
+def smooth_dice(prob, mask):
+    found, real = prob > 0.5, mask > 0.5
+    return (2 * (found & real).sum((1, 2, 3)) + 1) / (found.sum((1, 2, 3)) + real.sum((1, 2, 3)) + 1)
+
+
+def soft_iou(prob, target):
+    overlap = (prob * target).sum((1, 2, 3))
+    return (1 - (overlap + 1) / ((prob + target).sum((1, 2, 3)) - overlap + 1)).mean()
+
+
 def published_dice(depth, batch):
-    seen = batch["valid"].float()
-    return 1 - float(soft_dice_loss(depth * seen, batch["depth"] * seen, per_image=False))
+    depth, target = (maps * batch["valid"] for maps in (depth, batch["depth"]))
+    return (2 * (depth * target).sum() + 1) / ((depth + target).sum() + 1)
+
+
+def roots(depth, batch):
+    """The RMSE of each picture."""
+    errors = zip(depth - batch["depth"], batch["valid"])
+    return torch.stack([error[valid].square().mean().sqrt() for error, valid in errors])
+
+
+def unlike(statistic, depth, batch):
+    return (statistic(depth[batch["valid"]]) - statistic(batch["depth"][batch["valid"]])).abs()
 
 
 wrong(
@@ -58,6 +86,9 @@ wrong(
     (hard_dice((1, 2, 3), float("nan")), "0/0"),
     (hard_dice((1, 2, 3), 0.0), "should score 1. You get 0"),
     (hard_dice((1, 2, 3), factor=1), "*twice*"),
+    (dice_over_union, 'two bools is "or"'),
+    (smooth_dice, "You add 1 above and below the line"),
+    (lambda p, m: ((p > 0.5) == (m > 0.5)).float().mean((1, 2, 3)), "the share of right pixels"),
     (lambda p, m: hard_dice((1, 2, 3))(p, m)[:3], "shape (3,); it should be (4,)"),
     (lambda p, m: p.sum(1) + m.sum((1, 2)), "stops with RuntimeError"),
     (lambda p, m: None, "None"),
@@ -65,12 +96,14 @@ wrong(
 )
 wrong(
     "4.2",
-    (lambda z, m: F.binary_cross_entropy_with_logits(z.sigmoid(), m) + soft_dice_loss(z.sigmoid(), m), "twice in the BCE"),
-    (lambda z, m: F.binary_cross_entropy_with_logits(z, m) + soft_dice_loss(z, m), "No sigmoid before the Dice loss"),
-    (lambda z, m: F.binary_cross_entropy_with_logits(z.sigmoid(), m) + soft_dice_loss(z, m), "twice in the BCE"),
-    (lambda z, m: F.binary_cross_entropy_with_logits(z, m) + soft_dice_loss(z.sigmoid().sigmoid(), m), "twice before the Dice"),
-    (lambda z, m: F.binary_cross_entropy_with_logits(z, m) + soft_dice_loss((z > 0).float(), m), "has no slope"),
-    (lambda z, m: F.binary_cross_entropy_with_logits(z, m), "BCE alone"),
+    (lambda z, m: bce(z.sigmoid(), m) + soft_dice_loss(z.sigmoid(), m), "twice in the BCE"),
+    (lambda z, m: bce(z, m) + soft_dice_loss(z, m), "No sigmoid before the Dice loss"),
+    (lambda z, m: bce(z.sigmoid(), m) + soft_dice_loss(z, m), "twice in the BCE"),
+    (lambda z, m: bce(z, m) + soft_dice_loss(z.sigmoid().sigmoid(), m), "twice before the Dice"),
+    (lambda z, m: bce(z, m) + soft_dice_loss((z > 0).float(), m), "has no slope"),
+    (lambda z, m: bce(z, m), "BCE alone"),
+    (lambda z, m: (bce(z, m) + soft_dice_loss(z.sigmoid(), m)).item(), "has no gradient"),
+    (lambda z, m: bce(z, m) + soft_dice_loss(z.sigmoid(), m).detach() - 1, "the loss is"),
 )
 wrong(
     "4.3",
@@ -78,8 +111,8 @@ wrong(
     (lambda d, b: ((d - b["depth"]) * b["valid"]).square().mean().sqrt(), "divide by *all* pixels"),
     (lambda d, b: (d - b["depth"])[b["valid"]].abs().mean(), "mean absolute error"),
     (lambda d, b: (d - b["depth"])[b["valid"]].square().mean(), "the root is missing"),
-    (lambda d, b: torch.stack([(d[i] - b["depth"][i])[b["valid"][i]].square().mean().sqrt() for i in range(4)]).mean(), "four roots"),
-    (lambda d, b: torch.stack([(d[i] - b["depth"][i])[b["valid"][i]].square().mean().sqrt() for i in range(4)]), "each picture"),
+    (lambda d, b: roots(d, b).mean(), "four roots"),
+    (roots, "each picture"),
 )
 wrong(
     "4.4",
@@ -88,16 +121,21 @@ wrong(
     (lambda p, t: 1 - ((p * t).sum() + 1) / ((p + t - p * t).sum() + 1), "whole batch"),
     (lambda p, t: (1 - (p * t).sum((1, 2, 3)) / (p + t - p * t).sum((1, 2, 3))).mean(), "0/0"),
     (lambda p, t: (((p * t).sum((1, 2, 3)) + 1) / ((p + t - p * t).sum((1, 2, 3)) + 1)).mean(), "A loss falls"),
-    (lambda p, t: 1 - ((p * t).sum((1, 2, 3)) + 1) / ((p + t - p * t).sum((1, 2, 3)) + 1), "mean over the images is missing"),
+    (lambda p, t: 1 - ((p * t).sum((1, 2, 3)) + 1) / ((p + t - p * t).sum((1, 2, 3)) + 1), "mean over the images"),
+    (lambda p, t: soft_iou(p, t).detach(), "has no gradient"),
+    (lambda p, t: np.float64(soft_iou(p, t).item()), "has no gradient"),
 )
 wrong(
     "4.5",
     (published_dice, "as with the published Dice"),
     (lambda d, b: (d - b["depth"])[b["valid"]].abs().mean(), "lowest score of all"),
     (lambda d, b: 1 - (d - b["depth"]).abs().mean(), "valid pixels only"),
-    (lambda d, b: 1 - (d - b["depth"]).abs().mean((1, 2, 3)), "one single number"),
-    (lambda d, b: d.mean(), "the truth does not win"),
+    (lambda d, b: 1 - (d - b["depth"]).abs().mean((1, 2, 3)), "one number"),
+    (lambda d, b: d.mean(), "does not win"),
     (lambda d, b: (d - b["depth"])[b["valid"]].sum().sqrt(), "not a number"),
+    (lambda d, b: 1 - (d - b["depth"])[b["valid"]].mean().abs(), "the mean depth everywhere gets 1.000"),
+    (lambda d, b: -unlike(torch.mean, d, b) - unlike(torch.std, d, b), "pixels shuffled gets"),
+    (lambda d, b: float(torch.equal(d[b["valid"]], b["depth"][b["valid"]])), "off by 0.01"),
 )
 
 
@@ -120,7 +158,7 @@ def chained(make):
 wrong(
     "3.1",
     (pad_with(lambda h, w: -h % 16, lambda h, w: -w % 16), "Height and width are swapped"),
-    (pad_with(lambda h, w: 16 - w % 16, lambda h, w: 16 - h % 16), "already fits, and you add 16"),
+    (pad_with(lambda h, w: 16 - w % 16, lambda h, w: 16 - h % 16), "48 already fits"),
     (pad_with(lambda h, w: w % 16, lambda h, w: h % 16), "You add the remainder"),
     (pad_with(lambda h, w: -(w % 16), lambda h, w: -(h % 16)), "that rounds down"),
     (pad_with(lambda h, w: -w % 16 + 1, lambda h, w: -h % 16 + 1), "one row and one column too many"),
@@ -134,9 +172,9 @@ wrong(
     (lambda i, o, k, h, w: (i * o * k, 2 * i * o * k * h * w), "square it"),
     (lambda i, o, k, h, w: (i * o * k * k, i * o * k * k * h * w), "a multiplication and an addition are two"),
     (lambda i, o, k, h, w: (i * o * k * k + o, 2 * i * o * k * k * h * w), "this convolution has none"),
-    (lambda i, o, k, h, w: (i * o * k * k, 2 * i * o * k * k), "those of one pixel"),
+    (lambda i, o, k, h, w: (i * o * k * k, 2 * i * o * k * k), "the operations of one pixel"),
     (lambda i, o, k, h, w: (o * k * k, 2 * o * k * k * h * w), "looks at all of them"),
-    (lambda i, o, k, h, w: i * o * k * k, "has the shape () (one number); it should be (2,)"),
+    (lambda i, o, k, h, w: i * o * k * k, "has the shape (); it should be (2,)"),
     (lambda i, o, k, h, w: (i * o * 9, 2 * i * o * 9 * h * w), "for (3, 16, 5, 8, 6)"),
 )
 wrong(
@@ -144,6 +182,8 @@ wrong(
     (lambda ks, ds: sum((k - 1) * d for k, d in zip(ks, ds)), "from one side to the other"),
     (lambda ks, ds: 1 + sum((k - 1) * d for k, d in zip(ks, ds)), "the width of the whole field"),
     (lambda ks, ds: sum(k // 2 for k in ks), "You leave the dilation out"),
+    (lambda ks, ds: sum(k // 2 + d for k, d in zip(ks, ds)), "You add the dilation"),
+    (lambda ks, ds: sum(k // 2 * d + 1 for k, d in zip(ks, ds)), "the middle of every kernel"),
     (lambda ks, ds: sum(k * d for k, d in zip(ks, ds)), "a whole kernel to each side"),
     (lambda ks, ds: 1 + sum(k // 2 * d for k, d in zip(ks, ds)), "the pixel in the middle"),
 )
@@ -152,15 +192,14 @@ wrong(
     (chained(lambda i: [nn.Conv2d(i, 2 * i, 1), nn.PixelShuffle(2)]), "The pixel-shuffle takes each pixel"),
     (lambda i: nn.ConvTranspose2d(i, i // 2, 4, 2, 1), "A transposed convolution, too"),
     (chained(lambda i: [nn.Upsample(scale_factor=2), nn.Conv2d(i, i // 2, 3, padding=1)]), "repeats pixels"),
-    (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i // 2, 1)]), "sees only 4 positions"),
     (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i // 2, 3)]), "needs padding=1"),
-    (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i, 3, padding=1)]), "half the channels"),
-    (lambda i: nn.Conv2d(i, i // 2, 3, padding=1), "twice the side is asked for"),
+    (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i, 1)]), "half the channels"),
+    (lambda i: nn.Conv2d(i, i // 2, 3, padding=1), "half the channels and twice the size"),
     (lambda i: 2 * i, "an nn.Module, is expected"),
 )
 wrong(
     "3.5",
-    (lambda: DuoNet(), "too much work. Of the levels that you can change, encoder.1 costs most"),
+    (lambda: DuoNet(), "too much work. Of the levels, encoder.1 costs most"),
     (lambda: DuoNet(stem=8, widths=(20, 40, 80, 128)), "All widths made narrower alike?"),
     (lambda: DuoNet(stem=32, widths=(40, 80, 160, 160)), "misses both"),
     (lambda: DuoNet(widths=(40, 80, 160), blocks=(1, 1, 2)), "four numbers each"),
@@ -215,8 +254,10 @@ INF = float("inf")
 wrong(
     "1.1",
     (lambda a, b: (b - a).amax(1), "Bytes wrap around: 3 - 5 is 254"),
-    (lambda a, b: (b - a).float().abs().amax(1), "Turn both pictures into floats"),
+    (lambda a, b: (b - a).float().abs().amax(1), "Turn both photographs into floats"),
+    (lambda a, b: (a - b).abs().amax(1), "Bytes wrap around"),
     (lambda a, b: (b.float() - a.float()).amax(1), "a dark cat vanishes"),
+    (lambda a, b: (a.float() - b.float()).amax(1), "Without abs"),
     (lambda a, b: (b.float() - a.float()).abs().mean(1), "the mean over the colours"),
     (lambda a, b: (b.float() - a.float()).abs().amax(0), "over axis 0, the batch"),
     (lambda a, b: (b.float() - a.float()).abs().amax(2), "over axis 2, the height"),
@@ -227,7 +268,8 @@ wrong(
     (scaled(INF, -INF, (0, 1, 2, 3)), "of the whole batch"),
     (scaled(INF, -INF, turn=True), "Upside down"),
     (scaled(0.0, 0.0), "become the nearest"),
-    (scaled(INF, INF), "minus infinity"),
+    (lambda metres, valid: metres / metres.amax((1, 2, 3), keepdim=True), "or near is not taken away"),
+    (scaled(INF, INF), "*minus* infinity"),
     (scaled(INF, -INF, divide="far"), "the largest is far - near"),
     (lambda metres, valid: metres, "instead of"),
 )
@@ -246,14 +288,14 @@ wrong(
     (leaking(lambda room, cat: room.mean()), "rooms alone"),
     (leaking(lambda room, cat: cat.mean()), "cats alone"),
     (leaking(lambda room, cat: (room & cat).mean()), "|, not &"),
-    (leaking(lambda room, cat: (room | cat).mean(), swapped=True), "*training* quartets"),
+    (leaking(lambda room, cat: (room | cat).mean(), swapped=True), "a share of the *training* set"),
     (leaking(lambda room, cat: (room | cat).sum()), "a share is asked for"),
 )
 wrong(
     "1.5",
-    (lambda r, c: (np.arange(0, len(r) * 7 // 10), np.arange(len(r) * 7 // 10, len(r))), "Hold out rooms and cats, not quartets"),
-    (lambda r, c: (np.flatnonzero(~every_third(r)), np.flatnonzero(every_third(r))), "show a cat that was trained on. The rooms are held"),
-    (lambda r, c: (np.flatnonzero(~every_third(c)), np.flatnonzero(every_third(c))), "show a room that was trained on. The cats are held"),
+    (lambda r, c: np.split(np.arange(len(r)), [len(r) * 7 // 10]), "Hold out rooms and cats, not quartets"),
+    (lambda r, c: (~every_third(r), every_third(r)), "show a cat that was trained on. The rooms are held"),
+    (lambda r, c: (~every_third(c), every_third(c)), "show a room that was trained on. The cats are held"),
     (lambda r, c: (~(every_third(r) & every_third(c)), every_third(r) & every_third(c)), "belongs to neither part"),
     (lambda r, c: (np.arange(9), np.arange(8, 20)), "1 quartets are in both"),
     (lambda r, c: (np.flatnonzero(r > 0), np.array([], int)), "test is empty"),
@@ -268,7 +310,8 @@ ALL = ("bg", "bg_fg", "mask", "depth", "valid")
 
 
 def flipped(keys, axis=-1, **more):
-    return lambda q: {**q, **{key: q[key].flip(axis) for key in keys}, **{key: change(q[key]) for key, change in more.items()}}
+    changes = {**dict.fromkeys(keys, lambda x: x.flip(axis)), **more}
+    return lambda q: {**q, **{key: change(q[key]) for key, change in changes.items()}}
 
 
 def lit(change, keys=("bg", "bg_fg")):
@@ -303,20 +346,23 @@ def smaller(**change):
     return lambda q: {**q, **{key: way(q[key]) for key, way in ways.items()}}
 
 
-def shifted(choose, as_float=True):
+def shifted(choose, difference=lambda moved, bg_fg: (moved.float() - bg_fg.float()).abs()):
     def aligned(bg, bg_fg):
         shifts = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
         moved = torch.stack([bg.roll(shift, (2, 3)) for shift in shifts])
-        cost = (moved.float() - bg_fg.float()).abs() if as_float else (moved - bg_fg).float().abs()
-        return moved[choose(cost), torch.arange(len(bg))]
+        return moved[choose(difference(moved, bg_fg)), torch.arange(len(bg))]
 
     return aligned
 
 
+def least(cost):
+    return cost.mean((2, 3, 4)).argmin(0)
+
+
 wrong(
     "2.1",
-    (flipped(("bg", "bg_fg")), "The picture has moved, mask and depth and valid stayed behind"),
-    (flipped(("bg", "bg_fg", "mask")), "depth and valid stayed behind"),
+    (flipped(("bg", "bg_fg")), "✗ 2.1: mask and depth and valid stayed behind"),
+    (flipped(("bg", "bg_fg", "mask")), "✗ 2.1: depth and valid stayed behind"),
     (flipped(("bg_fg", "mask", "depth", "valid")), "bg stayed behind"),
     (flipped(ALL, -2), "stands on its head"),
     (flipped(ALL, near_far=lambda x: x.flip(0)), "near_far has changed"),
@@ -330,26 +376,32 @@ wrong(
     (lit(lambda x, f: x * f), "clamp it to 255"),
     (lit(lambda x, f: (x.float() * f).clamp(0, 255)), "go back to torch.uint8"),
     (lit(lambda x, f: (x.float() * f).clamp(0, 255).byte(), ("bg_fg",)), "both photographs get the same light"),
-    (lit(lambda x, f: (x.float() * f).clamp(0, 255).to(x.dtype), ("bg", "bg_fg", "depth")), "a lamp moves no wall"),
+    (lit(lambda x, f: (x.float() * f).clamp(0, 255).to(x.dtype), ("bg", "bg_fg", "depth")), "'depth' has changed"),
     (lit(lambda x, f: (x.float() / 255 * f).clamp(0, 1)), "runs from 0 to 1"),
     (lit(lambda x, f: (x.float() + 20 * f).clamp(0, 255).byte()), "multiply by factor"),
 )
 wrong(
     "2.3",
-    (crop(lambda q: q), "cut but not scaled anew"),
+    (crop(lambda q: q), "cut but not rescaled"),
     (crop(anew, lambda top, left: (left, top)), "Height and width are swapped"),
     (crop(lambda q: {**q, "depth": anew(q)["depth"]}), "near_far is still that of the whole picture"),
     (crop(lambda q: {**anew(q), "depth": 1 - anew(q)["depth"]}), "upside down"),
-    (crop(lambda q: {**q, "depth": anew({**q, "valid": torch.ones_like(q["valid"])})["depth"]}), "pixels that are not valid"),
+    (crop(lambda q: {**q, "depth": anew({**q, "valid": q["valid"] | True})["depth"]}), "pixels that are not valid"),
     (lambda q, top, left, side: {**q, "bg": window(q["bg"], top, left, side)}, "'bg_fg' has the shape (3, 64, 64)"),
 )
 wrong(
     "2.4",
-    (smaller(depth="mix"), "air between cat and wall"),
-    (smaller(mask="pick"), "'mask' is picked, not mixed"),
-    (smaller(bg="pick"), "'bg' is picked, not mixed"),
+    (smaller(depth="mix"), "Depth is picked"),
+    (smaller(mask="pick"), "'mask' is picked, not averaged"),
+    (smaller(bg="pick"), "'bg' is picked, not averaged"),
     (smaller(valid="mix"), "'valid' is torch.float32"),
     (smaller(valid=lambda x: torch.ones_like(x[..., ::2, ::2])), "whose depth was not known"),
+    (smaller(valid=lambda x: F.max_pool2d(x.float(), 2) > 0), "whose depth was not known"),
+    (smaller(valid=lambda x: x[..., ::2, ::2]), "whose depth was not known"),
+    (smaller(depth=lambda x: x[..., ::2, ::2]), "whose depth was not known"),
+    (lambda q: {**smaller()(q), "near_far": 2 * q["near_far"]}, "near_far has changed"),
+    (lambda q: {**q, **{key: window(q[key], 0, 0, 32) for key in ALL}}, "You cut a part out"),
+    (lambda q: {**q, **{key: window(q[key], 16, 16, 32) for key in ALL}}, "You cut a part out"),
     (smaller(valid=lambda x: torch.zeros_like(x[..., ::2, ::2])), "Far fewer pixels are valid"),
 )
 wrong(
@@ -358,16 +410,19 @@ wrong(
     (lambda bg, bg_fg: bg_fg, "This is the picture with the cat"),
     (shifted(lambda cost: cost.mean((1, 2, 3, 4)).argmin()), "every pair got the same shift"),
     (shifted(lambda cost: cost.mean((2, 3, 4)).argmax(0)), "Least cost, not most?"),
-    (lambda bg, bg_fg: bg[:1], "it should stay (4, 3, 64, 64)"),
+    (shifted(least, lambda moved, bg_fg: (moved - bg_fg).float()), "Floats first"),
+    (shifted(least, lambda moved, bg_fg: (bg_fg - moved).abs().float()), "Floats first"),
+    (shifted(least, lambda moved, bg_fg: moved.float() - bg_fg.float()), "abs"),
+    (lambda bg, bg_fg: bg[:1], "it should be (4, 3, 64, 64)"),
 )
 
 
 # -- 05 training --------------------------------------------------------------------------------------------------
 
 
-def calls(*names):
+def calls(*names, training=True):
     def train_step(net, optimizer, loss, batch):
-        value = loss(*net.train()(batch["bg"], batch["bg_fg"]), batch)["loss"]
+        value = loss(*net.train(training)(batch["bg"], batch["bg_fg"]), batch)["loss"]
         for name in names:
             value.backward() if name == "backward" else getattr(optimizer, name)()
         return value.item()
@@ -399,12 +454,13 @@ def pieces(divide=True, zero="before", step="after"):
     return accumulated_step
 
 
-def assessed(training=False, weigh=True, gradient=False, restore=True):
+def assessed(training=False, weigh=True, gradient=False, restore=None):
     def answer(net, loss_of, batches):
+        before = net.training
         net.train(training)
         with torch.set_grad_enabled(gradient):
             losses = [loss_of(net, batch).item() for batch in batches]
-        net.train(restore)
+        net.train(before if restore is None else restore)
         counts = [len(batch["bg"]) if weigh else 1 for batch in batches]
         return sum(loss * count for loss, count in zip(losses, counts)) / sum(counts)
 
@@ -415,34 +471,56 @@ def plan(*sizes, **changes):
     return lambda: recipe("course", stages=tuple(Stage(size, 32, epochs) for size, epochs in sizes), **changes)
 
 
+def at_the_end(total):
+    """Backward once, when the losses of all parts, or of some, have been computed."""
+
+    def accumulated_step(net, optimizer, loss_of, parts):
+        optimizer.zero_grad()
+        total([loss_of(net, part) for part in parts]).backward()
+        optimizer.step()
+
+    return accumulated_step
+
+
+def all_at_once(net, optimizer, loss_of, parts):
+    optimizer.zero_grad()
+    loss_of(net, [torch.cat(tensors) for tensors in zip(*parts)]).backward()
+    optimizer.step()
+
+
 GROWING = ((32, 1), (48, 1), (64, 2))
 wrong(
     "5.1",
     (calls("backward", "step"), "zero_grad is missing"),
-    (calls("backward", "zero_grad", "step"), "not between the two"),
+    (calls("backward", "zero_grad", "step"), "not between them"),
     (calls("step", "backward"), "The step comes before backward"),
     (calls("zero_grad", "step", "backward"), "backward comes before step"),
-    (calls("zero_grad", "backward"), "no weight has moved"),
+    (calls("zero_grad", "backward"), "No weight has moved"),
     (calls("zero_grad", "backward", "step", "step"), "Two steps"),
-    (keeps_the_graph, "Return value.item()"),
+    (calls("zero_grad", "backward", "step", training=False), "in evaluation mode"),
+    (keeps_the_graph, "return value.item()"),
 )
 wrong(
     "5.2",
     (pieces(divide=False), "four times too long"),
     (pieces(zero="inside"), "Only the last part counts"),
-    (pieces(zero="inside", divide=False), "and it is not divided"),
+    (pieces(zero="inside", divide=False), "nothing is divided"),
     (pieces(step="inside"), "a step after each part"),
     (pieces(step="inside", divide=False, zero="inside"), "a step after each part"),
     (pieces(zero="never"), "zero_grad is missing"),
     (lambda net, optimizer, loss_of, parts: optimizer.zero_grad(), "backward is missing"),
+    (at_the_end(lambda losses: sum(losses) / len(losses)), "the memory holds all parts"),
+    (at_the_end(lambda losses: losses[-1]), "call backward inside the loop"),
+    (all_at_once, "several parts at once"),
 )
 wrong(
     "5.3",
     (assessed(training=True), "still in training mode: its batch norms"),
-    (assessed(training=True, weigh=False), "still in training mode (net.eval() is missing), and the last batch"),
-    (assessed(weigh=False), "Weigh each with its number of pictures"),
+    (assessed(training=True, weigh=False), "in training mode, and batches of one and of three"),
+    (assessed(weigh=False), "Weigh each by its pictures"),
     (assessed(gradient=True), "torch.no_grad()"),
-    (assessed(restore=False), "put it back as it was"),
+    (assessed(restore=False), "came in training mode"),
+    (assessed(restore=True), "came in evaluation mode"),
 )
 wrong(
     "5.4",
@@ -483,6 +561,10 @@ def total_dice(pair, threshold):
     return float(2 * (found & real).sum() / (found.sum() + real.sum()))
 
 
+def best_of_both(known, test, thresholds):
+    return max(thresholds, key=lambda t: total_dice([torch.cat(parts) for parts in zip(known, test)], t))
+
+
 def largest_only(prob):
     masks = prob.numpy() >= 0.5
     for mask in masks[:, 0]:
@@ -518,31 +600,37 @@ wrong(
     (ask(lambda m, d: (m > 0, d.sigmoid())), "The threshold comes too early"),
     (ask(once, gradient=True), "torch.no_grad()"),
     (ask(lambda m, d: m.sigmoid()), "return mask, depth"),
+    (ask(lambda m, d: (m.sigmoid().detach(), d.sigmoid()), gradient=True), "torch.no_grad()"),
 )
 wrong(
     "6.2",
     (lambda p, m, n: each_dice(p, m).argsort(descending=True)[:n], "These are the best"),
+    (lambda p, m, n: each_dice(p, m).argsort()[-n:], "These are the best"),
+    (lambda p, m, n: each_dice(p, m).argsort()[:3], "the list of 5"),
     (lambda p, m, n: each_dice(p, m).argsort()[:n].flip(0), "the worst of them comes last"),
     (lambda p, m, n: each_dice(p, m).sort().values[:n], "argsort, not sort"),
-    (lambda p, m, n: ((p > 0.5) != (m > 0.5)).sum((1, 2, 3)).argsort(descending=True)[:n], "number of wrong pixels"),
+    (lambda p, m, n: ((p > 0.5) != (m > 0.5)).sum((1, 2, 3)).argsort(descending=True)[:n], "order by wrong pixels"),
     (lambda p, m, n: each_dice(p, m).argsort(), "These are all of them"),
 )
 wrong(
     "6.3",
     (lambda known, test, ts: max(ts, key=lambda t: total_dice(test, t)), "You chose it on the test set"),
-    (lambda known, test, ts: max(ts, key=lambda t: total_dice([torch.cat(x) for x in zip(known, test)], t)), "both sides together"),
+    (best_of_both, "both sets together"),
     (lambda known, test, ts: np.argmax([total_dice(known, t) for t in ts]), "This is the place in the list"),
     (lambda known, test, ts: max(total_dice(known, t) for t in ts), "This is the Dice"),
     (lambda known, test, ts: min(ts, key=lambda t: total_dice(known, t)), "argmax, not argmin"),
-    (lambda known, test, ts: [total_dice(known, t) for t in ts], "one single number"),
+    (lambda known, test, ts: [total_dice(known, t) for t in ts], "one number"),
 )
 wrong(
     "6.4",
     (lambda dice, rooms: rooms[dice.argmin()], "the single worst picture"),
     (lambda dice, rooms: max(rooms.unique(), key=lambda room: dice[rooms == room].mean()), "the easiest room"),
     (lambda dice, rooms: min(rooms.unique(), key=lambda room: dice[rooms == room].sum()), "Take means"),
-    (lambda dice, rooms: torch.stack([dice[rooms == room].mean() for room in rooms.unique()]).argmin(), "a place in a list"),
+    (lambda dice, rooms: np.argmin([dice[rooms == room].mean() for room in rooms.unique()]), "a place in a list"),
     (lambda dice, rooms: min(dice[rooms == room].mean() for room in rooms.unique()), "its number is asked for"),
+    (lambda dice, rooms: min(rooms.unique(), key=lambda room: dice[rooms == room].median()), "the mean is asked for"),
+    (lambda dice, rooms: rooms.min(), "here 23 is right"),
+    (lambda dice, rooms: rooms.unique()[0], "here 23 is right"),
 )
 wrong(
     "6.5",
@@ -551,8 +639,10 @@ wrong(
     (eroded, "gets worse"),
     (lambda prob: prob, "of the specks are still there"),
     (lambda prob: prob * 0, "gets worse"),
-    (lambda prob: prob[:, 0], "it should stay (4, 1, 64, 64)"),
+    (lambda prob: prob[:, 0], "it should be (4, 1, 64, 64)"),
     (crashes_when_empty, "stops with ValueError"),
+    (lambda prob: (prob >= 0.8).float(), "gets worse"),
+    (lambda prob: (prob >= 0.65).float(), "gets worse"),
 )
 
 # -- 07 your own photos -------------------------------------------------------------------------------------------
@@ -579,6 +669,10 @@ def differs(room, scene, low=0.005, high=1 / 3, laid=True):
     return low < (np.abs(scene.astype(float) - picture).max(-1) > 30).mean() < high
 
 
+def having(word, names):
+    return [name for name in names if word in name]
+
+
 def careful(test):
     def usable(room, scene):
         try:
@@ -592,7 +686,7 @@ def careful(test):
 wrong(
     "7.1",
     (relit(np.median), "one gain for all colours"),
-    (relit(lambda ratio: ratio.mean((0, 1))), "The mean lets the cat"),
+    (relit(lambda ratio: ratio.mean((0, 1))), "The mean gives the cat"),
     (relit(lambda ratio: 1 / median(ratio)), "The gain is upside down"),
     (relit(lambda ratio: ratio), "Each pixel got a gain of its own"),
     (relit(median, lambda x: x.astype(int).astype(np.uint8)), "has wrapped around to black"),
@@ -621,13 +715,13 @@ wrong(
 )
 wrong(
     "7.4",
-    (lambda names: (names[12:], names[:12]), "9 of 9 scenes are on both sides"),
+    (lambda names: (names[12:], names[:12]), "9 of 9 scenes are in both sets"),
     (lambda names: (names[3:], names[:3]), "Hold out whole scenes"),
-    (lambda names: ([n for n in names if "_0001_" in n], [n for n in names if "_0002_" in n]), "12 pictures are in neither"),
+    (lambda names: (having("_0001_", names), having("_0002_", names)), "12 pictures are in neither"),
     (lambda names: (names, []), "test is empty"),
     (lambda names: (names, names[:4]), "is in both parts"),
     (lambda names: (["kitchen_0001"], names), "is no name of the list"),
-    (lambda names: ([n for n in names if "kitchen" in n], [n for n in names if "kitchen" not in n]), "24 of 36 pictures are in the test"),
+    (lambda names: (having("kitchen", names), having("room", names) + having("study", names)), "24 of 36 pictures"),
 )
 wrong(
     "7.5",
@@ -635,9 +729,35 @@ wrong(
     (careful(lambda room, scene: differs(room, scene, high=1)), "It accepts two different rooms"),
     (careful(lambda room, scene: differs(room, scene, low=-1)), "It accepts the same picture twice"),
     (careful(lambda room, scene: differs(room, scene, laid=False)), "It refuses a good pair"),
+    (careful(lambda room, scene: differs(room, scene, low=0.02, high=0.45, laid=False)), "It "),
+    (careful(lambda room, scene: differs(room, scene, high=1 / 2, laid=False)), "It "),
     (differs, "Catch that, and return False"),
-    (lambda room, scene: room == scene, "True or False is expected"),
+    (lambda room, scene: room == scene, "it should be one number"),
 )
+
+
+# -- other right answers ------------------------------------------------------------------------------------------
+
+
+def aligned_in_numpy(bg, bg_fg):
+    pairs = zip(bg.numpy(), bg_fg.numpy().astype(float))
+    shifts = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
+    moved = (([np.roll(room, shift, (1, 2)) for shift in shifts], scene) for room, scene in pairs)
+    return np.stack([min(rooms, key=lambda room: np.abs(room - scene).mean()) for rooms, scene in moved])
+
+
+RIGHT = [
+    ("1.1", lambda a, b: np.abs(a.numpy().astype(int) - b.numpy()).max(1)),
+    ("2.2", lit(lambda x, factor: np.clip(x.numpy() * factor, 0, 255).astype(np.uint8))),
+    ("2.4", smaller(depth=lambda x: x[..., ::2, 1::2], valid=lambda x: x[..., ::2, 1::2])),
+    ("2.4", smaller(depth=lambda x: F.max_pool2d(x, 2), valid=lambda x: F.max_pool2d(x.float(), 2) > 0)),
+    ("2.5", aligned_in_numpy),
+    ("3.4", chained(lambda i: [nn.Conv2d(i, 2 * i, 1), nn.PixelShuffle(2), Blur()])),
+    ("3.4", chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i // 2, 1)])),
+    ("4.5", lambda depth, batch: -(depth - batch["depth"])[batch["valid"]].abs().mean()),
+    ("5.4", plan(*GROWING, learning_rate=3e-3)),
+    ("6.1", ask(lambda mask, depth: tuple(logits.sigmoid().numpy() for logits in (mask, depth)))),
+]
 
 
 # -- all of them --------------------------------------------------------------------------------------------------
@@ -662,8 +782,7 @@ def stubs(stem):
     """By exercise, the cell that asks for it."""
     found = {}
     for cell in notebook(stem).cells:
-        numbers = re.findall(r'^check\("([\d.]+)", \w+\)$', cell.source, re.MULTILINE) if cell.cell_type == "code" else ()
-        for number in numbers:
+        for number in re.findall(r'^check\("([\d.]+)", \w+\)$', cell.source, re.MULTILINE):
             assert number not in found, f"{number} is asked for twice"
             found[number] = cell.source
     return found
@@ -672,18 +791,18 @@ def stubs(stem):
 STUBS = {number: (stem, source) for stem in STEMS for number, source in stubs(stem).items()}
 for stem in STEMS:
     try:
-        checks.find(f"{int(stem[:2])}.1")
-    except checks.CourseError:
+        checker.find(f"{int(stem[:2])}.1")
+    except CourseError:
         pass  # test_notebooks_and_exercises_agree says so
-NUMBERS = sorted(checks.EXERCISES)
+NUMBERS = sorted(checker.EXERCISES)
 solved = pytest.mark.skipif(not SOLUTIONS, reason="the solutions have been taken out of this copy")
 
 
 def said(capsys, number, answer):
-    check(number, answer)
+    result = check(number, answer)
     text = capsys.readouterr()
-    assert text.err == "" and text.out.endswith("\n") and text.out.count("\n") == 1, "one line, and nothing else"
-    assert number in text.out
+    assert (text.err, text.out) == ("", result.message + "\n") and "\n" not in result.message, "one line, nothing else"
+    assert number in text.out and result.passed == text.out.startswith("✓")
     return text.out
 
 
@@ -698,7 +817,7 @@ def test_notebooks_and_exercises_agree():
 def test_every_exercise_has_hints_wrong_answers_and_a_solution():
     assert sorted(WRONG) == NUMBERS
     for number in NUMBERS:
-        assert checks.EXERCISES[number].hints, number
+        assert checker.EXERCISES[number].hints, number
         assert len(WRONG[number]) >= 2, number
     if SOLUTIONS:
         assert sorted(SOLUTIONS) == NUMBERS
@@ -728,15 +847,40 @@ def test_with_gaps_it_is_not_solved_yet(number, capsys):
 
 @solved
 @pytest.mark.parametrize("number", NUMBERS)
-def test_its_solution_is_right(number, capsys):
+def test_its_solution_is_right_and_no_mistake_hides_behind_another(number, capsys, monkeypatch):
+    """Two mistakes of one value raise in ``expect``. And each must differ from what is right in some case."""
+    seen, told = set(), set()
+
+    def distinct(mistakes, *args, know=compare.distinct):
+        known = know(mistakes, *args)
+        seen.update(mistakes)
+        told.update(diagnosis for diagnosis, _ in known)
+        return known
+
+    monkeypatch.setattr(compare, "distinct", distinct)
     assert said(capsys, number, SOLUTIONS[number]).startswith(f"✓ {number}: right.")
+    assert not seen - told, "diagnoses that nobody can get"
+
+
+@pytest.mark.parametrize("number, answer", [pytest.param(*one, id=f"{one[0]}-{k}") for k, one in enumerate(RIGHT)])
+def test_another_right_answer_passes(number, answer, capsys):
+    assert said(capsys, number, answer).startswith(f"✓ {number}: right.")
+
+
+def test_two_mistakes_of_one_value_are_refused():
+    compare.expect(3.0, 3.0, {"right here": 3.0, "too small": compare.Either((1.0, 1.0 + 1e-9)), "a list": [3.0]}, "it")
+    for mistakes in ({"a": 1.0, "b": 1.0}, {"a": compare.Either((1.0, 2.0)), "b": np.float32(2)}):
+        with pytest.raises(AmbiguousMistakes, match="'a', 'b'"):
+            compare.expect(3.0, 3.0, mistakes, "it")
+    with pytest.raises(AmbiguousMistakes):
+        compare.expect(3.0, 3.0, {"a": 1.0, "b": 1.9}, "it", within=1.0)
 
 
 @solved
 @pytest.mark.parametrize("number", sorted(STUBS))
 def test_what_solution_shows_is_right_where_it_is_pasted(number, capsys):
     stem, stub = STUBS[number]
-    code = checks.source_of(SOLUTIONS[number])
+    code = inspect.getsource(SOLUTIONS[number])
     names = {"__name__": "__main__"}
     exec(imports(stem), names)
     exec(code, names)
@@ -747,7 +891,7 @@ def test_what_solution_shows_is_right_where_it_is_pasted(number, capsys):
 
 @pytest.mark.parametrize(
     "number, answer, words",
-    [pytest.param(number, *pair, id=f"{number}-{k}") for number, pairs in WRONG.items() for k, pair in enumerate(pairs)],
+    [pytest.param(n, *pair, id=f"{n}-{k}") for n, pairs in WRONG.items() for k, pair in enumerate(pairs)],
 )
 def test_a_mistake_is_diagnosed(number, answer, words, capsys):
     text = said(capsys, number, answer)
