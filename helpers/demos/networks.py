@@ -1,15 +1,10 @@
-"""The small experiments of notebooks 03 and 04, one idea each, and the figures of what they find.
-
-Nothing here is needed to train or to predict. Functions take a network, or maps (B, 1, H, W) in [0, 1], and give
-numbers; those that begin with ``show_`` give a figure (see :mod:`helpers.plots`).
-"""
+"""Notebook 03's experiments with networks: what a block costs, what a pixel depends on, and who leaves a checkerboard."""
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -20,13 +15,12 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.dataset import Quartet, normalise_depth
 from helpers.demos.architecture import blocks
-from helpers.metrics import GRID_PERIOD, dilate, gaussian_window, window_mean
+from helpers.metrics import GRID_PERIOD, window_mean
 from helpers.model import ShuffleStep
-from helpers.plots import array, styled
+from helpers.plots import styled
 
-# -- networks: costs ----------------------------------------------------------------------------------------------
+# -- costs --------------------------------------------------------------------------------------------------------
 
 
 class Cost(NamedTuple):
@@ -78,6 +72,9 @@ def show_costs(costs: Mapping[str, Cost], title: str) -> Figure:
     axes[0].invert_yaxis()
     figure.suptitle(title)
     return figure
+
+
+# -- what a pixel depends on ------------------------------------------------------------------------------------
 
 
 def influence(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -186,82 +183,3 @@ def repeated_tile(maps: Tensor) -> float:
     rest = rest[..., : height // period * period, : width // period * period]
     tiles = rest.reshape(count, height // period, period, width // period, period)
     return tiles.mean((1, 3)).square().mean().sqrt().item()
-
-
-# -- maps that are wrong in a known way ---------------------------------------------------------------------------
-
-
-def moved(maps: Tensor, pixels: int) -> Tensor:
-    """(B, 1, H, W) moved to the right; the left border repeats."""
-    return F.pad(maps, (pixels, 0, 0, 0), mode="replicate")[..., : maps.shape[-1]]
-
-
-def blurred(maps: Tensor, sigma: float) -> Tensor:
-    """(B, 1, H, W) under a Gaussian of ``sigma`` pixels; borders repeat."""
-    if sigma == 0:
-        return maps
-    radius = math.ceil(3 * sigma)
-    padded = F.pad(maps, (radius,) * 4, mode="replicate")
-    return window_mean(padded, gaussian_window(2 * radius + 1, sigma)).clamp(0, 1)
-
-
-def grown(mask: Tensor, pixels: int) -> Tensor:
-    """A bool mask (B, 1, H, W) with its outline moved outwards by ``pixels``; inwards where negative."""
-    return dilate(mask, pixels) if pixels >= 0 else ~dilate(~mask, -pixels)
-
-
-def confident(prob: Tensor, confidence: float = 0.99) -> Tensor:
-    """Logits of probabilities, none surer than ``confidence``: a network is never infinitely sure."""
-    return prob.clamp(1 - confidence, confidence).logit()
-
-
-def with_depth(batch: Quartet, seed: int = 0) -> Quartet:
-    """The batch itself; where its source knows no depth, the same with depth maps drawn for it, which it says."""
-    if batch["valid"].any():
-        return batch
-    print("These pictures come without depth: depth maps of drawn rooms stand in for it here.")
-    metres = torch.stack([_drawn_depth(batch["bg"].shape[-1], seed + i) for i in range(len(batch["bg"]))])
-    valid = torch.ones_like(metres, dtype=torch.bool)
-    depth, near_far = normalise_depth(metres, valid)
-    return {**batch, "depth": depth, "valid": valid, "near_far": near_far}
-
-
-def _drawn_depth(side: int, seed: int) -> Tensor:
-    """(1, side, side) metres: a floor, a back wall, and a box that stands before it."""
-    draw = np.random.default_rng(seed)
-    y, x = np.mgrid[:side, :side] / side
-    wall, horizon = draw.uniform(3, 6), draw.uniform(0.2, 0.4)
-    floor = 0.5 / np.maximum(y - horizon, 1e-3)  # the ground under a level camera
-    left, top = draw.uniform(0.1, 0.6), draw.uniform(0.35, 0.5)
-    box = (x > left) & (x < left + 0.3) & (y > top) & (y < top + 0.3)
-    metres = np.where(box, 0.5 / (top + 0.3 - horizon), np.minimum(floor, wall))
-    return torch.from_numpy(metres).float()[None]
-
-
-class Responses(NamedTuple):
-    """How several losses, or metrics, answer while one thing goes more and more wrong."""
-
-    xlabel: str
-    x: Sequence[float]
-    lines: Mapping[str, Sequence[float]]
-
-
-def responses(xlabel: str, x: Sequence[float], change: Callable[[float], Tensor],
-            judges: Mapping[str, Callable[[Tensor], Tensor | float]]) -> Responses:  # fmt: skip
-    """Let each of the ``judges`` look at ``change(x)`` for every ``x``."""
-    changed = [change(value) for value in x]
-    return Responses(xlabel, x, {name: [float(judge(maps)) for maps in changed] for name, judge in judges.items()})
-
-
-@styled
-def show_responses(panels: Mapping[str, Responses], ylabel: str = "loss") -> Figure:
-    """One panel for each way of being wrong, with one scale for all."""
-    size = (2.5 * len(panels), 2.6)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for axis, (title, panel) in zip(axes.flat, panels.items()):
-        for name, values in panel.lines.items():
-            axis.plot(panel.x, array(values), label=name, marker="o", markersize=3)
-        axis.set(title=title, xlabel=panel.xlabel)
-    axes[0, 0].set_ylabel(ylabel)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    return figure

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from helpers.dataset import Quartet, get_batch, normalise_depth
-from helpers.demos.networks import blurred, moved
+from helpers.demos.distortions import blurred, moved
 from helpers.exercises.checker import NotYet, Wrong, has_blank
 from helpers.rendering.dataset import RoomsDataset
 

@@ -179,7 +179,7 @@ def _wrong_shape(channels: int, shape: tuple, wanted: tuple) -> str:
 
 @exercise(
     "3.5",
-    "Where are the parameters, where is the work? Look at lessons.cost_by_block(course, 192).",
+    "Where are the parameters, where is the work? Look at networks.cost_by_block(course, 192).",
     "Width costs operations at every level, and parameters mostly at the deepest. So take channels from the first "
     "levels, and give the deepest some.",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from helpers.demos.networks import confident
+from helpers.demos.distortions import confident
 from helpers.exercises.checker import Wrong, exercise
 from helpers.exercises.compare import Either, as_array, expect, one_number, quartets, same, wrong_masks
 from helpers.losses import soft_dice_loss

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.demos.networks import moved
+from helpers.demos.distortions import moved
 from helpers.exercises.checker import Wrong, exercise
 from helpers.exercises.compare import as_array, expect, one_number, quartets, wrong_masks
 from helpers.model import DuoNet
