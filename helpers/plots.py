@@ -8,7 +8,7 @@ throughout, bright near and dark far; where it is not known there are grey strip
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -111,10 +111,10 @@ def depth_picture(depth, valid=None, low: float = 0.0, high: float = 1.0) -> np.
     return np.where(known[..., None], coloured, stripes)
 
 
-def overlay(image, mask, opacity: float = 0.5, colour: str = MASK_COLOUR) -> np.ndarray:
-    """(H, W, 3) in [0, 1]: ``image`` with ``colour`` laid over it where ``mask`` is 1, in part where it is between."""
+def overlay(image, mask, opacity: float = 0.5) -> np.ndarray:
+    """(H, W, 3) in [0, 1]: ``image`` with the mask's colour over it where ``mask`` is 1, in part where it is less."""
     weight = (opacity * plane(mask).astype(float).clip(0, 1))[..., None]
-    return picture(image) * (1 - weight) + np.array(to_rgb(colour)) * weight
+    return picture(image) * (1 - weight) + np.array(to_rgb(MASK_COLOUR)) * weight
 
 
 def mask_errors(target, prob, threshold: float = 0.5) -> np.ndarray:
@@ -129,11 +129,11 @@ def depth_errors(target, predicted, valid) -> np.ndarray:
     return np.where(plane(valid), np.abs(plane(predicted) - plane(target)), np.nan)
 
 
-def error_picture(error, limit: float = ERROR_LIMIT) -> np.ndarray:
-    """(H, W, 3) in [0, 1]: errors from 0 to ``limit`` in their colours, stripes where the error is NaN."""
+def error_picture(error) -> np.ndarray:
+    """(H, W, 3) in [0, 1]: errors from 0 to :data:`ERROR_LIMIT` in their colours, stripes where the error is NaN."""
     error = plane(error)
     known = np.isfinite(error)
-    coloured = plt.get_cmap(ERROR_COLOURS)(Normalize(0, limit)(np.where(known, error, 0)))[..., :3]
+    coloured = plt.get_cmap(ERROR_COLOURS)(Normalize(0, ERROR_LIMIT)(np.where(known, error, 0)))[..., :3]
     return np.where(known[..., None], coloured, depth_picture(error))
 
 
@@ -169,7 +169,10 @@ def _colour_bar(figure: Figure, axes, label: str, colours: str, low: float = 0.0
     bar.outline.set_visible(False)
 
 
-def _label_rows(axes: np.ndarray, labels: Sequence[str] | None) -> None:
+def _label(axes: np.ndarray, titles: Iterable[str], labels: Sequence[str] | None) -> None:
+    """Titles above the columns, and labels before the rows."""
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title)
     for axis, label in zip(axes[:, 0], labels or ()):
         axis.set_ylabel(label)
 
@@ -191,35 +194,28 @@ def in_metres(near_far) -> str:
 
 
 @styled
-def show_quartets(quartets, rows: int = 4, keys: Sequence[str] = ("bg", "bg_fg", "mask", "depth"),
-                  labels: Sequence[str] | None = None) -> Figure:  # fmt: skip
+def show_quartets(quartets, rows: int = 4, labels: Sequence[str] | None = None) -> Figure:
     """The first ``rows`` quartets, one a row: room, room with cat, mask, depth with its metres.
 
     Args:
         quartets: a quartet, a batch, or a sequence of quartets.
         rows: at most so many.
-        keys: which images, from left to right.
         labels: a word or two for each row.
     """
     shown = quartets_of(quartets)[:rows]
-    figure, axes = _grid(len(shown), len(keys))
+    figure, axes = _grid(len(shown), len(TITLES))
     for quartet, row in zip(shown, axes):
-        for axis, key in zip(row, keys):
-            of_depth = key == "depth"
-            _draw(axis, depth_picture(quartet[key], quartet.get("valid")) if of_depth else picture(quartet[key]))
-            if of_depth and "near_far" in quartet:
-                _note(axis, in_metres(quartet["near_far"]))
-    for axis, key in zip(axes[0], keys):
-        axis.set_title(TITLES.get(key, key))
-    _label_rows(axes, labels)
-    if "depth" in keys:
-        _colour_bar(figure, axes, "relative depth", DEPTH_COLOURS)
+        for axis, key in zip(row, TITLES):
+            _draw(axis, picture(quartet[key]) if key != "depth" else depth_picture(quartet[key], quartet.get("valid")))
+        _note(row[-1], in_metres(quartet["near_far"]) if "near_far" in quartet else "")
+    _label(axes, TITLES.values(), labels)
+    _colour_bar(figure, axes, "relative depth", DEPTH_COLOURS)
     return figure
 
 
 @styled
 def contact_sheet(quartets, columns: int = 4, labels: Sequence[str] | None = None) -> Figure:
-    """The scenes of many quartets at a glance; ``labels`` stand above them."""
+    """The scenes of many quartets at a glance; ``labels`` are above them."""
     shown = quartets_of(quartets)
     columns = min(columns, len(shown))
     figure, axes = _grid(-(-len(shown) // columns), columns, min(1.4, 9.0 / columns))
@@ -251,7 +247,7 @@ def show_images(images: Mapping[str, object] | Sequence[Mapping[str, object]], s
 @styled
 def show_maps(maps: Mapping[str, object], label: str, low: float = 0.0, high: float = 1.0, colours: str = ERROR_COLOURS,
               side: float = 1.9) -> Figure:  # fmt: skip
-    """Maps of one quantity, (H, W) or (1, H, W), side by side with one colour bar that says ``label``."""
+    """Maps of one quantity, (H, W) or (1, H, W), side by side with one colour bar, ``label`` beside it."""
     figure, axes = _grid(1, len(maps), side)
     for axis, (name, values) in zip(axes.flat, maps.items()):
         _draw(axis, plane(values), cmap=colours, vmin=low, vmax=high)
@@ -267,7 +263,7 @@ def show_row(image, row: int, lines: Mapping[str, object], ylabel: str, step: bo
     ``step`` draws each pixel as wide as it is, for looking at a few pixels closely.
     """
     shown = picture(image)
-    heights = 3.5 * shown.shape[0] / shown.shape[1], 1.9  # inches; columns stand below columns
+    heights = 3.5 * shown.shape[0] / shown.shape[1], 1.9  # inches; columns are below columns
     figure, (above, below) = plt.subplots(2, 1, sharex=True, height_ratios=heights, figsize=(4.4, sum(heights) + 0.6),
                                           layout="constrained")  # fmt: skip
     _draw(above, shown, aspect="auto")
@@ -287,8 +283,7 @@ def show_row(image, row: int, lines: Mapping[str, object], ylabel: str, step: bo
 
 
 @styled
-def show_predictions(batch, mask_prob, depth, rows: int = 4, threshold: float = 0.5,
-                     labels: Sequence[str] | None = None) -> Figure:  # fmt: skip
+def show_predictions(batch, mask_prob, depth, rows: int = 4, labels: Sequence[str] | None = None) -> Figure:
     """What a network predicts beside the ground truth, one quartet a row, with both errors.
 
     Args:
@@ -296,7 +291,6 @@ def show_predictions(batch, mask_prob, depth, rows: int = 4, threshold: float = 
         mask_prob: (B, 1, H, W) or (B, H, W) probability of cat.
         depth: (B, 1, H, W) or (B, H, W) depth in [0, 1].
         rows: at most so many.
-        threshold: from this probability on, a pixel is predicted to be cat.
         labels: a word or two for each row.
     """
     shown = quartets_of(batch)[:rows]
@@ -304,17 +298,14 @@ def show_predictions(batch, mask_prob, depth, rows: int = 4, threshold: float = 
     figure, axes = _grid(len(shown), len(titles), side=1.15)
     for quartet, prob, predicted, row in zip(shown, array(mask_prob), array(depth), axes):
         panels = (
-            picture(quartet["bg_fg"]), picture(quartet["mask"]), picture(prob),
-            mask_errors(quartet["mask"], prob, threshold),
+            picture(quartet["bg_fg"]), picture(quartet["mask"]), picture(prob), mask_errors(quartet["mask"], prob),
             depth_picture(quartet["depth"], quartet["valid"]), depth_picture(predicted),
             error_picture(depth_errors(quartet["depth"], predicted, quartet["valid"])),
         )  # fmt: skip
         for axis, panel in zip(row, panels):
             _draw(axis, panel)
         _note(row[4], in_metres(quartet["near_far"]))
-    for axis, title in zip(axes[0], titles):
-        axis.set_title(title)
-    _label_rows(axes, labels)
+    _label(axes, titles, labels)
     _colour_bar(figure, axes, "absolute depth error", ERROR_COLOURS, 0, ERROR_LIMIT)
     named = ((TRUE, "cat, found"), (MISSED, "cat, missed"), (FALSE_ALARM, "no cat, but taken for one"))
     handles = [Patch(facecolor=colour, edgecolor="grey", label=name) for colour, name in named]
@@ -346,7 +337,7 @@ def show_lines(lines: Mapping[str, object], xlabel: str, ylabel: str, title: str
 @styled
 def show_panels(panels: Mapping[str, tuple[str, Sequence, Mapping[str, object]]], ylabel: str = "loss",
                 ylim: tuple[float, float] | None = None) -> Figure:  # fmt: skip
-    """Panels with one vertical axis: ``panels[title]`` is the label across, x (or words at even distances), and lines."""
+    """Panels with one vertical axis: ``panels[title]`` is the label across, x (or words, evenly apart), and lines."""
     size = (2.5 * len(panels), 2.6)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axis, (title, (xlabel, x, lines)) in zip(axes.flat, panels.items()):
@@ -366,7 +357,8 @@ def show_histograms(values: Mapping[str, object], xlabel: str, bins: int | Seque
     everything = np.concatenate(list(samples.values()))
     edges = np.histogram_bin_edges(everything[np.isfinite(everything)], bins)
     for name, x in samples.items():
-        axis.hist(x, edges, weights=np.full(len(x), 100 / max(1, len(x))), histtype="stepfilled", alpha=0.35, label=name)
+        weights = np.full(len(x), 100 / max(1, len(x)))
+        axis.hist(x, edges, weights=weights, histtype="stepfilled", alpha=0.35, label=name)
     axis.set(xlabel=xlabel, ylabel="share, %")
     if len(samples) > 1:
         axis.legend()
@@ -394,7 +386,7 @@ CURVES = {"loss": "loss, training", "test_mask_dice": "mask Dice, test", "test_d
 
 @styled
 def training_curves(rows: Sequence[Mapping], quantities: Mapping[str, str] | None = None) -> Figure:
-    """Rows of a history (or of a curve) over the samples seen, one panel a quantity; dashed where the image size changes.
+    """Rows of a history over the samples seen, one panel a quantity; dashed where the image size changes.
 
     Args:
         rows: of one run.

@@ -1,9 +1,9 @@
-"""Notebook 03's experiments with networks: what a block costs, what a pixel depends on, and who leaves a checkerboard."""
+"""Notebook 03's experiments: what a block costs, what a pixel depends on, and which upsampling leaves a grid."""
 
 from __future__ import annotations
 
 import statistics
-import time
+import timeit
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -46,14 +46,11 @@ def cost_by_block(net: nn.Module, size: int) -> dict[str, Cost]:
 @torch.no_grad()
 def milliseconds(net: nn.Module, size: int, repeats: int = 5) -> float:
     """Median time of a forward pass of one pair, after one to warm up, for a network on the CPU."""
-    image, times, was_training = torch.zeros(1, 3, size, size), [], net.training
+    image, was_training = torch.zeros(1, 3, size, size), net.training
     net.eval()
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        net(image, image)
-        times.append(time.perf_counter() - started)
+    seconds = timeit.repeat(lambda: net(image, image), number=1, repeat=repeats + 1)
     net.train(was_training)
-    return 1000 * statistics.median(times[1:])
+    return 1000 * statistics.median(seconds[1:])
 
 
 @styled
@@ -62,9 +59,8 @@ def show_costs(costs: Mapping[str, Cost], title: str) -> Figure:
     names = list(costs)
     figure, axes = plt.subplots(1, 2, figsize=(8, 0.24 * len(names) + 1), sharey=True, layout="constrained")
     parameters, gflop = (np.array(values, dtype=float) for values in zip(*costs.values()))
-    for axis, values, label, colour in (
-        (axes[0], parameters / 1e6, "parameters, millions", "C0"), (axes[1], gflop, "GFLOP for one pair", "C1")
-    ):  # fmt: skip
+    labels = ("parameters, millions", "GFLOP for one pair")
+    for axis, values, label, colour in zip(axes, (parameters / 1e6, gflop), labels, ("C0", "C1")):
         bars = axis.barh(names, values, color=colour)
         axis.bar_label(bars, [f"{share:.0%}" for share in values / values.sum()], fontsize=8, padding=2)
         axis.set(xlabel=label, xlim=(0, 1.15 * values.max()))
@@ -132,10 +128,10 @@ def upsampler(kind: str, width: int = FEATURES, seed: int = 0) -> nn.Sequential:
         return nn.Sequential(*steps, last).requires_grad_(False)
 
 
-def planes(count: int, side: int, seed: int = 0) -> Tensor:
-    """(count, 1, side, side) tilted planes from 0 to 1: as smooth as a depth map can be."""
+def planes(count: int, size: int, seed: int = 0) -> Tensor:
+    """(count, 1, size, size) tilted planes from 0 to 1: as smooth as a depth map can be."""
     generator = torch.Generator().manual_seed(seed)
-    across = torch.linspace(-1, 1, side)
+    across = torch.linspace(-1, 1, size)
     slope_x, slope_y = torch.randn(2, count, 1, 1, 1, generator=generator)
     return stretched(slope_x * across + slope_y * across[:, None])
 
@@ -155,12 +151,12 @@ def stretched(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low).clamp_min(1e-12)
 
 
-def learn_planes(decoder: nn.Module, steps: int = 40, batch: int = 8, side: int = 64) -> None:
+def learn_planes(decoder: nn.Module, steps: int = 40, batch: int = 8, size: int = 64) -> None:
     """Train ``decoder`` in place to give tilted planes back from their features; the same planes in every call."""
     decoder.requires_grad_(True)
     optimizer = torch.optim.Adam(decoder.parameters(), 3e-3)
     for step in range(steps):
-        target = planes(batch, side, seed=step)
+        target = planes(batch, size, seed=step)
         loss = F.l1_loss(decoder(as_features(target)), target)
         optimizer.zero_grad()
         loss.backward()
@@ -169,17 +165,16 @@ def learn_planes(decoder: nn.Module, steps: int = 40, batch: int = 8, side: int 
 
 
 def repeated_tile(maps: Tensor) -> float:
-    """How strong a pattern comes again every 16 pixels in (N, 1, H, W), in the maps' own unit; 0 = none.
+    """How strong a pattern repeats every 16 pixels in (N, 1, H, W), in the maps' own unit; 0 = none.
 
-    A moving average over 16 pixels is taken away, the rest is cut into squares of 16, and the mean square of each map
-    is measured by its root mean square. :func:`helpers.metrics.grid_index` looks at steps between neighbours instead,
-    and cannot see a pattern whose steps are equally large everywhere.
+    What stands out of a moving average over 16 pixels is folded to one tile for each map; the root mean square of all
+    tiles. :func:`helpers.metrics.grid_index` looks at steps between neighbours instead, and cannot see a pattern whose
+    steps are equally large everywhere; :func:`helpers.metrics.phase_bias` sees what all maps have in common.
     """
     period = GRID_PERIOD
     box = torch.full((period + 1,), 1 / period)
     box[0] = box[-1] = 0.5 / period  # the exact mean over one period, centred
     rest = maps[..., period // 2 : -(period // 2), period // 2 : -(period // 2)] - window_mean(maps, box)
-    count, _, height, width = rest.shape
-    rest = rest[..., : height // period * period, : width // period * period]
-    tiles = rest.reshape(count, height // period, period, width // period, period)
+    down, across = rest.shape[2] // period, rest.shape[3] // period
+    tiles = rest[:, 0, : down * period, : across * period].reshape(-1, down, period, across, period)
     return tiles.mean((1, 3)).square().mean().sqrt().item()

@@ -2,8 +2,8 @@
 
 A pair of photographs differs from its neighbours in three ways. *Geometry* moves all four images together. *Light*
 changes both photographs alike and spares the targets. And what belongs to each exposure, *a hand that moved, noise,
-blur, JPEG*, is drawn for ``bg`` and for ``bg_fg`` separately. Training uses the batched :class:`helpers.augment.Augment`;
-this is for notebook 02, and for whoever adds a change of their own from albumentations' long list.
+blur, JPEG*, is drawn for ``bg`` and for ``bg_fg`` separately. This is for notebook 02, and for whoever adds a change of
+their own from albumentations' long list; training uses the batched :class:`helpers.augment.Augment`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Magnitudes:
     """How far each change may go; 0 switches it off. The defaults are what notebook 02 shows."""
 
     mirror: float = 0.5  # probability
-    crop: float = 0.3  # the smallest crop has 1 - crop of the side
+    crop: float = 0.3  # the smallest crop has 1 - crop of width and height
     rotate: float = 10.0  # degrees, either way
     brightness: float = 0.2  # share of full white, either way
     contrast: float = 0.2  # relative, either way
     hue: float = 10.0  # of 180, either way
     channels: float = 12.0  # of 255, either way, for red, green and blue by themselves
-    shift: float = 3 / 64  # the room's camera, as a share of the side, either way; rounded towards 0, to whole pixels
+    shift: float = 3 / 64  # the room's camera, as a share of the width, either way; rounded towards 0, to whole pixels
     exposure: float = 0.1  # relative, either way, of each photograph
     blur: float = 0.6  # greatest standard deviation beyond 0.1, pixels
     noise: float = 5.0  # greatest standard deviation, of 255
@@ -69,9 +69,6 @@ class Apart(A.ImageOnlyTransform):
         self.transform, self.keys = transform, keys  # first: the base class sets the seed of both
         super().__init__(p=1.0)
 
-    def get_transform_init_args_names(self) -> tuple[str, ...]:
-        return "transform", "keys"
-
     def set_random_state(self, random_generator: np.random.Generator, py_random: random.Random) -> None:
         super().set_random_state(random_generator, py_random)
         self.transform.set_random_state(random_generator, py_random)
@@ -89,17 +86,14 @@ class Apart(A.ImageOnlyTransform):
         return data
 
 
-def pipeline(
-    magnitudes: Magnitudes = Magnitudes(), seed: int = 0, fill: str = "invalid", always: bool = False
-) -> A.Compose:
+def pipeline(magnitudes=Magnitudes(), seed: int = 0, fill: str = "invalid", always: bool = False) -> A.Compose:
     """The course's changes to one quartet, in the order in which a camera makes them; the image size stays.
 
-    Crop, rotation and shift are *one* affine map, sampled once: two in a row would round twice, and maps that keep whole
-    pixels (depth) would drift away from the photographs, which are interpolated. A mirror image moves whole pixels.
+    Crop, rotation and shift are *one* affine map, sampled once: two in a row would round twice, and depth, which keeps
+    whole pixels, would drift away from the photographs, which are interpolated. A mirror image moves whole pixels.
 
     Args:
-        magnitudes: how far each change may go. As many numbers are drawn whatever they are, so that a seed with greater
-            magnitudes gives the same changes, stronger.
+        magnitudes: how far each change may go; the same seed with greater ones gives the same movement, stronger.
         seed: the same seed gives the same sequence of changes.
         fill: what the movement uncovers is ``"invalid"`` (0, unknown), or ``"reflect"``, the picture's mirror image.
         always: make each change every time, else each with a probability of its own.
@@ -162,19 +156,12 @@ def apply(transform: A.Compose, quartet: Quartet) -> tuple[Quartet, list[tuple[s
         that each photograph drew for itself have its name behind theirs.
     """
 
-    def image(key: str) -> np.ndarray:
-        return np.ascontiguousarray(quartet[key].permute(1, 2, 0).numpy())  # (H, W, C)
-
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))
 
-    out = transform(
-        image=image("bg_fg"),
-        bg=image("bg"),
-        mask=quartet["mask"][0].numpy(),
-        depth=quartet["depth"][0].numpy(),
-        valid=quartet["valid"][0].numpy().astype(np.uint8),
-    )
+    bg, scene = (np.ascontiguousarray(quartet[key].permute(1, 2, 0).numpy()) for key in ("bg", "bg_fg"))  # (H, W, C)
+    mask, depth, valid = (quartet[key][0].numpy() for key in ("mask", "depth", "valid"))
+    out = transform(image=scene, bg=bg, mask=mask, depth=depth, valid=valid.astype(np.uint8))
     moved = {
         "bg": tensor(out["bg"].transpose(2, 0, 1)),
         "bg_fg": tensor(out["image"].transpose(2, 0, 1)),
@@ -188,7 +175,7 @@ def apply(transform: A.Compose, quartet: Quartet) -> tuple[Quartet, list[tuple[s
 
 
 def _drawn(transform: A.Compose, applied: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
-    """Albumentations' list of what was applied, with what stands inside :class:`Apart` told by its own name."""
+    """Albumentations' list of what was applied, with what is inside :class:`Apart` by its own name."""
     inner = iter(step for step in transform.transforms if isinstance(step, Apart) and step.params)
     drawn = []
     for name, parameters in applied:

@@ -57,7 +57,7 @@ def duonet() -> Figure:
 
 def checkerboard() -> Figure:
     """Decoders that are to draw a tilted plane, before they have learnt it and after: notebook 03, section 5."""
-    target = lessons.planes(count=1, side=128, seed=1)
+    target = lessons.planes(count=1, size=128, seed=1)
     rows: dict[str, dict[str, object]] = {"untrained": {}, "trained": {}}
     for kind in lessons.UPSAMPLERS:
         decoder = lessons.upsampler(kind)

@@ -20,13 +20,13 @@ DRAWS = 20
 # For each magnitude: its name on the slider, the greatest value, the step, and how a value is written.
 SHOWN = {
     "mirror": ("mirrored, probability", 1.0, 0.5, "{:.1f}"),
-    "crop": ("crop, of the side", 0.7, 0.1, "{:.0%}"),
+    "crop": ("crop, of the width", 0.7, 0.1, "{:.0%}"),
     "rotate": ("rotation, up to", 45.0, 5.0, "{:.0f}°"),
     "brightness": ("brightness, up to", 0.6, 0.1, "{:.0%}"),
     "contrast": ("contrast, up to", 0.6, 0.1, "{:.0%}"),
     "hue": ("hue, up to", 60.0, 10.0, "{:.0f} of 180"),
     "channels": ("red, green, blue, up to", 60.0, 10.0, "{:.0f} of 255"),
-    "shift": ("shift of bg, up to", 0.15, 0.015, "{:.1%} of the side"),
+    "shift": ("shift of bg, up to", 0.15, 0.015, "{:.1%} of the width"),
     "exposure": ("exposures, up to", 0.5, 0.1, "{:.0%}"),
     "blur": ("blur, up to", 3.0, 0.5, "{:.1f} px"),
     "noise": ("noise, up to", 40.0, 5.0, "{:.0f} of 255"),

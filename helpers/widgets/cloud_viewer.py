@@ -6,7 +6,7 @@ still picture for everyone who only reads.
 
 Two things are not in a depth map and have to be assumed. The *field of view* of the camera: the default is the middle
 of what the rendered rooms are drawn with. And *metres*: a network predicts which share of the way from the nearest to
-the farthest pixel a thing stands; both clouds get the true ends, and ``NEAR_FAR`` where no one knows them.
+the farthest pixel a thing is; both clouds get the true ends, and ``NEAR_FAR`` where no one knows them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ NEAR_FAR = (1.0, 4.0)  # metres that are assumed where a source has none
 MOST_POINTS = 4096  # of each cloud, so that a saved figure stays small
 
 HEIGHT = 440  # pixels of the plotly figure
-EYE = 1.9  # distance of its camera from the middle, in sides of the box
-START = (25.0, 15.0)  # degrees to the right and upwards from which it begins
-VIEWS = {"from the camera": (0, 0), "from the right": (45, 10), "from above": (0, 70)}  # of the still picture, likewise
+EYE = {"x": 0.78, "y": -1.66, "z": 0.49}  # where it is seen from first: from 25 degrees to the right, and 15 upwards
+VIEWS = {"from the camera": (0, 0), "from the right": (45, 10), "from above": (0, 70)}  # degrees to the right, upwards
 NAMES = ("true depth", "predicted depth")
 AXES = {"x": "right, m", "y": "ahead, m", "z": "up, m"}
 
@@ -68,7 +67,7 @@ def unproject(metres, field_of_view: float = FIELD_OF_VIEW) -> np.ndarray:
     return np.stack([right * metres, metres, up * metres], -1)
 
 
-def clouds(quartet: Mapping, depth, mark_cat: bool = False, field_of_view: float = FIELD_OF_VIEW) -> tuple[Cloud, Cloud]:
+def clouds(quartet: Mapping, depth, mark_cat: bool = False) -> tuple[Cloud, Cloud]:
     """The clouds of the true depth and of the predicted one, at the same pixels: those whose depth is known.
 
     There are at most :data:`MOST_POINTS`. Where no depth is known at all the true cloud is empty, and the predicted one
@@ -78,7 +77,6 @@ def clouds(quartet: Mapping, depth, mark_cat: bool = False, field_of_view: float
         quartet: one quartet (no batch dimension).
         depth: (1, H, W) or (H, W), the prediction in [0, 1].
         mark_cat: paint the cat over the photograph.
-        field_of_view: degrees from the left to the right edge of the picture.
 
     Raises:
         ValueError: a depth of another size.
@@ -91,11 +89,11 @@ def clouds(quartet: Mapping, depth, mark_cat: bool = False, field_of_view: float
     step = math.ceil(math.sqrt(target.size / MOST_POINTS))
     chosen = np.zeros_like(valid)
     chosen[step // 2 :: step, step // 2 :: step] = True
-    if valid.any():
-        chosen = chosen & valid if (chosen & valid).any() else valid  # a few valid pixels may lie between the chosen ones
+    if valid.any():  # a few valid pixels may lie between the chosen ones
+        chosen = chosen & valid if (chosen & valid).any() else valid
     cat = plane(quartet["mask"]) >= 0.5
     colours = overlay(quartet["bg_fg"], cat & mark_cat)
-    true, predicted = (unproject(near + shown * (far - near), field_of_view) for shown in (target, depth))
+    true, predicted = (unproject(near + shown * (far - near)) for shown in (target, depth))
     known = chosen & valid  # nothing, where no depth is known at all
     return Cloud(true[known], colours[known], cat[known]), Cloud(predicted[chosen], colours[chosen], cat[chosen])
 
@@ -109,7 +107,7 @@ def ends(quartet: Mapping) -> tuple[tuple[float, float], str]:
 
 
 def _box(pair: tuple[Cloud, Cloud]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The ends (3,) of a box around both clouds, and its sides as shares of the longest: a metre is a metre everywhere."""
+    """The ends (3,) of a box around both clouds, and its sides as shares of the longest, so that a metre is a metre."""
     everything = np.concatenate([cloud.points for cloud in pair])
     low, high = everything.min(0), everything.max(0)
     return low, high, ((high - low) / (high - low).max()).clip(0.05)
@@ -118,13 +116,14 @@ def _box(pair: tuple[Cloud, Cloud]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 # -- figures --------------------------------------------------------------------------------------------------------
 
 
-def point_cloud(quartet: Mapping, depth, mark_cat: bool = False, field_of_view: float = FIELD_OF_VIEW) -> PlotlyFigure:
-    """A plotly figure of both clouds side by side; drag to turn, scroll to come nearer. Arguments as in :func:`clouds`."""
+def point_cloud(quartet: Mapping, depth, mark_cat: bool = False) -> PlotlyFigure:
+    """A plotly figure of both clouds; drag to turn one, scroll to come nearer. Arguments as in :func:`clouds`."""
     from plotly.graph_objects import Scatter3d  # imported late: it takes a second
     from plotly.subplots import make_subplots
 
-    pair, (_, scale) = clouds(quartet, depth, mark_cat, field_of_view), ends(quartets_of(quartet)[0])
-    figure = make_subplots(rows=1, cols=2, specs=[[{"type": "scene"}] * 2], subplot_titles=NAMES, horizontal_spacing=0.02)
+    pair, (_, scale) = clouds(quartet, depth, mark_cat), ends(quartets_of(quartet)[0])
+    scenes = [[{"type": "scene"}] * 2]
+    figure = make_subplots(rows=1, cols=2, specs=scenes, subplot_titles=NAMES, horizontal_spacing=0.02)
     hover = "%{x:.2f} m to the right<br>%{y:.2f} m ahead<br>%{z:.2f} m up<extra></extra>"
     for column, cloud in enumerate(pair, 1):
         x, y, z = cloud.points.astype(np.float32).round(3).T
@@ -134,12 +133,10 @@ def point_cloud(quartet: Mapping, depth, mark_cat: bool = False, field_of_view: 
     low, high, sides = _box(pair)  # of both scenes, else each would be stretched to its own points
     look = {"backgroundcolor": "#f4f4f4", "nticks": 5, "tickfont": {"size": 10}}
     axes = {
-        f"{axis}axis": {"title": {"text": title, "font": {"size": 11}}, "range": [float(low[k]), float(high[k])], **look}
+        f"{axis}axis": {"title": {"text": title, "font": {"size": 11}}, "range": [float(low[k]), float(high[k])]} | look
         for k, (axis, title) in enumerate(AXES.items())
     }
-    turn, tilt = (math.radians(angle) for angle in START)
-    eye = (math.sin(turn) * math.cos(tilt), -math.cos(turn) * math.cos(tilt), math.sin(tilt))
-    camera = {"eye": dict(zip("xyz", (EYE * x for x in eye))), "center": {"x": 0, "y": 0, "z": -0.12}}
+    camera = {"eye": EYE, "center": {"x": 0, "y": 0, "z": -0.12}}
     figure.update_scenes(camera=camera, aspectmode="manual", aspectratio=dict(zip("xyz", sides.tolist())), **axes)
     figure.add_annotation(text=scale, xref="paper", yref="paper", x=0.5, y=0, showarrow=False)
     figure.update_layout(height=HEIGHT, margin={"l": 0, "r": 0, "t": 30, "b": 0})
@@ -147,9 +144,9 @@ def point_cloud(quartet: Mapping, depth, mark_cat: bool = False, field_of_view: 
 
 
 @styled
-def show_cloud(quartet: Mapping, depth, mark_cat: bool = False, field_of_view: float = FIELD_OF_VIEW) -> Figure:
+def show_cloud(quartet: Mapping, depth, mark_cat: bool = False) -> Figure:
     """Both clouds as a still picture, the true one above, seen from :data:`VIEWS`. Arguments as in :func:`clouds`."""
-    pair, (_, scale) = clouds(quartet, depth, mark_cat, field_of_view), ends(quartets_of(quartet)[0])
+    pair, (_, scale) = clouds(quartet, depth, mark_cat), ends(quartets_of(quartet)[0])
     low, high, sides = _box(pair)
     figure = plt.figure(figsize=(2.6 * len(VIEWS), 5.2), layout="constrained")
     axes = figure.subplots(len(pair), len(VIEWS), subplot_kw={"projection": "3d"})

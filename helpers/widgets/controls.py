@@ -152,11 +152,9 @@ class PairPanels(widgets.VBox):
         self.about = widgets.HTML()
         self.titles = [[_title(row.panel) for _ in row.titles] for row in rows]
         self.views = [_fixed_image(len(row.titles) * (row.panel + GAP) - GAP, height) for row in rows]
-        shown = []
-        for labels, view in zip(self.titles, self.views):
-            above = widgets.HBox(labels, layout=widgets.Layout(margin="0 0 0 2px"))  # as far in as an image
-            shown += [above, view]
-        self.pictures = widgets.VBox(shown)
+        inset = widgets.Layout(margin="0 0 0 2px")  # as far in as an image
+        above = [widgets.HBox(labels, layout=inset) for labels in self.titles]
+        self.pictures = widgets.VBox([child for row in zip(above, self.views) for child in row])
         self.show()
         super().__init__([*controls, self.about, self.pictures, *below])
 

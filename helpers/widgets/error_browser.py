@@ -1,7 +1,7 @@
 """Notebook 06's browser of test errors: every quartet of a set in one order, the worst first.
 
-``worst_first(dataset, predict, dice, rmse)`` sorts by the mask or by the depth, over all quartets or one from each room,
-and shows one at a time with the maps of its errors. A quartet is read and predicted when it is first looked at.
+``worst_first(dataset, predict, dice, rmse)`` sorts by the mask or by the depth, over all quartets or one from each
+room, and shows one at a time with the maps of its errors. A quartet is read and predicted when it is first looked at.
 """
 
 from __future__ import annotations
@@ -11,17 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from torch.utils.data import Dataset
 
+from helpers import plots
 from helpers.dataset import Quartet, get_batch, scenes
-from helpers.plots import (
-    array,
-    depth_errors,
-    depth_picture,
-    error_picture,
-    in_metres,
-    mask_errors,
-    picture,
-    quartets_of,
-)
 from helpers.widgets.controls import Chooser, PairPanels, legend, toggle
 
 ORDERS = ("worst mask first", "worst depth first")
@@ -38,7 +29,7 @@ class ErrorBrowser(PairPanels):
 
     def __init__(self, dataset: Dataset, predict: Callable[[Quartet], tuple], dice, rmse):
         self._dataset, self._predict = dataset, predict
-        self._dice, self._rmse = array(dice).astype(float).ravel(), array(rmse).astype(float).ravel()
+        self._dice, self._rmse = plots.array(dice).astype(float).ravel(), plots.array(rmse).astype(float).ravel()
         if not len(dataset) or not len(dataset) == len(self._dice) == len(self._rmse):
             raise ValueError(
                 f"there must be one Dice and one RMSE for each quartet (at least 1), not {len(dataset)} quartets, "
@@ -46,7 +37,7 @@ class ErrorBrowser(PairPanels):
             )
         if not np.isfinite(self._dice).all():
             raise ValueError("dice must hold a number for each quartet; only rmse may be NaN, where no depth is known")
-        self._rooms, self._cats = (array(column) for column in scenes(dataset))
+        self._rooms, self._cats = (plots.array(column) for column in scenes(dataset))
         self.order = toggle("order", ORDERS if np.isfinite(self._rmse).any() else ORDERS[:1])
         self.scope = toggle("show", SCOPES)
         self._ranking = self._ranked()
@@ -79,23 +70,23 @@ class ErrorBrowser(PairPanels):
 
     def draw(self, index: int) -> tuple[str, list[dict]]:
         batch = get_batch(self._dataset, [index])
-        mask, depth = (array(maps)[0] for maps in self._predict(batch))
-        quartet = quartets_of(batch)[0]
-        metres, rmse = in_metres(quartet["near_far"]), self._rmse[index]
+        mask, depth = (plots.array(maps)[0] for maps in self._predict(batch))
+        quartet = plots.quartets_of(batch)[0]
+        metres, rmse = plots.in_metres(quartet["near_far"]), self._rmse[index]
         about = (
             f"test quartet {index}, room {self._rooms[index]}, cat {self._cats[index]}; the cat takes "
             f"{quartet['mask'].mean():.1%} of the picture" + (f"; depth from {metres}" if metres else "")
         )
         masks = {
-            "bg_fg": picture(quartet["bg_fg"]),
-            "mask, ground truth": picture(quartet["mask"]),
-            f"mask errors, Dice {self._dice[index]:.3f}": mask_errors(quartet["mask"], mask),
+            "bg_fg": plots.picture(quartet["bg_fg"]),
+            "mask, ground truth": plots.picture(quartet["mask"]),
+            f"mask errors, Dice {self._dice[index]:.3f}": plots.mask_errors(quartet["mask"], mask),
         }
         depths = {
-            "depth, ground truth": depth_picture(quartet["depth"], quartet["valid"]),
-            "depth, predicted": depth_picture(depth),
+            "depth, ground truth": plots.depth_picture(quartet["depth"], quartet["valid"]),
+            "depth, predicted": plots.depth_picture(depth),
             f"depth errors, {f'RMSE {rmse:.3f}' if np.isfinite(rmse) else 'unknown'}":
-                error_picture(depth_errors(quartet["depth"], depth, quartet["valid"])),
+                plots.error_picture(plots.depth_errors(quartet["depth"], depth, quartet["valid"])),
         }  # fmt: skip
         return about, [masks, depths]
 

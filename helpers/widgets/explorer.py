@@ -11,18 +11,7 @@ from collections.abc import Sequence
 import ipywidgets as widgets
 import numpy as np
 
-from helpers.plots import (
-    array,
-    depth_errors,
-    depth_picture,
-    error_picture,
-    in_metres,
-    mask_errors,
-    overlay,
-    picture,
-    plane,
-    quartets_of,
-)
+from helpers import plots
 from helpers.widgets.controls import Chooser, Control, PairPanels, legend
 
 
@@ -31,11 +20,11 @@ class Explorer(PairPanels):
 
     Attributes:
         sample: the :class:`helpers.widgets.controls.Chooser` of the quartet.
-        threshold, opacity, near, far: a :class:`helpers.widgets.controls.Control` each; drive them by ``.slider.value``.
+        threshold, opacity, near, far: a :class:`helpers.widgets.controls.Control` each; set their ``.slider.value``.
     """
 
     def __init__(self, batch, mask_prob, depth, labels: Sequence[str] | None = None):
-        self._quartets, self._probs, self._depths = quartets_of(batch), array(mask_prob), array(depth)
+        self._quartets, self._probs, self._depths = plots.quartets_of(batch), plots.array(mask_prob), plots.array(depth)
         self._labels = list(labels) if labels else [""] * len(self._quartets)
         count = len(self._quartets)
         if not count or not count == len(self._probs) == len(self._depths) == len(self._labels):
@@ -66,21 +55,21 @@ class Explorer(PairPanels):
         return self.sample.index, *(x.value for x in (self.threshold, self.opacity, self.near, self.far))
 
     def draw(self, index: int, threshold: float, opacity: float, near: float, far: float) -> tuple[str, list[dict]]:
-        quartet, prob, depth = self._quartets[index], plane(self._probs[index]), self._depths[index]
-        valid, error = quartet["valid"], depth_errors(quartet["depth"], depth, quartet["valid"])
-        metres = in_metres(quartet["near_far"]) if "near_far" in quartet else ""
+        quartet, prob, depth = self._quartets[index], plots.plane(self._probs[index]), self._depths[index]
+        valid, error = quartet["valid"], plots.depth_errors(quartet["depth"], depth, quartet["valid"])
+        metres = plots.in_metres(quartet["near_far"]) if "near_far" in quartet else ""
         about = (html.escape(self._labels[index]), f"depth from {metres}" if metres else "depth without metres")
         mean = "unknown" if np.isnan(error).all() else f"{np.nanmean(error):.3f} on average"
-        score = dice(prob >= threshold, plane(quartet["mask"]) >= 0.5)
+        score = dice(prob >= threshold, plots.plane(quartet["mask"]) >= 0.5)
         masks = {
-            "the room": picture(quartet["bg"]),
-            "with the predicted cat": overlay(quartet["bg_fg"], prob >= threshold, opacity),
-            f"mask errors, Dice {score:.3f}": mask_errors(quartet["mask"], prob, threshold),
+            "the room": plots.picture(quartet["bg"]),
+            "with the predicted cat": plots.overlay(quartet["bg_fg"], prob >= threshold, opacity),
+            f"mask errors, Dice {score:.3f}": plots.mask_errors(quartet["mask"], prob, threshold),
         }
         depths = {
-            "depth, ground truth": depth_picture(quartet["depth"], valid, near, far),
-            "depth, predicted": depth_picture(depth, None, near, far),
-            f"depth error, {mean}": error_picture(error),
+            "depth, ground truth": plots.depth_picture(quartet["depth"], valid, near, far),
+            "depth, predicted": plots.depth_picture(depth, None, near, far),
+            f"depth error, {mean}": plots.error_picture(error),
         }
         return ", ".join(word for word in about if word), [masks, depths]
 

@@ -1,8 +1,8 @@
 """Notebook 04's sliders: make a perfect prediction wrong by hand, and see what every loss and metric makes of it.
 
 ``explore_losses(batch)`` shows one quartet at a time. The prediction starts as the ground truth; sliders move it, blur
-it, shrink or grow its mask, shift its depth and take its confidence away. Beside the pictures is a bar for each loss and
-each metric, on scales that never change, with a tick where the ground truth itself would be.
+it, shrink or grow its mask, shift its depth and take its confidence away. Beside the pictures is a bar for each loss
+and metric, on scales that never change, with a tick where the ground truth itself would be.
 """
 
 from __future__ import annotations
@@ -120,17 +120,18 @@ def bars(values: Mapping[str, float], targets: Mapping[str, float]) -> str:
             number = "unknown" if math.isnan(values[name]) else f"{values[name]:.3f}"
             bar = f'<div style="width:{share(values[name], full)};height:100%;background:{colour}"></div>'
             at = f"position:absolute;top:-2px;bottom:-2px;left:{share(targets[name], full)}"
-            tick = "" if math.isnan(targets[name]) else f'<div style="{at};width:2px;background:currentColor"></div>'
+            tick = f'<div style="{at};width:2px;background:currentColor"></div>'
             lines.append(
                 f'<div style="display:flex;align-items:center;line-height:1.5"><span style="width:120px">{escape(name)}'
                 '</span><span style="position:relative;width:160px;height:13px;background:rgba(128,128,128,.25)">'
-                f'{bar}{tick}</span><span style="width:70px;text-align:right">{number}</span></div>'
+                f'{bar}{"" if math.isnan(targets[name]) else tick}</span>'
+                f'<span style="width:70px;text-align:right">{number}</span></div>'
             )
     return f'<div style="width:360px">{"".join(lines)}<div>tick: the ground truth itself</div></div>'
 
 
 class LossExplorer(PairPanels):
-    """Ground truth and changed prediction, a bar for each loss and metric, and controls; made by :func:`explore_losses`.
+    """Ground truth and changed prediction, a bar for each loss and metric, controls; made by :func:`explore_losses`.
 
     Attributes:
         sample: the :class:`helpers.widgets.controls.Chooser` of the quartet.
@@ -140,7 +141,7 @@ class LossExplorer(PairPanels):
     """
 
     def __init__(self, batch: Quartet):
-        self._batch, self._restarting = batch, False
+        self._batch = batch
         self.sample = Chooser("sample", len(batch["bg"]))
         self.controls = {}
         for name, (title, low, high, step, buttons, form) in SHOWN.items():
@@ -154,17 +155,8 @@ class LossExplorer(PairPanels):
         self.children = (self.sample, *self.controls.values(), self.again, side_by_side)
 
     def _start_again(self, _=None) -> None:
-        self._restarting = True  # one new picture, not one for each slider
-        try:
-            for name, control in self.controls.items():
-                control.slider.value = getattr(Change(), name)
-        finally:
-            self._restarting = False
-        self.show()
-
-    def show(self, _=None) -> None:
-        if not self._restarting:
-            super().show()
+        for name, control in self.controls.items():
+            control.slider.value = getattr(Change(), name)
 
     def picked(self) -> tuple:
         return self.sample.index, Change(**{name: control.value for name, control in self.controls.items()})

@@ -53,7 +53,7 @@ class SnapshotViewer(PairPanels):
         )
         error = depth_errors(depth, predicted, valid)
         mean = "unknown" if np.isnan(error).all() else f"{np.nanmean(error):.3f}"
-        about = f"after {snapshot.samples:,} training samples, stage {snapshot.stage} of {run.stages}, {snapshot.size} px"
+        stage = f"stage {snapshot.stage} of {run.stages}, {snapshot.size} px"
         masks = {
             "with the predicted cat": overlay(scene, prob >= 0.5),
             f"mask, predicted, Dice {dice(prob >= 0.5, mask >= 128):.3f}": picture(prob),
@@ -64,7 +64,7 @@ class SnapshotViewer(PairPanels):
             f"depth, predicted, error {mean}": depth_picture(predicted),
             "depth, ground truth": depth_picture(depth, valid),
         }
-        return about, [masks, depths]
+        return f"after {snapshot.samples:,} training samples, {stage}", [masks, depths]
 
 
 def time_travel(run_dir: str | Path) -> SnapshotViewer:
@@ -83,15 +83,13 @@ def show_journey(run_dir: str | Path) -> Figure:
         CourseError: the run has kept no snapshots.
     """
     run = read_snapshots(run_dir)
-    chosen = np.unique(np.linspace(0, len(run.snapshots) - 1, COLUMNS).round().astype(int))
+    chosen = [run.snapshots[i] for i in np.unique(np.linspace(0, len(run.snapshots) - 1, COLUMNS).round().astype(int))]
     rows = []
     for sample, scene in enumerate(run.bg_fg[:SAMPLES]):
         targets = picture(run.mask[sample]), depth_picture(run.depth[sample] / 255, run.valid[sample])
         for which, (colour, target) in enumerate(zip((picture, depth_picture), targets)):
-            predicted = {
-                f"{run.snapshots[i].samples:,}": colour(run.snapshots[i].predictions[which, sample] / 255) for i in chosen
-            }
-            rows.append({"bg_fg": scene, **predicted, "ground truth": target})
+            row = {f"{snapshot.samples:,}": colour(snapshot.predictions[which, sample] / 255) for snapshot in chosen}
+            rows.append({"bg_fg": scene, **row, "ground truth": target})
     figure = show_images(rows, side=0.95)
     figure.suptitle("what the network predicts after so many training samples", fontsize=10)
     return figure

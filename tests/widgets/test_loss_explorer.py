@@ -1,4 +1,4 @@
-"""Losses and metrics under sliders: their numbers are those of the course's own functions, and every slider moves them."""
+"""Losses and metrics under sliders: the numbers of the course's own functions, which every slider moves."""
 
 import math
 import re
@@ -139,10 +139,8 @@ def test_start_again_makes_the_prediction_the_ground_truth_and_keeps_the_quartet
     before = pngs(explorer)
     for control in explorer.controls.values():
         control.slider.value = control.slider.min
-    drawn = explorer._rendered.cache_info()
     explorer.again.click()
     assert pngs(explorer) == before and explorer.sample.slider.value == 2
-    assert explorer._rendered.cache_info().misses == drawn.misses  # nothing between was drawn
 
 
 def test_another_sample_is_another_picture_with_the_same_changes(explorer):
@@ -158,7 +156,8 @@ def test_bars_grow_on_scales_that_stay_and_ticks_are_where_the_ground_truth_is()
     page = bars({**low, "BCE": 0.5, "L1": 0.25, "depth RMSE": 3.0, "mask Dice": math.nan}, {**low, "δ < 1.25": 1.0})
     widths = re.findall(r"width:([\d.]+)%;height:100%", page)
     assert widths == ["50.0", "10.0", "100.0", "40.0", "40.0", "0.0", "10.0", "10.0", "100.0"]
-    assert re.findall(r"left:([\d.]+)%", page) == ["10.0", "10.0", "40.0", "40.0", "40.0", "10.0", "10.0", "100.0", "40.0"]
+    ticks = ["10.0", "10.0", "40.0", "40.0", "40.0", "10.0", "10.0", "100.0", "40.0"]
+    assert re.findall(r"left:([\d.]+)%", page) == ticks
     assert "unknown" in page and "δ &lt; 1.25" in page
 
 
