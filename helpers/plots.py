@@ -353,14 +353,11 @@ def show_panels(panels: Mapping[str, tuple[str, Sequence, Mapping[str, object]]]
 def show_histograms(values: Mapping[str, object], xlabel: str, bins: int | Sequence[float] = 50) -> Figure:
     """Shares of values by name, as outlines over common bins."""
     figure, axis = plt.subplots(figsize=(6.4, 2.6), layout="constrained")
-    samples = {name: array(x).ravel() for name, x in values.items()}
-    everything = np.concatenate(list(samples.values()))
-    edges = np.histogram_bin_edges(everything[np.isfinite(everything)], bins)
-    for name, x in samples.items():
-        weights = np.full(len(x), 100 / max(1, len(x)))
-        axis.hist(x, edges, weights=weights, histtype="stepfilled", alpha=0.35, label=name)
+    samples = [array(x).ravel() for x in values.values()]
+    weights = [np.full(len(x), 100 / max(1, len(x))) for x in samples]
+    axis.hist(samples, bins, weights=weights, histtype="stepfilled", alpha=0.35, label=list(values))
     axis.set(xlabel=xlabel, ylabel="share, %")
-    if len(samples) > 1:
+    if len(values) > 1:
         axis.legend()
     return figure
 
