@@ -164,7 +164,7 @@ def _colour_bar(figure: Figure, axes, label: str, colours: str, low: float = 0.0
     bar = figure.colorbar(
         scale, ax=np.ravel(axes).tolist(), label=label, fraction=max(0.05, 0.12 / columns), pad=0.015, aspect=14 * rows
     )
-    if label == "relative depth":
+    if colours == DEPTH_COLOURS:
         bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0 near", "0.25", "0.5", "0.75", "1 far"])
     bar.outline.set_visible(False)
 

@@ -62,5 +62,5 @@ def test_rates_that_do_not_climb_are_refused(low, high):
 def test_a_loss_that_is_never_finite_is_told():
     net = build("DuoNet", 0)
     next(net.parameters()).data.fill_(torch.nan)
-    with pytest.raises(CourseError, match="not finite even at a rate of 1.0e-04"):
+    with pytest.raises(CourseError, match="not finite even at a learning rate of 1.0e-04"):
         find(net, steps=3)
