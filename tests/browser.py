@@ -110,8 +110,8 @@ def find_browser() -> str | None:
 def slider_notebooks() -> list[str]:
     """The notebooks that use a module of helpers in which something can be moved."""
     movable = "ipywidgets|plotly|type=[\"']?range"
-    modules = [path.stem for path in (ROOT / "helpers").glob("*.py") if re.search(movable, path.read_text("utf-8"))]
-    uses = re.compile(rf"\b({'|'.join(modules)})\b")
+    modules = [path.stem for path in (ROOT / "helpers").rglob("*.py") if re.search(movable, path.read_text("utf-8"))]
+    uses = re.compile(rf"\b(widgets|{'|'.join(modules)})\b")
     found = []
     for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         cells = json.loads(path.read_text("utf-8"))["cells"]

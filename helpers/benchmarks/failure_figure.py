@@ -24,17 +24,18 @@ from helpers.benchmarks.failure_cases import HEADINGS, Case, groups
 from helpers.plots import (
     DEPTH_COLOURS,
     ERROR_COLOURS,
+    ERROR_LIMIT,
     FALSE_ALARM,
     MASK_COLOUR,
     MISSED,
     TRUE,
     depth_picture,
+    error_picture,
     mask_errors,
     picture,
     styled,
 )  # fmt: skip
 from helpers.utils import whole_file
-from helpers.widgets.explorer import ERROR_LIMIT, error_picture
 
 COLUMNS = {
     "mask": ("scene", "the cat", "true mask", "predicted", "errors"),

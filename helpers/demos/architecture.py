@@ -7,7 +7,8 @@ boxes. Change a width in :mod:`helpers.model`, or add a stage, and the drawing c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -45,13 +46,10 @@ def trace(net: nn.Module, bg: Tensor, bg_fg: Tensor) -> dict[str, Step]:
     """The shapes at every block, in the order in which the blocks run, seen by forward hooks."""
     steps, was_training = {}, net.training
 
-    def watch(name: str) -> Callable:
-        def hook(_, inputs, output):
-            steps[name] = Step(tuple(tuple(x.shape) for x in inputs), tuple(output.shape))
+    def note(name: str, _, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        steps[name] = Step(tuple(tuple(x.shape) for x in inputs), tuple(output.shape))
 
-        return hook
-
-    hooks = [block.register_forward_hook(watch(name)) for name, block in blocks(net).items()]
+    hooks = [block.register_forward_hook(partial(note, name)) for name, block in blocks(net).items()]
     try:
         net.eval()(bg, bg_fg)
     finally:
@@ -68,7 +66,7 @@ UP, DOWN = 1.45, -1.45  # where the room and the mask are drawn, and where the s
 
 
 class _Diagram:
-    """Tensors as boxes, as tall as their side and as wide as their channels ask for, and arrows between them."""
+    """Tensors as boxes, as tall as their size and as wide as their channels ask for, and arrows between them."""
 
     def __init__(self, net: nn.Module, size: int):
         image = torch.zeros(1, 3, size, size, device=next(net.parameters()).device)
@@ -76,7 +74,7 @@ class _Diagram:
         self.boxes: dict[str, tuple[float, float, float, float]] = {}  # left, right, middle, top
         self.figure, self.axis = plt.subplots(gridspec_kw={"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.93})
         parameters = f"{count_parameters(net) / 1e6:.2f} million parameters"
-        self.axis.set(title=f"{type(net).__name__}, {parameters}: channels × side² for a pair at {size} px")
+        self.axis.set(title=f"{type(net).__name__}, {parameters}: channels × size² for a pair at {size} px")
         self.axis.axis("off")
         self.box("bg", 0, UP, ROOM_COLOUR, image.shape)
         self.box("bg_fg", 0, DOWN, SCENE_COLOUR, image.shape)
@@ -87,13 +85,13 @@ class _Diagram:
 
     def box(self, name: str, x: float, y: float, colour: str, shape: Shape | None = None, label: str = "") -> None:
         """What the block ``name`` gives; ``shape`` where it is no block of the network."""
-        channels, side = (shape or self.steps[name].output)[1:3]
-        width, height = 0.06 + 0.022 * math.sqrt(channels), 1.5 * math.sqrt(side / self.size)
+        channels, size = (shape or self.steps[name].output)[1:3]
+        width, height = 0.06 + 0.022 * math.sqrt(channels), 1.5 * math.sqrt(size / self.size)
         self.boxes[name] = x - width / 2, x + width / 2, y, y + height / 2
         self.axis.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, color=colour, alpha=0.85))
-        above = y > 0  # outside, where no arrow passes
-        edge = y + (height / 2 + 0.07) * (1 if above else -1)
-        self.write(x, edge, f"{label or name}\n{channels} × {side}²", va="bottom" if above else "top")
+        # Outside, where no arrow passes.
+        edge, va = (y + height / 2 + 0.07, "bottom") if y > 0 else (y - height / 2 - 0.07, "top")
+        self.write(x, edge, f"{label or name}\n{channels} × {size}²", va=va)
 
     def write(self, x: float, y: float, text: str, **how) -> None:
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
@@ -101,7 +99,7 @@ class _Diagram:
 
     def arrows(self, *names: str) -> None:
         """From each box to the next, right edge to left edge."""
-        for start, end in zip(names, names[1:]):
+        for start, end in pairwise(names):
             self._arrow((self.boxes[start][1], self.boxes[start][2]), (self.boxes[end][0], self.boxes[end][2]))
 
     def skip(self, start: str, end: str) -> None:

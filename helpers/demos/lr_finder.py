@@ -23,14 +23,14 @@ from helpers.recipes import LOSSES, Recipe, Stage, make_optimizer, pick_precisio
 from helpers.train import make_batches
 from helpers.utils import bar
 
-MEMORY = 0.9  # of the running mean that smooths the curve: one batch alone says little
-BROKEN = 2.0  # times the least smoothed loss: further on there is nothing to learn
-MARGIN = 3.0  # the suggestion is that far below the rate at which the loss falls fastest: a top to stay at for a while
+MEMORY = 0.9  # of the running mean that smooths the curve: single batches are noisy
+BROKEN = 2.0  # times the least smoothed loss: there the search ends
+MARGIN = 3.0  # the suggestion is so many times below the rate at which the loss falls fastest: it has to last
 
 
 @dataclass(frozen=True)
 class RateCurve:
-    """What :func:`find_rate` saw, one entry a step, and the rate that it suggests for the top of a one-cycle."""
+    """What :func:`find_rate` measured, one entry a step, and its suggestion for the top of a one-cycle schedule."""
 
     rates: list[float]
     losses: list[float]
@@ -47,10 +47,8 @@ def find_rate(
 
     Args:
         net: the network as training would begin with it; it is copied.
-        train_set: map-style dataset of quartets.
         recipe: loss, optimizer, precision and augmentation are taken from it.
-        stage: size and batch; default the recipe's first stage, where a step is cheapest.
-        low, high: between these rates.
+        stage: image size and batch; default the recipe's first stage, where a step is cheapest.
         steps: at most so many; fewer where the loss breaks earlier.
 
     Raises:
@@ -93,7 +91,9 @@ def find_rate(
         optimizer.step()
     counter.close()
     if not losses:
-        raise CourseError(f"The loss is not finite even at a learning rate of {low:.1e}: begin lower, or check the data.")
+        raise CourseError(
+            f"The loss is not finite even at a learning rate of {low:.1e}: begin lower, or check the data."
+        )
     falls = [after - before for before, after in pairwise(smoothed)] or [0.0]
     steepest = rates[falls.index(min(falls))]
     return RateCurve(rates, losses, smoothed, steepest, steepest / MARGIN)

@@ -1,15 +1,10 @@
-"""The small experiments of notebooks 03 and 04, one idea each, and the figures of what they find.
-
-Nothing here is needed to train or to predict. Functions take a network, or maps (B, 1, H, W) in [0, 1], and give
-numbers; those that begin with ``show_`` give a figure (see :mod:`helpers.plots`).
-"""
+"""Notebook 03's experiments: what a block costs, what a pixel depends on, and which upsampling leaves a grid."""
 
 from __future__ import annotations
 
-import math
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+import timeit
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -20,13 +15,12 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.dataset import Quartet, normalise_depth
 from helpers.demos.architecture import blocks
-from helpers.metrics import GRID_PERIOD, dilate, gaussian_window, window_mean
+from helpers.metrics import GRID_PERIOD, window_mean
 from helpers.model import ShuffleStep
-from helpers.plots import array, styled
+from helpers.plots import styled
 
-# -- networks: costs ----------------------------------------------------------------------------------------------
+# -- costs --------------------------------------------------------------------------------------------------------
 
 
 class Cost(NamedTuple):
@@ -52,14 +46,11 @@ def cost_by_block(net: nn.Module, size: int) -> dict[str, Cost]:
 @torch.no_grad()
 def milliseconds(net: nn.Module, size: int, repeats: int = 5) -> float:
     """Median time of a forward pass of one pair, after one to warm up, for a network on the CPU."""
-    image, times, was_training = torch.zeros(1, 3, size, size), [], net.training
+    image, was_training = torch.zeros(1, 3, size, size), net.training
     net.eval()
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        net(image, image)
-        times.append(time.perf_counter() - started)
+    seconds = timeit.repeat(lambda: net(image, image), number=1, repeat=repeats + 1)
     net.train(was_training)
-    return 1000 * statistics.median(times[1:])
+    return 1000 * statistics.median(seconds[1:])
 
 
 @styled
@@ -68,9 +59,8 @@ def show_costs(costs: Mapping[str, Cost], title: str) -> Figure:
     names = list(costs)
     figure, axes = plt.subplots(1, 2, figsize=(8, 0.24 * len(names) + 1), sharey=True, layout="constrained")
     parameters, gflop = (np.array(values, dtype=float) for values in zip(*costs.values()))
-    for axis, values, label, colour in (
-        (axes[0], parameters / 1e6, "parameters, millions", "C0"), (axes[1], gflop, "GFLOP for one pair", "C1")
-    ):  # fmt: skip
+    labels = ("parameters, millions", "GFLOP for one pair")
+    for axis, values, label, colour in zip(axes, (parameters / 1e6, gflop), labels, ("C0", "C1")):
         bars = axis.barh(names, values, color=colour)
         axis.bar_label(bars, [f"{share:.0%}" for share in values / values.sum()], fontsize=8, padding=2)
         axis.set(xlabel=label, xlim=(0, 1.15 * values.max()))
@@ -78,6 +68,9 @@ def show_costs(costs: Mapping[str, Cost], title: str) -> Figure:
     axes[0].invert_yaxis()
     figure.suptitle(title)
     return figure
+
+
+# -- what a pixel depends on ------------------------------------------------------------------------------------
 
 
 def influence(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -135,10 +128,10 @@ def upsampler(kind: str, width: int = FEATURES, seed: int = 0) -> nn.Sequential:
         return nn.Sequential(*steps, last).requires_grad_(False)
 
 
-def planes(count: int, side: int, seed: int = 0) -> Tensor:
-    """(count, 1, side, side) tilted planes from 0 to 1: as smooth as a depth map can be."""
+def planes(count: int, size: int, seed: int = 0) -> Tensor:
+    """(count, 1, size, size) tilted planes from 0 to 1: as smooth as a depth map can be."""
     generator = torch.Generator().manual_seed(seed)
-    across = torch.linspace(-1, 1, side)
+    across = torch.linspace(-1, 1, size)
     slope_x, slope_y = torch.randn(2, count, 1, 1, 1, generator=generator)
     return stretched(slope_x * across + slope_y * across[:, None])
 
@@ -158,12 +151,12 @@ def stretched(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low).clamp_min(1e-12)
 
 
-def learn_planes(decoder: nn.Module, steps: int = 40, batch: int = 8, side: int = 64) -> None:
+def learn_planes(decoder: nn.Module, steps: int = 40, batch: int = 8, size: int = 64) -> None:
     """Train ``decoder`` in place to give tilted planes back from their features; the same planes in every call."""
     decoder.requires_grad_(True)
     optimizer = torch.optim.Adam(decoder.parameters(), 3e-3)
     for step in range(steps):
-        target = planes(batch, side, seed=step)
+        target = planes(batch, size, seed=step)
         loss = F.l1_loss(decoder(as_features(target)), target)
         optimizer.zero_grad()
         loss.backward()
@@ -172,96 +165,16 @@ def learn_planes(decoder: nn.Module, steps: int = 40, batch: int = 8, side: int 
 
 
 def repeated_tile(maps: Tensor) -> float:
-    """How strong a pattern comes again every 16 pixels in (N, 1, H, W), in the maps' own unit; 0 = none.
+    """How strong a pattern repeats every 16 pixels in (N, 1, H, W), in the maps' own unit; 0 = none.
 
-    A moving average over 16 pixels is taken away, the rest is cut into squares of 16, and the mean square of each map
-    is measured by its root mean square. :func:`helpers.metrics.grid_index` looks at steps between neighbours instead,
-    and cannot see a pattern whose steps are equally large everywhere.
+    What stands out of a moving average over 16 pixels is folded to one tile for each map; the root mean square of all
+    tiles. :func:`helpers.metrics.grid_index` looks at steps between neighbours instead, and cannot see a pattern whose
+    steps are equally large everywhere; :func:`helpers.metrics.phase_bias` sees what all maps have in common.
     """
     period = GRID_PERIOD
     box = torch.full((period + 1,), 1 / period)
     box[0] = box[-1] = 0.5 / period  # the exact mean over one period, centred
     rest = maps[..., period // 2 : -(period // 2), period // 2 : -(period // 2)] - window_mean(maps, box)
-    count, _, height, width = rest.shape
-    rest = rest[..., : height // period * period, : width // period * period]
-    tiles = rest.reshape(count, height // period, period, width // period, period)
+    down, across = rest.shape[2] // period, rest.shape[3] // period
+    tiles = rest[:, 0, : down * period, : across * period].reshape(-1, down, period, across, period)
     return tiles.mean((1, 3)).square().mean().sqrt().item()
-
-
-# -- maps that are wrong in a known way ---------------------------------------------------------------------------
-
-
-def moved(maps: Tensor, pixels: int) -> Tensor:
-    """(B, 1, H, W) moved to the right; the left border repeats."""
-    return F.pad(maps, (pixels, 0, 0, 0), mode="replicate")[..., : maps.shape[-1]]
-
-
-def blurred(maps: Tensor, sigma: float) -> Tensor:
-    """(B, 1, H, W) under a Gaussian of ``sigma`` pixels; borders repeat."""
-    if sigma == 0:
-        return maps
-    radius = math.ceil(3 * sigma)
-    padded = F.pad(maps, (radius,) * 4, mode="replicate")
-    return window_mean(padded, gaussian_window(2 * radius + 1, sigma)).clamp(0, 1)
-
-
-def grown(mask: Tensor, pixels: int) -> Tensor:
-    """A bool mask (B, 1, H, W) with its outline moved outwards by ``pixels``; inwards where negative."""
-    return dilate(mask, pixels) if pixels >= 0 else ~dilate(~mask, -pixels)
-
-
-def confident(prob: Tensor, confidence: float = 0.99) -> Tensor:
-    """Logits of probabilities, none surer than ``confidence``: a network is never infinitely sure."""
-    return prob.clamp(1 - confidence, confidence).logit()
-
-
-def with_depth(batch: Quartet, seed: int = 0) -> Quartet:
-    """The batch itself; where its source knows no depth, the same with depth maps drawn for it, which it says."""
-    if batch["valid"].any():
-        return batch
-    print("These pictures come without depth: depth maps of drawn rooms stand in for it here.")
-    metres = torch.stack([_drawn_depth(batch["bg"].shape[-1], seed + i) for i in range(len(batch["bg"]))])
-    valid = torch.ones_like(metres, dtype=torch.bool)
-    depth, near_far = normalise_depth(metres, valid)
-    return {**batch, "depth": depth, "valid": valid, "near_far": near_far}
-
-
-def _drawn_depth(side: int, seed: int) -> Tensor:
-    """(1, side, side) metres: a floor, a back wall, and a box that stands before it."""
-    draw = np.random.default_rng(seed)
-    y, x = np.mgrid[:side, :side] / side
-    wall, horizon = draw.uniform(3, 6), draw.uniform(0.2, 0.4)
-    floor = 0.5 / np.maximum(y - horizon, 1e-3)  # the ground under a level camera
-    left, top = draw.uniform(0.1, 0.6), draw.uniform(0.35, 0.5)
-    box = (x > left) & (x < left + 0.3) & (y > top) & (y < top + 0.3)
-    metres = np.where(box, 0.5 / (top + 0.3 - horizon), np.minimum(floor, wall))
-    return torch.from_numpy(metres).float()[None]
-
-
-class Responses(NamedTuple):
-    """How several losses, or metrics, answer while one thing goes more and more wrong."""
-
-    xlabel: str
-    x: Sequence[float]
-    lines: Mapping[str, Sequence[float]]
-
-
-def responses(xlabel: str, x: Sequence[float], change: Callable[[float], Tensor],
-            judges: Mapping[str, Callable[[Tensor], Tensor | float]]) -> Responses:  # fmt: skip
-    """Let each of the ``judges`` look at ``change(x)`` for every ``x``."""
-    changed = [change(value) for value in x]
-    return Responses(xlabel, x, {name: [float(judge(maps)) for maps in changed] for name, judge in judges.items()})
-
-
-@styled
-def show_responses(panels: Mapping[str, Responses], ylabel: str = "loss") -> Figure:
-    """One panel for each way of being wrong, with one scale for all."""
-    size = (2.5 * len(panels), 2.6)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for axis, (title, panel) in zip(axes.flat, panels.items()):
-        for name, values in panel.lines.items():
-            axis.plot(panel.x, array(values), label=name, marker="o", markersize=3)
-        axis.set(title=title, xlabel=panel.xlabel)
-    axes[0, 0].set_ylabel(ylabel)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    return figure

@@ -1,6 +1,6 @@
-"""Pairs of pictures as if you had taken them: rendered rooms, written to files the way a phone held by hand would.
+"""Synthetic phone pairs: rendered rooms, written to files the way a phone held by hand would take them.
 
-For readers of notebook 07 who have no photographs at hand, and for tests: here the truth is known.
+For readers of notebook 07 who have no photographs at hand, and for tests: here the ground truth is known.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from helpers.config import profile
 from helpers.dataset import Subset, sample, split
 from helpers.rendering.dataset import RoomsDataset
 
-TURN, MOVE, EXPOSURE, NOISE = 0.5, 0.012, 0.12, 2.0  # degrees, share of the side, share of the light, steps of 255
+TURN, MOVE, EXPOSURE, NOISE = 0.5, 0.012, 0.12, 2.0  # degrees, share of the width, share of the light, of 255
 CANDIDATES = 60  # scenes that are looked at, small, before the rest is taken as it comes
 AREA = (0.05, 0.2)  # share of the picture that the cat takes
 QUALITY = 92  # of the JPEGs
 
 
-class StandIn(NamedTuple):
-    """Two files, and what is true of the second."""
+class PhonePair(NamedTuple):
+    """Two files, and the ground truth of the second."""
 
     room: Path
     scene: Path
@@ -46,10 +46,10 @@ def handheld(picture: np.ndarray, seed: int) -> np.ndarray:
     return noisy.round().clip(0, 255).astype(np.uint8)
 
 
-def phone_pairs(folder: str | Path, count: int = 3, size: int = 512) -> list[StandIn]:
+def phone_pairs(folder: str | Path, count: int = 3, size: int = 512) -> list[PhonePair]:
     """Write ``count`` pairs, ``room_1.jpg`` and ``cat_1.jpg`` and so on, of rooms and cats that no training has seen.
 
-    They are the test side of the profile's rendered data, ``size`` pixels wide and three quarters as high.
+    They are of the test set of the profile's rendered data, ``size`` pixels wide and three quarters as high.
     """
     folder, p = Path(folder), profile()
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,34 +58,27 @@ def phone_pairs(folder: str | Path, count: int = 3, size: int = 512) -> list[Sta
     for number, index in enumerate(_good_ones(test, count), 1):
         quartet, top = large[index], size // 4  # the lower three quarters, where cats are
         room, scene = (quartet[key].permute(1, 2, 0).numpy()[top:] for key in ("bg", "bg_fg"))
+        mask, depth = (quartet[key][0].numpy()[top:] for key in ("mask", "depth"))
         near, far = quartet["near_far"].tolist()
-        pair = StandIn(
-            folder / f"room_{number}.jpg",
-            folder / f"cat_{number}.jpg",
-            quartet["mask"][0].numpy()[top:],
-            near + quartet["depth"][0].numpy()[top:] * (far - near),
-        )
+        names = folder / f"room_{number}.jpg", folder / f"cat_{number}.jpg"
         noisy = (scene + rng.normal(0, NOISE, scene.shape)).round().clip(0, 255).astype(np.uint8)
-        for path, picture in ((pair.room, handheld(room, number)), (pair.scene, noisy)):
+        for path, picture in zip(names, (handheld(room, number), noisy)):
             Image.fromarray(picture).save(path, quality=QUALITY)
-        pairs.append(pair)
+        pairs.append(PhonePair(*names, mask, near + depth * (far - near)))
     return pairs
 
 
 def _good_ones(test: Subset, count: int) -> list[int]:
     """Scenes of different rooms and cats, with a whole cat of middling size; others where there are too few."""
-    good, others, rooms, cats = [], [], set(), set()
-    candidates = sample(test, CANDIDATES)
-    for index in candidates.indices.tolist():
-        if len(good) == count:
-            break
-        mask = test[index]["mask"][0, 16:]
-        frame = mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum()
-        new = test.room_of(index) not in rooms and test.cat_of(index) not in cats
-        if new and frame == 0 and AREA[0] <= mask.mean() <= AREA[1]:
+    good, others, seen = [], [], set()
+    for index in sample(test, CANDIDATES).indices.tolist():
+        mask, scene = test[index]["mask"][0, 16:], {("room", test.room_of(index)), ("cat", test.cat_of(index))}
+        whole = mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum() == 0
+        if whole and AREA[0] <= mask.mean() <= AREA[1] and not scene & seen:
             good.append(index)
-            rooms.add(test.room_of(index))
-            cats.add(test.cat_of(index))
+            seen |= scene
         elif mask.mean() > AREA[0] / 5:
             others.append(index)
+        if len(good) == count:
+            break
     return (good + others)[:count]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from helpers.dataset import Quartet, get_batch, normalise_depth
-from helpers.demos.networks import blurred, moved
+from helpers.demos.distortions import blurred, moved
 from helpers.exercises.checker import AmbiguousMistakes, NotYet, Wrong, has_blank
 from helpers.model import DuoNet
 from helpers.rendering import RoomsDataset

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from helpers.demos.networks import confident
+from helpers.demos.distortions import confident
 from helpers.exercises.checker import Wrong, exercise
 from helpers.exercises.compare import Either, alike, dice, expect, has_gradient, quartets, shaped, wrong_masks
 from helpers.losses import soft_dice_loss

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.demos.networks import moved
+from helpers.demos.distortions import moved
 from helpers.exercises.checker import Wrong, exercise
 from helpers.exercises.compare import Either, dice, expect, pair_of, quartets, seasoned_net, shaped, wrong_masks
 

@@ -1,8 +1,8 @@
 """Interactive views for notebooks: each is an ipywidgets panel whose pictures were drawn beforehand.
 
-``explore`` walks through predictions, ``divide`` compares two pictures under a divider, ``worst_first`` sorts by error,
+``explore`` walks through predictions, ``divide`` compares two pictures, ``worst_first`` sorts by error,
 ``time_travel`` replays a training, ``explore_losses`` and ``explore_magnitudes`` change what a loss or an augmentation
-does, ``point_cloud`` turns a depth map into points. Every view stands beside a static figure in its notebook.
+does, ``point_cloud`` turns a depth map into points. Every view has a static figure beside it in its notebook.
 """
 
 from helpers.widgets.augmentation_explorer import explore_magnitudes

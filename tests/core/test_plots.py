@@ -56,7 +56,6 @@ def test_depth_has_a_colour_bar_that_says_near_and_far(batch):
     bar = plots.show_quartets(batch, rows=1).axes[-1]
     assert "depth" in bar.get_ylabel()
     assert bar.get_yticklabels()[0].get_text() == "0 near" and bar.get_yticklabels()[-1].get_text() == "1 far"
-    assert len(plots.show_quartets(batch, rows=1, keys=["bg", "bg_fg"]).axes) == 2, "no depth, no bar"
 
 
 def test_one_quartet_a_batch_a_list_arrays_and_tensors_draw_alike(batch):
@@ -98,17 +97,25 @@ def test_the_depth_range_spreads_the_colours():
 def test_an_overlay_is_the_picture_the_colour_or_a_mixture():
     image = np.zeros((3, 2, 2), np.uint8)
     mask = np.array([[[0, 1], [0.5, 0]]])
-    drawn = plots.overlay(image, mask, opacity=0.8, colour="#ff0000")
-    np.testing.assert_allclose(drawn[..., 0], [[0, 0.8], [0.4, 0]])
-    assert (drawn[..., 1:] == 0).all()
+    drawn = plots.overlay(image, mask, opacity=0.8)
+    np.testing.assert_allclose(drawn, np.array([[0, 0.8], [0.4, 0]])[..., None] * to_rgb(plots.MASK_COLOUR))
     np.testing.assert_array_equal(plots.overlay(image, mask, opacity=0), plots.picture(image))
 
 
 def test_mask_errors_tell_the_four_cases_apart():
-    truth, prob = np.array([[1, 1, 0, 0]]), np.array([[0.9, 0.2, 0.9, 0.2]])
+    target, prob = np.array([[1, 1, 0, 0]]), np.array([[0.9, 0.2, 0.9, 0.2]])
     expected = [to_rgb(colour) for colour in (plots.TRUE, plots.MISSED, plots.FALSE_ALARM, "black")]
-    np.testing.assert_allclose(plots.mask_errors(truth, prob)[0], expected)
-    np.testing.assert_allclose(plots.mask_errors(truth, prob, threshold=0.1)[0, 1], to_rgb(plots.TRUE))
+    np.testing.assert_allclose(plots.mask_errors(target, prob)[0], expected)
+    np.testing.assert_allclose(plots.mask_errors(target, prob, threshold=0.1)[0, 1], to_rgb(plots.TRUE))
+
+
+def test_an_error_is_black_where_there_is_none_bright_at_the_limit_and_striped_where_it_is_unknown():
+    error = plots.depth_errors(np.zeros((1, 2, 2)), np.array([[[0.0, 0.3], [-0.9, 0.1]]]), np.array([[1, 1], [1, 0]]))
+    np.testing.assert_array_equal(error, [[0, 0.3], [0.9, np.nan]])
+    shown = plots.error_picture(error)
+    assert shown[0, 0].max() < 0.02
+    assert shown[0, 1].sum() > 2.5 and (shown[0, 1] == shown[1, 0]).all()
+    assert shown[1, 1, 0] == shown[1, 1, 1] == shown[1, 1, 2], "grey: not known"
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 6), (4, 6, 3), (1, 4, 6), (4, 6)])
@@ -122,22 +129,22 @@ def test_what_is_no_picture_is_refused():
         plots.picture(np.zeros((2, 4, 6)))
 
 
-def test_a_contact_sheet_has_a_strip_for_each_quartet(batch):
-    figure = plots.contact_sheet(batch, columns=4, keys=("bg", "bg_fg", "depth"), labels="abcdef")
+def test_a_contact_sheet_has_a_scene_for_each_quartet(batch):
+    figure = plots.contact_sheet(batch, columns=4, labels="abcdef")
     assert titles(figure) == list("abcdef")
-    assert pictures(figure)[0].images[0].get_array().shape == (48, 3 * 48, 3)
+    np.testing.assert_array_equal(pictures(figure)[0].images[0].get_array(), plots.picture(batch["bg_fg"][0]))
     assert [axis.get_visible() for axis in figure.axes] == [True] * 6 + [False] * 2
 
 
-def test_predictions_stand_beside_the_truth_with_their_errors(batch):
+def test_predictions_are_beside_the_ground_truth_with_their_errors(batch):
     batch = {**batch, "valid": batch["valid"].clone()}
     batch["valid"][0, :, :10] = False
     figure = plots.show_predictions(batch, batch["mask"], batch["depth"] * 0.5, rows=2, labels=["x", "y"])
     assert len(pictures(figure)) == 14
     assert titles(figure) == ["bg_fg", "mask", "predicted", "mask errors", "depth", "predicted", "depth error"]
-    error = pictures(figure)[6].images[-1].get_array()
-    assert error.mask[:10].all() and not error.mask[10:].any(), "no error is shown where depth is not known"
-    np.testing.assert_allclose(error[10:], batch["depth"][0, 0, 10:] * 0.5, atol=1e-6)
+    error = plots.depth_errors(batch["depth"][0], batch["depth"][0] * 0.5, batch["valid"][0])
+    assert np.isnan(error[:10]).all() and not np.isnan(error[10:]).any(), "no error is shown where depth is not known"
+    np.testing.assert_array_equal(pictures(figure)[6].images[0].get_array(), plots.error_picture(error))
     assert figure.axes[-1].get_ylabel() == "absolute depth error"
     assert len(figure.legends[0].get_texts()) == 3
 
@@ -172,18 +179,19 @@ def test_a_row_is_marked_and_drawn_below_its_columns(batch):
     above, below = figure.axes
     assert above.lines[0].get_ydata() == [20, 20]
     assert below.get_xlim() == above.get_xlim() and below.get_ylabel() == "depth"
+    figure.draw_without_rendering()
     assert above.get_position().x0 == below.get_position().x0 and above.get_position().x1 == below.get_position().x1
     assert len(below.get_legend().get_texts()) == 2
 
 
 def test_a_histogram_counts_shares():
     figure = plots.show_histograms({"few": [0.1], "many": [0.1, 0.9] * 50}, "x", bins=[0, 0.5, 1])
-    few, many = (np.array(patch.get_xy())[:, 1].max() for patch in figure.axes[0].patches)
-    assert few == pytest.approx(100) and many == pytest.approx(50)
+    tallest = {patch.get_label(): np.array(patch.get_xy())[:, 1].max() for patch in figure.axes[0].patches}
+    assert tallest == pytest.approx({"few": 100, "many": 50})
 
 
 def test_a_matrix_has_a_name_for_each_value():
-    figure = plots.show_matrix([[0, 7], [7, 7]], {0: ("unused", "white"), 7: ("training", "blue")}, "cat", "room")
+    figure = plots.show_matrix([[0, 7], [7, 7]], {0: ("unused", "white"), 7: ("training", "blue")}, "cat", "room", "", (6, 3))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["unused", "training"]
     shown = figure.axes[0].images[0]
     colours = shown.cmap(shown.norm(shown.get_array()))[..., :3]
@@ -206,13 +214,6 @@ def test_curves_draw_what_the_rows_have_and_where_a_stage_begins():
     assert stage.get_xdata() == [2000, 2000]
 
 
-def test_curves_of_several_runs_are_named():
-    runs = {"course": HISTORY, "published": HISTORY[:2]}
-    figure = plots.training_curves(runs, {"loss": "training loss"}, x="seconds")
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["course", "published"]
-    assert figure.axes[0].get_xlabel() == "seconds"
-
-
 def test_rows_without_a_known_quantity_are_refused():
     with pytest.raises(ValueError, match="loss.*they have other"):
         plots.training_curves([{"samples": 1, "other": 2}])
@@ -227,11 +228,12 @@ def test_figures_are_small_and_let_go(batch):
     assert plt.rcParams["axes.grid"] is False, "the course's style stays with its figures"
 
 
-def test_panels_share_their_vertical_axis_and_write_their_levels():
-    panels = {"noise": {"a": [0.9, 0.8], "b": [0.7, 0.1]}, "jpeg": {"a": [0.9, 0.8, 0.7], "b": [0.5, 0.4, 0.3]}}
-    levels = {"noise": (2, 20), "jpeg": (90, 50, 10)}
-    figure = plots.show_panels(panels, levels, "mask Dice", {"noise": "of 255", "jpeg": "quality"})
+def test_panels_share_their_vertical_axis():
+    panels = {"noise": ("of 255", [2, 20], {"a": [0.9, 0.8], "b": [0.7, 0.1]}),
+              "jpeg": ("quality", ["90", "50", "10"], {"a": [0.9, 0.8, 0.7], "b": [0.5, 0.4, 0.3]})}  # fmt: skip
+    figure = plots.show_panels(panels, "mask Dice", ylim=(0, 1))
     first, second = figure.axes
+    assert titles(figure) == ["noise", "jpeg"] and (first.get_xlabel(), second.get_xlabel()) == ("of 255", "quality")
     assert [label.get_text() for label in second.get_xticklabels()] == ["90", "50", "10"]
     assert first.get_ylim() == second.get_ylim() == (0, 1) and first.get_ylabel() == "mask Dice"
     assert [line.get_ydata().tolist() for line in second.lines] == [[0.9, 0.8, 0.7], [0.5, 0.4, 0.3]]

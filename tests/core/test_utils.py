@@ -1,6 +1,7 @@
 """Files and folders are whole or absent, whatever happens while they are written."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers.config import ROOT, CourseError
-from helpers.utils import whole_file, whole_folder, write_json
+from helpers.utils import table, whole_file, whole_folder, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -121,3 +122,12 @@ def test_json_is_whole_or_the_old_one_stays(tmp_path):
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": [1, None]} and [p.name for p in tmp_path.iterdir()] == ["facts.json"]
+
+
+def test_a_table_is_aligned_and_says_what_is_missing():
+    text = table({"one": {"a": 1_234_567, "b": 0.25}, "second": {"b": math.nan, "long name": 1.0}}, digits=2)
+    header, one, second = text.split("\n")
+    assert header.split() == ["a", "b", "long", "name"]
+    assert one.split() == ["one", "1,234,567", "0.25", "-"]
+    assert second.split() == ["second", "-", "-", "1.00"]
+    assert len({len(line) for line in (header, one, second)}) == 1

@@ -76,13 +76,12 @@ def test_it_needs_no_script_and_nothing_from_elsewhere():
 
 
 def test_the_sliders_have_names_and_their_values_stand_as_text():
-    found = elements(pictures(), pictures(seed=1), NAMES, ["one", "two", "three"])
+    found = elements(pictures(), pictures(seed=1), NAMES)
     sample, drag = found.all("input", type="range")
     assert (sample["aria-label"], sample["min"], sample["max"], sample["value"]) == ("sample", "1", "3", "1")
     assert (drag["aria-label"], drag["min"], drag["max"]) == ("divider between before and after", "0", "100")
     text = "".join(found.words)
-    assert "sample: 1 of 3, one" in text and "divider: 50 % before" in text
-    assert [pair["data-label"] for pair in found.all("div") if "data-label" in pair] == ["1 of 3, one", "2 of 3, two", "3 of 3, three"]
+    assert "sample: 1 of 3" in text and "divider: 50 % before" in text
 
 
 def test_the_handlers_find_what_they_change():
@@ -105,8 +104,8 @@ def test_one_pair_needs_no_choice():
 
 
 def test_words_are_words_and_not_html():
-    page = divide(pictures(1), pictures(1), ("a<b", 'say "x"'), ["<script>"]).data
-    assert "a&lt;b" in page and "&lt;script&gt;" in page and 'alt="say &quot;x&quot;"' in page
+    page = divide(pictures(1), pictures(1), ("a<b", 'say "x"')).data
+    assert "a&lt;b" in page and 'alt="say &quot;x&quot;"' in page
 
 
 @pytest.mark.parametrize("side, count", [(64, 4), (192, 4), (512, 4)])
@@ -140,10 +139,8 @@ def test_tensors_with_channels_first_will_do():
 def test_what_does_not_match_is_refused():
     with pytest.raises(ValueError, match="as many"):
         divide([], [], NAMES)
-    with pytest.raises(ValueError, match="as many.*2, 3 and 2"):
+    with pytest.raises(ValueError, match="as many.*2 and 3"):
         divide(pictures(2), pictures(3), NAMES)
-    with pytest.raises(ValueError, match="as many"):
-        divide(pictures(2), pictures(2), NAMES, ["only one"])
     with pytest.raises(ValueError, match="one size.*64 x 32"):
         divide(pictures(1), pictures(1, 32, 64), NAMES)
     noise = list(np.random.default_rng(0).random((30, 192, 192, 3)))
@@ -153,11 +150,11 @@ def test_what_does_not_match_is_refused():
 
 def test_the_still_picture_is_cut_in_the_middle():
     black, white = np.zeros((64, 64)), np.ones((64, 64))
-    figure = show_divided([black], [white], NAMES, ["scene"])
+    figure = show_divided([black], [white], NAMES)
     (axis,) = figure.axes
     shown = axis.images[0].get_array()
     assert (shown[:, :30] == 0).all() and (shown[:, 33:] == 1).all()
-    assert axis.get_title() == "scene\nbefore | after"
+    assert axis.get_title() == "sample 1\nbefore | after"
 
 
 def test_the_still_picture_leaves_the_pictures_as_they_were():
