@@ -117,7 +117,7 @@ class ArchiveDataset(SceneDataset):
             raise CourseError(f"The archive in {self.root} changed while it was in use: open it anew.")
 
     def __len__(self) -> int:
-        return len(self._index.rooms)
+        return len(self._index.rows)
 
     def address(self, index: int) -> Address:
         """Where ``index`` stands; the upper half of the numbers in the names (20..39 of 0..39) is mirrored."""
@@ -168,7 +168,7 @@ class ArchiveDataset(SceneDataset):
         bg, bg_fg, mask, depth = (batch[name].numpy() for name in ("bg", "bg_fg", "mask", "depth"))
         for i, row in enumerate(rows % len(self)):
             self._read_into(int(row), bg_fg[i], mask[i, 0], depth[i, 0])
-            bg[i] = self._background(int(self._index.rooms[row]))
+            bg[i] = self._background(self._index.quartet(row)[0])
         return batch
 
     def _read_into(self, row: int, bg_fg: np.ndarray, mask: np.ndarray, depth: np.ndarray) -> None:

@@ -38,10 +38,11 @@ MAX_RATIO = 100  # unpacked to packed; a JPEG hardly shrinks, even an all-black 
 MAX_NAME = 128  # characters: longer paths are none of the archive's
 MAX_SIZE = 2048  # pixels; the archive has 192
 EXAMPLES = 5  # names kept for each kind of finding
-PLACE = np.dtype([("offset", "<i8"), ("packed", "<i4"), ("size", "<i4"), ("crc", "<u4"), ("method", "<u1")])
 LOCAL_HEADER = struct.Struct("<4s2x2H4xL8x2H")  # signature, flags, method, CRC-32, lengths of name and extra field
-MEMBER = np.dtype([("key", "<i8"), ("offset", "<u8"), ("packed", "<u8"), ("size", "<u8"), ("crc", "<u4"),
-                   ("method", "<u2"), ("flags", "<u2")])  # as a directory lists it; key: room, cat, number  # fmt: skip
+PLACE = np.dtype(  # of a member in its zip; offset: of its header; packed, size: its bytes in the file and unpacked
+    [("offset", "<u8"), ("packed", "<u8"), ("size", "<u8"), ("crc", "<u4"), ("method", "<u2"), ("flags", "<u2")]
+)
+QUARTET = np.dtype([("key", "<i8"), *((name, PLACE) for name in ZIPS)])  # key: room << 32 | cat << 16 | number
 
 Findings = dict[str, dict]  # reason -> {"count": int, "examples": [names]}
 
@@ -115,48 +116,48 @@ def read_directory(path: str | Path, limit: int | None = None) -> tuple[list[zip
 def _members_of(zip_name: str, path: Path) -> tuple[np.ndarray, np.ndarray, Findings, str]:
     """Keys and places of the members that may be read, sorted; what is left out; the directory's SHA-256."""
     listed, digest = read_directory(path)
-    match, findings, rows = _rule(ZIPS[zip_name]).fullmatch, {}, []
+    match, findings, keys, places, end = _rule(ZIPS[zip_name]).fullmatch, {}, [], [], path.stat().st_size
     for i in listed:
         name = i.orig_filename
         if name[:1] in ("/", "\\") or ".." in name or ":" in name or "\0" in name:
             _note(findings, "name that points outside", [name])
         elif (found := match(name)) and len(name) <= MAX_NAME:
             room, cat, number = map(int, found.groups())
-            key = room << 32 | cat << 16 | number
-            rows.append((key, i.header_offset, i.compress_size, i.file_size, i.CRC, i.compress_type, i.flag_bits))
+            keys.append(room << 32 | cat << 16 | number)
+            places.append((i.header_offset, i.compress_size, i.file_size, i.CRC, i.compress_type, i.flag_bits))
         elif not name.endswith("/") or i.file_size:  # not a folder
             _note(findings, "name outside the rule", [name])
-    rows, end = np.array(rows, MEMBER), path.stat().st_size
-    size, packed, offset, method = (rows[name] for name in ("size", "packed", "offset", "method"))
-    stored = method == zipfile.ZIP_STORED
-    refused = {
-        "encrypted": rows["flags"] & 1 > 0,
-        "unknown compression": ~stored & (method != zipfile.ZIP_DEFLATED),
-        "sizes that contradict each other": stored & (packed != size),
-        "empty": (size == 0) | (packed == 0),
-        "too large when unpacked": (size > MAX_BYTES) | (packed > 2 * MAX_BYTES) | (size // MAX_RATIO > packed),
-        "outside the file": (offset > end) | (offset + packed.clip(max=end) + LOCAL_HEADER.size > end),
-    }
-    left = np.ones(len(rows), bool)
-    for reason, bad in refused.items():
-        _note(findings, reason, (_name(zip_name, key) for key in rows["key"][bad & left].tolist()))
-        left &= ~bad
-    rows = rows[left]
-    overlap = _overlapping(rows)
-    _note(findings, "overlapping another member", (_name(zip_name, key) for key in rows["key"][overlap].tolist()))
-    rows = rows[~overlap][::-1]
-    keys, last = np.unique(rows["key"], return_index=True)  # the last one of a name is what unpacking would leave
-    again = (_name(zip_name, key) for key in np.delete(rows["key"], last).tolist())
-    _note(findings, "name given twice (the last one counts)", again)
-    return keys, rows[last][list(PLACE.names)].astype(PLACE), findings, digest
+    keys, places = np.array(keys, np.int64), np.array(places, PLACE)
+
+    def leave_out(bad: np.ndarray, reason: str) -> None:
+        nonlocal keys, places
+        _note(findings, reason, (_name(zip_name, key) for key in keys[bad].tolist()))
+        keys, places = keys[~bad], places[~bad]
+
+    stored, deflated = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+    leave_out(places["flags"] & 1 > 0, "encrypted")
+    leave_out((places["method"] != stored) & (places["method"] != deflated), "unknown compression")
+    leave_out((places["method"] == stored) & (places["packed"] != places["size"]), "sizes that contradict each other")
+    leave_out((places["packed"] == 0) | (places["size"] == 0), "empty")
+    large = (places["size"] > MAX_BYTES) | (places["packed"] > 2 * MAX_BYTES)
+    leave_out(large | (places["size"] // MAX_RATIO > places["packed"]), "too large when unpacked")
+    after = places["offset"].clip(max=end) + places["packed"] + LOCAL_HEADER.size
+    leave_out(after > end, "outside the file")
+    leave_out(_overlapping(places), "overlapping another member")
+    keys, places = keys[::-1], places[::-1]
+    again = np.ones(len(keys), bool)
+    again[np.unique(keys, return_index=True)[1]] = False
+    leave_out(again, "name given twice (the last one counts)")  # it is what unpacking would leave
+    order = np.argsort(keys)
+    return keys[order], places[order], findings, digest
 
 
-def _overlapping(members: np.ndarray) -> np.ndarray:
+def _overlapping(places: np.ndarray) -> np.ndarray:
     """Which members share bytes with another one: small zips of gigabytes are made in this way."""
-    bad = np.zeros(len(members), bool)
-    order = np.argsort(members["offset"], kind="stable")
-    begin = members["offset"][order]
-    end = np.maximum.accumulate(begin + LOCAL_HEADER.size + members["packed"][order])
+    bad = np.zeros(len(places), bool)
+    order = np.argsort(places["offset"], kind="stable")
+    begin = places["offset"][order]
+    end = np.maximum.accumulate(begin + LOCAL_HEADER.size + places["packed"][order])
     clash = begin[1:] < end[:-1]
     bad[order[1:][clash]] = bad[order[:-1][clash]] = True
     return bad
@@ -167,35 +168,39 @@ def _overlapping(members: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Index:
-    """Where each quartet's three pictures are: arrays of N rows, sorted by room, cat and number."""
+    """Where each quartet's three pictures are."""
 
     root: Path  # the folder of the zips
-    rooms: np.ndarray  # (N,) int16, as in the names: b001 is 1
-    cats: np.ndarray  # (N,) int16
-    numbers: np.ndarray  # (N,) int16
-    places: dict[str, np.ndarray]  # zip -> (N,) of PLACE
+    rows: np.ndarray  # (N,) of QUARTET, sorted by key
     sizes: dict[str, tuple[int, int]]  # zip -> width and height of its pictures
     findings: dict[str, Findings]  # zip -> what was left out
     digests: dict[str, str]  # zip -> SHA-256 of its directory: what the data is, wherever it lies
 
-    def keys(self) -> np.ndarray:
-        return self.rooms.astype(np.int64) << 32 | self.cats.astype(np.int64) << 16 | self.numbers
+    @property
+    def rooms(self) -> np.ndarray:
+        """(N,), as in the names: b001 is 1."""
+        return self.rows["key"] >> 32
+
+    @property
+    def cats(self) -> np.ndarray:
+        return self.rows["key"] >> 16 & 0xFFFF
+
+    @property
+    def numbers(self) -> np.ndarray:
+        return self.rows["key"] & 0xFFFF
 
     def quartet(self, row: int) -> tuple[int, int, int]:
         """Room, cat and number, as in the names."""
-        return int(self.rooms[row]), int(self.cats[row]), int(self.numbers[row])
+        key = int(self.rows["key"][row])
+        return key >> 32, key >> 16 & 0xFFFF, key & 0xFFFF
 
     def name(self, zip_name: str, row: int) -> str:
-        room, cat, number = self.quartet(row)
-        return _name(zip_name, room << 32 | cat << 16 | number)
+        return _name(zip_name, int(self.rows["key"][row]))
 
     def without(self, quartets: set[tuple[int, int, int]]) -> Index:
         """The same without these (room, cat, number)."""
-        if not quartets:
-            return self
-        keep = ~np.isin(self.keys(), [room << 32 | cat << 16 | number for room, cat, number in quartets])
-        places = {name: place[keep] for name, place in self.places.items()}
-        return replace(self, rooms=self.rooms[keep], cats=self.cats[keep], numbers=self.numbers[keep], places=places)
+        bad = [room << 32 | cat << 16 | number for room, cat, number in quartets]
+        return replace(self, rows=self.rows[~np.isin(self.rows["key"], bad)]) if bad else self
 
     def read(self, zip_name: str, row: int) -> bytes:
         """The bytes of one picture, at most MAX_BYTES.
@@ -207,7 +212,7 @@ class Index:
             CourseError: the zip itself cannot be read.
         """
         path, rule = self.root / f"{zip_name}.zip", _rule(ZIPS[zip_name])
-        offset, packed, size, crc, method = self.places[zip_name][row].item()
+        offset, packed, size, crc, method, _ = self.rows[zip_name][row].item()
         try:
             with open(path, "rb", buffering=0) as stream:
                 stream.seek(offset)
@@ -275,30 +280,19 @@ def open_index(root: Path, folder: Path) -> Index:
     """The index kept in ``folder``; made and kept now if there is none, an earlier version's, or a damaged one."""
     path = folder / "index.npz"
     try:
-        return _load_index(root, path)
+        with np.load(path, allow_pickle=False) as kept:  # each array has a checksum of its own
+            facts, rows = json.loads(kept["facts"].tobytes()), kept["rows"]
+        facts["sizes"] = {name: tuple(facts["sizes"][name]) for name in ZIPS}
+        if rows.dtype == QUARTET:
+            return Index(root, rows, **facts)
     except (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error):
-        print(f"Listing the pictures in {root}: this takes some seconds, once.")
-        index = build_index(root)
+        pass
+    print(f"Listing the pictures in {root}: this takes some seconds, once.")
+    index = build_index(root)
+    facts = {"sizes": index.sizes, "findings": index.findings, "digests": index.digests}
     with whole_file(path) as temporary:
-        facts = {"sizes": index.sizes, "findings": index.findings, "digests": index.digests}
-        np.savez(
-            temporary, rooms=index.rooms, cats=index.cats, numbers=index.numbers,
-            facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **index.places,
-        )  # fmt: skip
+        np.savez(temporary, rows=index.rows, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8))
     return index
-
-
-def _load_index(root: Path, path: Path) -> Index:
-    with np.load(path, allow_pickle=False) as stored:  # each array has a checksum of its own
-        facts = json.loads(stored["facts"].tobytes())
-        sizes = {name: (int(width), int(height)) for name, (width, height) in facts["sizes"].items()}
-        digests = {name: str(facts["digests"][name]) for name in ZIPS}
-        places = {name: stored[name] for name in ZIPS}
-        numbers = (stored["rooms"], stored["cats"], stored["numbers"])
-    lengths = {len(array) for array in (*numbers, *places.values())}
-    if len(lengths) != 1 or set(sizes) != set(ZIPS) or any(place.dtype != PLACE for place in places.values()):
-        raise ValueError(f"{path} is damaged")
-    return Index(root, *numbers, places, sizes, facts["findings"], digests)
 
 
 def build_index(root: Path) -> Index:
@@ -323,9 +317,11 @@ def build_index(root: Path) -> Index:
             f"The zips in {root} have no quartet in common ({counts} follow the naming rule such as "
             "bgfg_b001_f001_0.jpg): check that they belong together, or download them again."
         )
-    places = {name: places[name][np.searchsorted(keys[name], common)] for name in ZIPS}
-    numbers = ((common >> shift & 0xFFFF).astype(np.int16) for shift in (32, 16, 0))
-    index = Index(root, *numbers, places, {}, findings, digests)
+    rows = np.empty(len(common), QUARTET)
+    rows["key"] = common
+    for name in ZIPS:
+        rows[name] = places[name][np.searchsorted(keys[name], common)]
+    index = Index(root, rows, {}, findings, digests)
     index.sizes = {name: _usual_size(index, name) for name in ZIPS}
     return index
 
@@ -333,7 +329,7 @@ def build_index(root: Path) -> Index:
 def _usual_size(index: Index, name: str) -> tuple[int, int]:
     """Width and height that most of a few pictures, evenly chosen, have; others are refused when they are met."""
     seen = Counter()
-    for row in np.unique(np.linspace(0, len(index.rooms) - 1, 25).astype(int)):
+    for row in np.unique(np.linspace(0, len(index.rows) - 1, 25).astype(int)):
         try:
             seen[jpeg_size(index.read(name, row))] += 1
         except Unreadable:
