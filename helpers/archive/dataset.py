@@ -16,15 +16,18 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import product
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import get_worker_info
 
 from helpers.archive.images import REDUCED, Unreadable, clean_mask, decode, reduction, resize, scale_depth
 from helpers.archive.index import ZIPS, open_index, read_directory, stamps
@@ -45,22 +48,12 @@ MAX_PICTURES = 6 * PICTURES
 _SHARES = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
-@dataclass(frozen=True, order=True)
-class Background:
+class Background(NamedTuple):
     """A picture of an empty room in bg/, or inside bg.zip."""
 
     name: str
     stamp: tuple  # name, bytes and CRC-32 (None for what is too large to be read)
-    path: Path
-    inside: str = ""
-
-    def read(self) -> bytes:
-        if self.stamp[1] > MAX_BACKGROUND:
-            raise ValueError(f"{self.stamp[1] / 1e6:.0f} MB")
-        if not self.inside:
-            return self.path.read_bytes()
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(self.inside)
+    read: Callable[[], bytes]
 
 
 class ArchiveDataset(SceneDataset):
@@ -95,7 +88,7 @@ class ArchiveDataset(SceneDataset):
         self._noted: set[tuple[str, str]] | None = None  # zip and name of what this process knows to be unreadable
         self._bad: set[int] = set()  # rows, of this process
         self.root, whole = root, open_index(root, self._cache)
-        self._files = self._find_backgrounds()
+        self._listed_in, self._files = self._find_backgrounds()
         self._left_out = self._verified()
         self._index = whole.without(self._left_out)
         self._room_names, self._cat_names = np.unique(whole.rooms), np.unique(whole.cats)  # b001, ... is room 0, ...
@@ -103,7 +96,6 @@ class ArchiveDataset(SceneDataset):
         super().__init__(len(self._room_names), len(self._cat_names), placements, size, seed=0)
         if not len(self):
             raise CourseError(f"No quartet in {root} can be read: delete the zips and download them again.")
-        self._listed_in = "bg.zip" if self._files and self._files[0].inside else "bg/"
         trusted = len(self._files) >= int(whole.rooms.max())
         self.backgrounds = self._listed_in if trusted else "recovered"  # where rooms without a cat come from
         self._rooms_in_memory: dict[int, np.ndarray] = {}
@@ -240,32 +232,34 @@ class ArchiveDataset(SceneDataset):
             np.save(temporary, picture)
         return picture
 
-    def _find_backgrounds(self) -> list[Background]:
-        """The pictures in bg/ or, without it, in bg.zip, in the order of their names."""
-        folder, packed = self.root / "bg", self.root / "bg.zip"
+    def _find_backgrounds(self) -> tuple[str, list[Background]]:
+        """``"bg/"`` or, without it, ``"bg.zip"``, and the pictures in it in the order of their names."""
+        folder, packed, files = self.root / "bg", self.root / "bg.zip", []
         if folder.is_dir():
-            return sorted(
-                Background(path.name, (path.name, path.stat().st_size, _checksum(path)), path)
-                for path in folder.iterdir()
-                if path.suffix.lower() in BACKGROUND_FORMATS and path.is_file()
-            )
-        if not packed.is_file():
-            return []
-        try:
-            members, _ = read_directory(packed, MAX_BACKGROUNDS_DIRECTORY)
-        except CourseError as error:
-            self._note("bg.zip", "as a whole", f"cannot be read ({error}); rooms are recovered instead")
-            return []
-        return sorted(
-            Background(name.name, (member.filename, member.file_size, member.CRC), packed, member.filename)
-            for member in members
-            if (name := Path(member.filename)).suffix.lower() in BACKGROUND_FORMATS and not name.name.startswith(".")
-        )
+            for path in folder.iterdir():
+                if path.suffix.lower() in BACKGROUND_FORMATS and path.is_file():
+                    size = path.stat().st_size
+                    checksum = zlib.crc32(path.read_bytes()) if size <= MAX_BACKGROUND else None
+                    files.append(Background(path.name, (path.name, size, checksum), path.read_bytes))
+        elif packed.is_file():
+            try:
+                members, _ = read_directory(packed, MAX_BACKGROUNDS_DIRECTORY)
+            except CourseError as error:
+                self._note("bg.zip", "as a whole", f"cannot be read ({error}); rooms are recovered instead")
+                members = []
+            for member in members:
+                name = PurePosixPath(member.filename)
+                if name.suffix.lower() in BACKGROUND_FORMATS and not name.name.startswith("."):
+                    stamp = (member.filename, member.file_size, member.CRC)
+                    files.append(Background(name.name, stamp, partial(_read_member, packed, member.filename)))
+        return "bg/" if folder.is_dir() else "bg.zip", sorted(files, key=lambda file: file[:2])
 
     def _from_file(self, file: Background, room: int) -> np.ndarray | None:
         """The picture in bg/, or None where it cannot be read or shows another room than the quartets."""
         width, height = self._index.sizes["bg_fg"]
         try:
+            if file.stamp[1] > MAX_BACKGROUND:
+                raise ValueError(f"{file.stamp[1] / 1e6:.0f} MB")
             with Image.open(io.BytesIO(file.read())) as image:
                 if image.width * image.height > MAX_BACKGROUND:
                     raise ValueError(f"{image.width * image.height / 1e6:.0f} megapixels")
@@ -363,25 +357,19 @@ class ArchiveDataset(SceneDataset):
         notes = self._notes()
         unreadable = [note for note in notes if note["where"].removesuffix(".zip") in ZIPS]
         return {
-            "quartets": len(self),
-            "rooms": self.rooms,
-            "cats": self.cats,
-            "image_sizes": self._index.sizes,
-            "backgrounds": self.backgrounds,
-            "not_listed": self._index.findings,
+            "quartets": len(self), "rooms": self.rooms, "cats": self.cats, "image_sizes": self._index.sizes,
+            "backgrounds": self.backgrounds, "not_listed": self._index.findings,
             "left_out_after_verify": len(self._left_out),
             "unreadable": {"count": len(unreadable), "examples": unreadable[:20]},
             "rooms_without_cat": [note for note in notes if note not in unreadable],
-        }
+        }  # fmt: skip
 
     def summary(self) -> str:
         """The report in one line."""
-        report, (width, height) = self.report(), self._index.sizes["bg_fg"]
-        source = f"from {self.backgrounds}"
-        if self.backgrounds == "recovered":
-            source = "recovered from the quartets"
-            if count := len(self._files):
-                source += f" ({self._listed_in} has {count} pictures, too few for room {self._room_names[-1]})"
+        width, height = self._index.sizes["bg_fg"]
+        source = "recovered from the quartets" if self.backgrounds == "recovered" else f"from {self.backgrounds}"
+        if self._files and self.backgrounds == "recovered":
+            source += f" ({self._listed_in} has {len(self._files)} pictures, too few for room {self._room_names[-1]})"
         losses = [
             f"{finding['count']:,} in {name}.zip ({reason})"
             for name, findings in self._index.findings.items()
@@ -389,7 +377,7 @@ class ArchiveDataset(SceneDataset):
         ]
         if self._left_out:
             losses.append(f"{len(self._left_out):,} quartets that verify() found unreadable")
-        elif unreadable := report["unreadable"]["count"]:
+        elif unreadable := self.report()["unreadable"]["count"]:
             losses.append(f"{unreadable:,} found unreadable so far")
         losses = f"not used: {', '.join(losses)}; names in report()." if losses else "nothing is missing."
         return (
@@ -398,22 +386,34 @@ class ArchiveDataset(SceneDataset):
         )
 
     def verify(self, workers: int | None = None, progress: bool = True) -> list[dict]:
-        """Read and decode every picture; the unreadable ones as dicts of where, name and why.
+        """Read and decode every picture, in ``workers`` threads; the unreadable ones as dicts of where, name and why.
 
         Datasets opened afterwards leave their quartets out. The published archive takes some minutes.
         """
-        chunks = [range(i, min(i + 256, len(self))) for i in range(0, len(self), 256)]
-        workers = min(os.cpu_count() if workers is None else workers, len(chunks))
-        loader = DataLoader(_Check(self), sampler=chunks, batch_size=None, collate_fn=list, num_workers=workers)
-        faults = []
-        with bar(len(self), "checking the archive", "quartets", show=progress) as counter:
-            for chunk, found in zip(chunks, loader):
+        chunks, faults = [range(i, min(i + 256, len(self))) for i in range(0, len(self), 256)], []
+        with (
+            warnings.catch_warnings(),
+            ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+            bar(len(self), "checking the archive", "quartets", show=progress) as counter,
+        ):
+            warnings.simplefilter("ignore")  # they are returned
+            for chunk, found in zip(chunks, pool.map(self._faults, chunks)):
                 faults += found
                 counter.update(len(chunk))
-        left_out = {self._index.quartet(row) for row, *_ in faults} | self._left_out
+        left_out = {self._index.quartet(row) for _, row, _ in faults} | self._left_out
         with whole_file(self._cache / "verified.json") as path:
             path.write_text(json.dumps(sorted(left_out)))
-        return [{"where": f"{name}.zip", "name": self._index.name(name, row), "why": why} for row, name, why in faults]
+        return [{"where": f"{name}.zip", "name": self._index.name(name, row), "why": why} for name, row, why in faults]
+
+    def _faults(self, rows: range) -> list[tuple[str, int, str]]:
+        """Zip, row and reason of the unreadable pictures in some rows."""
+        faults = []
+        for row, name in product(rows, ZIPS):
+            try:
+                self._picture(name, row, cv2.IMREAD_COLOR if name == "bg_fg" else cv2.IMREAD_GRAYSCALE)
+            except Unreadable as error:
+                faults.append((name, row, str(error)))
+        return faults
 
     def _verified(self) -> set[tuple[int, int, int]]:
         try:
@@ -422,28 +422,6 @@ class ArchiveDataset(SceneDataset):
             return set()
 
 
-def _checksum(path: Path) -> int | None:
-    """CRC-32, as a zip has it; None for what will be refused anyway."""
-    try:
-        return zlib.crc32(path.read_bytes()) if path.stat().st_size <= MAX_BACKGROUND else None
-    except OSError:
-        return None
-
-
-class _Check(Dataset):
-    """A dataset whose 'index' is a range of rows, and whose item is the list of their faults."""
-
-    def __init__(self, archive: ArchiveDataset):
-        self.archive = archive
-
-    def __getitem__(self, rows: range) -> list[tuple[int, str, str]]:
-        faults = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # verify() returns them all
-            for row in rows:
-                for name in ZIPS:
-                    try:
-                        self.archive._picture(name, row, cv2.IMREAD_COLOR if name == "bg_fg" else cv2.IMREAD_GRAYSCALE)
-                    except Unreadable as error:
-                        faults.append((row, name, str(error)))
-        return faults
+def _read_member(path: Path, name: str) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name)
