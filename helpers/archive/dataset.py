@@ -91,8 +91,9 @@ class ArchiveDataset(SceneDataset):
         self._listed_in, self._files = self._find_backgrounds()
         self._left_out = self._verified()
         self._index = whole.without(self._left_out)
-        self._room_names, self._cat_names = np.unique(whole.rooms), np.unique(whole.cats)  # b001, ... is room 0, ...
-        placements = max((int(whole.numbers.max()) + 1) // 2, 1)
+        keys = whole.rows["key"]
+        self._room_names, self._cat_names = np.unique(keys >> 32), np.unique(keys >> 16 & 0xFFFF)  # b001 is room 0, ...
+        placements = max((int((keys & 0xFFFF).max()) + 1) // 2, 1)
         super().__init__(len(self._room_names), len(self._cat_names), placements, size, seed=0)
         if not len(self):
             raise CourseError(f"No quartet in {root} can be read: delete the zips and download them again.")
@@ -115,14 +116,13 @@ class ArchiveDataset(SceneDataset):
         """Where ``index`` stands; the upper half of the numbers in the names (20..39 of 0..39) is mirrored."""
         room, cat, number = self._index.quartet(index)
         flip, placement = divmod(number, self.placements)
-        return Address(
-            int(np.searchsorted(self._room_names, room)), int(np.searchsorted(self._cat_names, cat)), min(flip, 1), placement
-        )
+        room, cat = np.searchsorted(self._room_names, room), np.searchsorted(self._cat_names, cat)
+        return Address(int(room), int(cat), min(flip, 1), placement)
 
     def scenes(self) -> tuple[np.ndarray, np.ndarray]:
         """Rooms and cats of all quartets, two arrays (N,)."""
-        index = self._index
-        return np.searchsorted(self._room_names, index.rooms), np.searchsorted(self._cat_names, index.cats)
+        keys = self._index.rows["key"]
+        return np.searchsorted(self._room_names, keys >> 32), np.searchsorted(self._cat_names, keys >> 16 & 0xFFFF)
 
     def at_size(self, size: int) -> ArchiveDataset:
         other = copy.copy(self)
@@ -190,8 +190,8 @@ class ArchiveDataset(SceneDataset):
         """``row``, then the other quartets of its room and cat, from the next one on; without those known to be bad."""
         if row not in self._bad:
             yield row
-        index = self._index
-        same = np.flatnonzero((index.rooms == index.rooms[row]) & (index.cats == index.cats[row]))
+        scenes = self._index.rows["key"] >> 16  # room and cat
+        same = np.flatnonzero(scenes == scenes[row])
         for other in np.concatenate((same[same > row], same[same < row])).tolist():
             if other not in self._bad:
                 yield other
@@ -238,9 +238,8 @@ class ArchiveDataset(SceneDataset):
         if folder.is_dir():
             for path in folder.iterdir():
                 if path.suffix.lower() in BACKGROUND_FORMATS and path.is_file():
-                    size = path.stat().st_size
-                    checksum = zlib.crc32(path.read_bytes()) if size <= MAX_BACKGROUND else None
-                    files.append(Background(path.name, (path.name, size, checksum), path.read_bytes))
+                    stamp = (path.name, path.stat().st_size, _checksum(path))
+                    files.append(Background(path.name, stamp, path.read_bytes))
         elif packed.is_file():
             try:
                 members, _ = read_directory(packed, MAX_BACKGROUNDS_DIRECTORY)
@@ -420,6 +419,14 @@ class ArchiveDataset(SceneDataset):
             return {(int(r), int(c), int(n)) for r, c, n in json.loads((self._cache / "verified.json").read_text())}
         except (OSError, ValueError, TypeError):  # never run, or damaged
             return set()
+
+
+def _checksum(path: Path) -> int | None:
+    """CRC-32, as a zip has it; None for what will be refused anyway."""
+    try:
+        return zlib.crc32(path.read_bytes()) if path.stat().st_size <= MAX_BACKGROUND else None
+    except OSError:
+        return None
 
 
 def _read_member(path: Path, name: str) -> bytes:

@@ -1,11 +1,8 @@
 """Where every picture of the archive is: the directories of the three zips, compared once and kept on the disk.
 
-``zipfile`` reads the directories. It makes an object of each of the 1.2 million members, which takes seconds, so what
-is needed of them is kept as arrays in ``index.npz``, and pictures are read with :meth:`Index.read`.
-
-Zips come from elsewhere, so nothing in them is believed: names are never used as paths, sizes are bounded before
-anything is read, and a member counts only if its own header and checksum agree with the directory. What is refused is
-counted under the reason, with a few names.
+``zipfile`` makes an object of each of the 1.2 million members, which takes seconds, so what is needed of them is kept
+as an array. Nothing in a zip is believed: names are never used as paths, sizes are bounded before anything is read, and
+a member counts only if its own header and checksum agree with the directory. What is refused is counted and named.
 """
 
 from __future__ import annotations
@@ -42,15 +39,19 @@ LOCAL_HEADER = struct.Struct("<4s2x2H4xL8x2H")  # signature, flags, method, CRC-
 PLACE = np.dtype(  # of a member in its zip; offset: of its header; packed, size: its bytes in the file and unpacked
     [("offset", "<u8"), ("packed", "<u8"), ("size", "<u8"), ("crc", "<u4"), ("method", "<u2"), ("flags", "<u2")]
 )
-QUARTET = np.dtype([("key", "<i8"), *((name, PLACE) for name in ZIPS)])  # key: room << 32 | cat << 16 | number
+QUARTET = np.dtype([("key", "<i8"), *((name, PLACE) for name in ZIPS)])  # key: see _key()
 
 Findings = dict[str, dict]  # reason -> {"count": int, "examples": [names]}
 
 
 @cache
-def _rule(prefix: str) -> re.Pattern:
+def _rule(zip_name: str) -> re.Pattern:
     """Room, cat and number in a member's name, such as ``mask/mask_b001_f001_0.jpg``."""
-    return re.compile(rf"(?:.*[/\\])?{prefix}_b(\d{{1,4}})_f(\d{{1,4}})_(\d{{1,4}})\.jpg", re.ASCII | re.DOTALL)
+    return re.compile(rf"(?:.*[/\\])?{ZIPS[zip_name]}_b(\d{{1,4}})_f(\d{{1,4}})_(\d{{1,4}})\.jpg", re.ASCII | re.DOTALL)
+
+
+def _key(room: int, cat: int, number: int) -> int:
+    return room << 32 | cat << 16 | number
 
 
 def _name(zip_name: str, key: int) -> str:
@@ -83,23 +84,22 @@ class _BoundedFile(io.FileIO):
         return data
 
 
-def read_directory(path: str | Path, limit: int | None = None) -> tuple[list[zipfile.ZipInfo], str]:
+def read_directory(path: str | Path, limit: int = MAX_DIRECTORY) -> tuple[list[zipfile.ZipInfo], str]:
     """All members of a zip, and the SHA-256 of its directory, which is the same in every copy of the file.
 
     Raises:
-        CourseError: it is missing, no zip, cut short, damaged, has bytes before or behind, or a directory of more
-            than ``limit`` bytes.
+        CourseError: no zip, or one that is cut, damaged, or has other bytes around it or a directory beyond ``limit``.
     """
     try:
         with _BoundedFile(path) as stream:
-            stream.limit = limit or MAX_DIRECTORY
+            stream.limit = limit
             with zipfile.ZipFile(stream) as archive:
                 members, comment = archive.infolist(), archive.comment
-            # zipfile forgives what the next three lines do not: a comment in pieces, bytes behind it, a wrong count,
+            # zipfile forgives bytes behind the end and a wrong count in it,
             stream.seek(-22 - len(comment), os.SEEK_END)
             end, disk, count, length = struct.unpack("<4sL2xH8xH", stream.read(22))
             whole = (end, disk, length) == (b"PK\5\6", 0, len(comment)) and count in (len(members), 0xFFFF)
-            # and bytes that are missing or added before the directory, which move the first member.
+            # and bytes that are lost or added before the directory, which move the first member.
             if not whole or min((member.header_offset for member in members), default=0) != 0:
                 raise zipfile.BadZipFile("bytes are missing or added")
             return members, stream.digest
@@ -108,22 +108,20 @@ def read_directory(path: str | Path, limit: int | None = None) -> tuple[list[zip
     except OSError as error:
         raise CourseError(f"{path} cannot be read ({error.strerror}): check that it is there and complete.") from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error, OverflowError) as error:
-        raise CourseError(
-            f"{path} is cut short, damaged or no zip ({error}): delete it and download it again."
-        ) from error
+        why = f"{path} is cut short, damaged or no zip ({error}): delete it and download it again."
+        raise CourseError(why) from error
 
 
 def _members_of(zip_name: str, path: Path) -> tuple[np.ndarray, np.ndarray, Findings, str]:
     """Keys and places of the members that may be read, sorted; what is left out; the directory's SHA-256."""
     listed, digest = read_directory(path)
-    match, findings, keys, places, end = _rule(ZIPS[zip_name]).fullmatch, {}, [], [], path.stat().st_size
+    match, findings, keys, places, end = _rule(zip_name).fullmatch, {}, [], [], path.stat().st_size
     for i in listed:
         name = i.orig_filename
         if name[:1] in ("/", "\\") or ".." in name or ":" in name or "\0" in name:
             _note(findings, "name that points outside", [name])
         elif (found := match(name)) and len(name) <= MAX_NAME:
-            room, cat, number = map(int, found.groups())
-            keys.append(room << 32 | cat << 16 | number)
+            keys.append(_key(*map(int, found.groups())))
             places.append((i.header_offset, i.compress_size, i.file_size, i.CRC, i.compress_type, i.flag_bits))
         elif not name.endswith("/") or i.file_size:  # not a folder
             _note(findings, "name outside the rule", [name])
@@ -181,14 +179,6 @@ class Index:
         """(N,), as in the names: b001 is 1."""
         return self.rows["key"] >> 32
 
-    @property
-    def cats(self) -> np.ndarray:
-        return self.rows["key"] >> 16 & 0xFFFF
-
-    @property
-    def numbers(self) -> np.ndarray:
-        return self.rows["key"] & 0xFFFF
-
     def quartet(self, row: int) -> tuple[int, int, int]:
         """Room, cat and number, as in the names."""
         key = int(self.rows["key"][row])
@@ -199,31 +189,29 @@ class Index:
 
     def without(self, quartets: set[tuple[int, int, int]]) -> Index:
         """The same without these (room, cat, number)."""
-        bad = [room << 32 | cat << 16 | number for room, cat, number in quartets]
+        bad = [_key(*quartet) for quartet in quartets]
         return replace(self, rows=self.rows[~np.isin(self.rows["key"], bad)]) if bad else self
 
     def read(self, zip_name: str, row: int) -> bytes:
         """The bytes of one picture, at most MAX_BYTES.
 
-        The zip is opened each time: threads, workers and forked processes then have nothing to share.
-
         Raises:
             Unreadable: the zip does not hold there what its directory says.
             CourseError: the zip itself cannot be read.
         """
-        path, rule = self.root / f"{zip_name}.zip", _rule(ZIPS[zip_name])
+        path = self.root / f"{zip_name}.zip"
         offset, packed, size, crc, method, _ = self.rows[zip_name][row].item()
         try:
-            with open(path, "rb", buffering=0) as stream:
+            with open(path, "rb", buffering=0) as stream:  # each time: threads, workers and forks share nothing
                 stream.seek(offset)
                 data = stream.read(LOCAL_HEADER.size + MAX_NAME + 64 + packed)  # with the name and usual extra fields
                 if len(data) < LOCAL_HEADER.size:
                     raise Unreadable("cut short")
                 signature, flags, local_method, local_crc, name_length, extra = LOCAL_HEADER.unpack_from(data)
+                name = data[LOCAL_HEADER.size : LOCAL_HEADER.size + name_length].decode(errors="replace")
                 begin = LOCAL_HEADER.size + name_length + extra
-                if begin + packed <= len(data):
-                    body = data[begin : begin + packed]
-                else:
+                body = data[begin : begin + packed]
+                if len(body) < packed:
                     stream.seek(offset + begin)
                     body = stream.read(packed)
         except OSError as error:
@@ -231,12 +219,11 @@ class Index:
                 f"{path} could not be read ({error.strerror}): check that it is still there; "
                 "from a mounted drive, copy it to the local disk first."
             ) from error
+        found = _rule(zip_name).fullmatch(name)
         if signature != b"PK\3\4":
             raise Unreadable("no member begins where the directory says")
         if flags & 1 or local_method != method:
             raise Unreadable("its header and the directory disagree about how it is packed")
-        name = data[LOCAL_HEADER.size : LOCAL_HEADER.size + name_length].decode(errors="replace")
-        found = rule.fullmatch(name)
         if not found or tuple(map(int, found.groups())) != self.quartet(row):
             raise Unreadable("its header has another name than the directory")
         if not flags & 8 and local_crc != crc:  # with bit 3 the header was written before the checksum was known
@@ -297,15 +284,14 @@ def open_index(root: Path, folder: Path) -> Index:
 
 def build_index(root: Path) -> Index:
     """Read the three directories and keep what all three have."""
-    keys, places, findings, digests = {}, {}, {}, {}
     collecting = gc.isenabled()
     gc.disable()  # it would look through the growing lists again and again, which takes half of the time
     try:
-        for name in ZIPS:
-            keys[name], places[name], findings[name], digests[name] = _members_of(name, root / f"{name}.zip")
+        listed = {name: _members_of(name, root / f"{name}.zip") for name in ZIPS}
     finally:
         if collecting:
             gc.enable()
+    keys, places, findings, digests = ({name: listed[name][i] for name in ZIPS} for i in range(4))
     everything, count = np.unique(np.concatenate(list(keys.values())), return_counts=True)
     for name in ZIPS:
         lacking = np.setdiff1d(everything, keys[name], assume_unique=True).tolist()
