@@ -8,6 +8,7 @@ the pictures with the cat. Whatever cannot be used is counted and named.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import io
@@ -136,7 +137,7 @@ class ArchiveDataset(SceneDataset):
         return {"source": "archive", "version": VERSION, "size": self.size, "files": self._index.digests,
                 "backgrounds": [list(file.stamp) for file in self._files], "left_out": left_out}  # fmt: skip
 
-    # -- batches --------------------------------------------------------------------------------------------------------
+    # -- batches ------------------------------------------------------------------------------------------------------
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         rows = np.asarray(indices, dtype=np.int64)
@@ -145,14 +146,14 @@ class ArchiveDataset(SceneDataset):
         in_worker = get_worker_info() is not None
         if in_worker and cv2.getNumThreads() > 1:
             cv2.setNumThreads(0)  # its threads do not survive the fork that made this worker: they would be waited for
-        shape = (len(rows), 1, self.size, self.size)
+        n, size = len(rows), self.size
         batch = {
-            "bg": torch.empty((len(rows), 3, *shape[2:]), dtype=torch.uint8),
-            "bg_fg": torch.empty((len(rows), 3, *shape[2:]), dtype=torch.uint8),
-            "mask": torch.empty(shape),
-            "depth": torch.empty(shape),
-            "valid": torch.ones(shape, dtype=torch.bool),
-            "near_far": torch.full((len(rows), 2), torch.nan),
+            "bg": torch.empty((n, 3, size, size), dtype=torch.uint8),
+            "bg_fg": torch.empty((n, 3, size, size), dtype=torch.uint8),
+            "mask": torch.empty((n, 1, size, size)),
+            "depth": torch.empty((n, 1, size, size)),
+            "valid": torch.ones((n, 1, size, size), dtype=torch.bool),
+            "near_far": torch.full((n, 2), torch.nan),
         }
         if in_worker:  # filled where the other process will read it, instead of copied there when it is full
             for value in batch.values():
@@ -205,7 +206,7 @@ class ArchiveDataset(SceneDataset):
             self._note(f"{zip_name}.zip", self._index.name(zip_name, row), str(error))
             raise
 
-    # -- rooms without a cat ----------------------------------------------------------------------------------------------
+    # -- rooms without a cat ------------------------------------------------------------------------------------------
 
     def _background(self, room: int) -> np.ndarray:
         """(3, S, S) uint8, kept in memory; ``room`` as in the names."""
@@ -220,12 +221,10 @@ class ArchiveDataset(SceneDataset):
         file = self._files[room - 1] if self.backgrounds != "recovered" and room >= 1 else None
         stamp = list(file.stamp) if file else [sorted(self._left_out)]
         path = self._cache / f"bg_{room:04d}_{hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]}.npy"
-        try:
+        with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError):  # none yet, or damaged
             picture = np.load(path, allow_pickle=False)
             if picture.shape == (height, width, 3) and picture.dtype == np.uint8:
                 return picture
-        except (OSError, ValueError, EOFError, SyntaxError):  # none yet, or damaged
-            pass
         picture = self._from_file(file, room) if file else None
         picture = self._recover(room) if picture is None else picture
         with whole_file(path) as temporary:
@@ -320,7 +319,7 @@ class ArchiveDataset(SceneDataset):
             picture = cv2.inpaint(picture, unseen.astype(np.uint8), 5, cv2.INPAINT_TELEA)
         return picture
 
-    # -- what could not be used -------------------------------------------------------------------------------------------
+    # -- what could not be used ---------------------------------------------------------------------------------------
 
     def _note(self, where: str, name: str, why: str) -> None:
         """Add a line to the file that all processes share; warn if it is new."""
@@ -334,18 +333,13 @@ class ArchiveDataset(SceneDataset):
         warnings.warn(f"{where} {name}: {why}. See report().", stacklevel=2)
 
     def _notes(self) -> list[dict]:
-        try:
-            text = (self._cache / "unreadable.jsonl").read_text(encoding="utf-8")
-        except OSError:
-            return []
-        lines = []
+        path, notes = self._cache / "unreadable.jsonl", []
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
         for line in dict.fromkeys(text.splitlines()):  # two workers may meet the same file at the same moment
-            try:
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut by a full disk
                 note = json.loads(line)
-                lines.append({key: str(note[key]) for key in ("where", "name", "why")})
-            except (ValueError, KeyError, TypeError):  # cut by a full disk
-                continue
-        return lines
+                notes.append({key: str(note[key]) for key in ("where", "name", "why")})
+        return notes
 
     def report(self) -> dict:
         """Counts, and a few names of what was left out, by zip and reason; JSON-ready.

@@ -2,33 +2,27 @@
 
 :func:`fetch_archive` returns a folder with ``bg_fg.zip``, ``mask.zip`` and ``depth.zip``. What arrives waits in
 ``incoming/`` until it has been found whole; only then it gets its name, and ``archive.json`` notes size, checksum and
-time, so that later a glance is enough. Whatever goes wrong ends in one message: the cause, and the ways that remain.
+time of change, so that later a glance is enough. Whatever goes wrong ends in one message: the cause, and what remains.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import hashlib
-import inspect
 import json
 import os
 import shutil
-import subprocess
-import sys
-import tempfile
-import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 
 from tqdm import tqdm
 
+from helpers.archive.gdown_process import GdownError, fetched_bytes, run_gdown, unfinished
+from helpers.archive.index import read_directory
 from helpers.config import ROOT, CourseError, cache_dir
 from helpers.utils import bar, whole_folder, write_json
 
@@ -43,10 +37,10 @@ ROUGH_BYTES = {"bg_fg.zip": 6_000_000_000, "mask.zip": 900_000_000, "depth.zip":
 MOUNT = Path("/content/drive")  # where Colab's notebooks mount a Google Drive
 MOUNTED_NAME = "course-archive"
 ATTEMPTS = 5  # at one file, as long as each brings something new
-START_SECONDS = 60  # that Python and gdown may take to start; an import from a network drive is slow
 LISTED_BY_GDOWN_5 = 50  # files in one folder; it never sees the others
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_BACKGROUNDS = 1000  # ten times as many as were published
+RESUMED = ("Stalled", "ConnectionError", "Timeout", "ChunkedEncodingError", "Download is incomplete")  # at once
 LARGER_DISK = "free some space, or set COURSE_CACHE to a folder on a larger disk"
 WAYS = (
     "What remains: try again later (what has arrived is kept, and the download resumes from there); on Colab, add a "
@@ -72,15 +66,14 @@ def fetch_archive(
     """The folder of the published data; fetched if it is not on this machine yet.
 
     Tried in this order: the folder that ``$COURSE_ARCHIVE`` names, used where it is; what an earlier call has fetched;
-    a mounted Google Drive, copied from (reading single pictures through the mount would keep training waiting);
-    a download from the public folder.
+    a mounted Google Drive, copied from (reading through the mount would keep training waiting); the public folder.
 
     Args:
         folder: where fetched files are kept; default ``archive`` in :func:`helpers.config.cache_dir`.
-        expected: what is known about the files, in the form of ``archive.json``, which each fetched folder holds:
+        expected: what is known about the files, as ``archive.json`` in each fetched folder notes it:
             ``{"mask.zip": {"size": bytes, "sha256": "..."}}``. What is not given is not compared.
-        verify: compare checksums with those noted when the files were fetched, instead of trusting size and time of
-            change. A file that differs is fetched anew.
+        verify: compare checksums with those noted, instead of trusting size and time of change. A file that differs
+            is fetched anew.
         network: handed on to gdown, for example ``{"proxy": "http://...", "verify": "certificates.pem"}``.
         patience: seconds without a new byte (gdown writes 512 kB at once) after which a connection counts as dead.
         progress: show progress bars.
@@ -99,7 +92,7 @@ def fetch_archive(
             here.incoming.mkdir(parents=True, exist_ok=True)
             note = _copy_from_mount(here)
             if here.missing():
-                _download(here, note, partial(_gdown, network or {}, patience))
+                _download(here, note, partial(run_gdown, network or {}, patience))
     except OSError as error:
         raise _failure(_cause_of_os_error(error, here.path)) from error
     return here.path
@@ -136,11 +129,10 @@ def check_zip(path: Path, wanted: dict, thorough: bool = True) -> dict:
         what = "a web page" if b"<html" in head or b"<!doctype" in head else "something else" if head else "empty"
         raise Refused(f"{path.name} is not a zip file with pictures but {what}")
     if not zipfile.is_zipfile(path):
-        raise Refused(f"{path.name} is cut off: it ends, after {_in_bytes(found['size'])}, without its table of contents")
+        size = _in_bytes(found["size"])
+        raise Refused(f"{path.name} is cut off: it ends, after {size}, without its table of contents")
     compare("size", " bytes")  # before 6 GB are read
     if thorough or "sha256" in wanted:
-        from helpers.archive.index import read_directory  # late: gdown's process runs this module and needs no NumPy
-
         print(f"Checking {path.name} ({_in_bytes(found['size'])}).")
         try:
             read_directory(path)
@@ -153,30 +145,13 @@ def check_zip(path: Path, wanted: dict, thorough: bool = True) -> dict:
 
 
 def _record(folder: Path) -> dict[str, dict]:
-    """What ``archive.json`` in ``folder`` notes about its files; entries that say nothing useful are left out."""
+    """What ``archive.json`` in ``folder`` notes about its files; nothing if it is damaged."""
     try:
         entries = json.loads((folder / "archive.json").read_text(encoding="utf-8")).items()
-    except (OSError, ValueError, AttributeError):
+        kinds = {"size": int, "sha256": str, "mtime_ns": int}
+        return {name: {key: kind(entry[key]) for key, kind in kinds.items()} for name, entry in entries}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return {}
-    keys = {"size": int, "sha256": str, "mtime_ns": int}
-    return {
-        name: entry
-        for name, entry in entries
-        if isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in keys.items())
-    }
-
-
-def _unfinished(target: Path) -> list[Path]:
-    """The unfinished files that gdown keeps for ``target``, largest first."""
-    return sorted(target.parent.glob(f"{target.name}*.part"), key=lambda path: path.stat().st_size, reverse=True)
-
-
-def _fetched_bytes(target: Path) -> int:
-    """How much of ``target`` has arrived."""
-    try:
-        return target.stat().st_size if target.exists() else sum(path.stat().st_size for path in _unfinished(target))
-    except FileNotFoundError:  # renamed between the two looks
-        return target.stat().st_size
 
 
 class _Folder:
@@ -219,13 +194,13 @@ class _Folder:
             os.fsync(stream.fileno())  # the name must not reach the disk before the bytes do
         path.replace(self.path / name)
         self._note(name, found)
-        for part in _unfinished(path):
+        for part in unfinished(path):
             part.unlink()
 
     def settle(self, name: str) -> bool:
         """Accept a download that was whole when its process was killed; remove all that cannot be resumed."""
         path = self.incoming / name
-        for i, part in enumerate(_unfinished(path)):
+        for i, part in enumerate(unfinished(path)):
             if not path.exists() and zipfile.is_zipfile(part):
                 part.replace(path)
             elif i:
@@ -241,7 +216,7 @@ class _Folder:
 
     def check_space(self, names: list[str]) -> None:
         """CourseError if the disk cannot hold what is still to come."""
-        need = sum(max(self.size_of(name) - _fetched_bytes(self.incoming / name), 0) for name in names)
+        need = sum(max(self.size_of(name) - fetched_bytes(self.incoming / name), 0) for name in names)
         if (free := shutil.disk_usage(self.path).free) < need:
             raise _failure(
                 f"{' and '.join(names)} need {_in_bytes(need)} more and the disk of {self.path} has "
@@ -255,8 +230,8 @@ class _Folder:
         return counter
 
     def _note(self, name: str, found: dict) -> None:
-        stamp = {"mtime_ns": (self.path / name).stat().st_mtime_ns, "verified": time.strftime("%FT%TZ", time.gmtime())}
-        write_json(self.path / "archive.json", {**_record(self.path), name: {**found, **stamp}})
+        entry = {**found, "mtime_ns": (self.path / name).stat().st_mtime_ns}
+        write_json(self.path / "archive.json", {**_record(self.path), name: entry})
         self._verify.discard(name)
 
 
@@ -331,12 +306,23 @@ def _without_backgrounds(here: _Folder) -> Iterator[None]:
     try:
         yield
     except (GdownError, Refused) as error:
-        known = isinstance(error, GdownError)
-        cause = _cause(error, "the backgrounds", here.path) if known else str(error)
+        cause = _cause(error, "the backgrounds", here.path)
         print(f"The backgrounds could not be fetched ({cause}); they are recovered from the pictures instead.")
 
 
 # -- the third way: the public folder -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """While this block runs, however it ends, no other process fetches into ``folder``."""
+    with open(folder / "lock", "w") as lock:
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise GdownError("Busy") from None
+        yield
 
 
 def _download(here: _Folder, note: str, gdown: Callable) -> None:
@@ -360,7 +346,7 @@ def _download(here: _Folder, note: str, gdown: Callable) -> None:
             for name in missing:
                 _download_zip(here, gdown, name, ids[name])
     except GdownError as error:
-        kept = _fetched_bytes(here.incoming / name)
+        kept = fetched_bytes(here.incoming / name)
         kept = f" ({_in_bytes(kept)} of it are kept)" if kept else ""
         raise _failure(_cause(error, name, here.path) + kept + note) from error
     except Refused as refused:
@@ -377,16 +363,16 @@ def _download_zip(here: _Folder, gdown: Callable, name: str, file: str) -> None:
     """Fetch one file and accept it; after an interruption resume at once, as long as each attempt brings something."""
     path = here.incoming / name
     for attempt in range(ATTEMPTS):
-        before, last = _fetched_bytes(path), attempt == ATTEMPTS - 1
+        before, last = fetched_bytes(path), attempt == ATTEMPTS - 1
         try:
             with here.counter("fetching", name, here.size_of(name), before) as counter:
                 gdown({file: str(path)}, seen=lambda size: counter.update(size - counter.n))
             return here.accept(name)
         except GdownError as error:
             if before and "byte range" in str(error) and not last:  # gdown 6: the rest does not fit to what is here
-                for part in _unfinished(path):
+                for part in unfinished(path):
                     part.unlink()
-            elif last or not (error.interrupted and _fetched_bytes(path) > before):
+            elif last or fetched_bytes(path) <= before or not any(sign in str(error) for sign in RESUMED):
                 raise
         except Refused:
             if last or not before:
@@ -409,8 +395,9 @@ def _download_backgrounds(here: _Folder, gdown: Callable, listed: list, zipped: 
             gdown({file: str(temporary / path.name) for path, file in pictures[:MAX_BACKGROUNDS]})
 
 
-def _cause(error: GdownError, name: str, folder: Path) -> str:
-    """Why gdown could not fetch ``name``, in words that a student can use."""
+def _cause(error: GdownError | Refused, name: str, folder: Path) -> str:
+    """Why ``name`` could not be fetched, in words that a student can use."""
+    reason = str(error).partition(": ")[2]
     for sign, cause in (  # what gdown said, or the kind of its error
         ("Too many users have viewed or downloaded", f"Google Drive's quota for {name} is used up for today"),
         ("Cannot retrieve the public link", f"{name} on Google Drive is not public any more, or gone"),
@@ -419,125 +406,16 @@ def _cause(error: GdownError, name: str, folder: Path) -> str:
         ("Download is incomplete", f"the connection to Google Drive broke off while fetching {name}"),
         ("Busy", f"another process is fetching it into {folder}; wait until that one is done"),
         ("ImportError", "gdown is not installed in this Python ('make lab' installs all; so does 'pip install gdown')"),
-        ("Stalled", f"Google Drive fell silent while fetching {name} ({error})"),
+        ("No space left on device", f"the disk of {folder} is full; {LARGER_DISK}"),
+        ("Disk quota exceeded", f"the disk of {folder} is full; {LARGER_DISK}"),
+        ("Stalled", f"Google Drive fell silent while fetching {name} ({reason})"),
         ("Timeout", f"Google Drive fell silent while fetching {name}"),
         ("ChunkedEncodingError", f"the connection to Google Drive broke off while fetching {name}"),
         ("ProxyError", "Google Drive cannot be reached through the proxy that is set"),
         ("SSLError", "what answers in Google Drive's name has no certificate that is trusted here"),
         ("ConnectionError", "Google Drive cannot be reached; this machine seems to have no network"),
-        ("Died", f"gdown's process ended in the middle ({str(error) or 'without a word'})"),
+        ("Died", f"gdown's process ended in the middle ({reason or 'without a word'})"),
     ):
-        if sign in error.kinds or " " in sign and sign in str(error):
+        if isinstance(error, GdownError) and sign in str(error):
             return cause
-    if error.errno is not None:
-        return _cause_of_os_error(OSError(error.errno, os.strerror(error.errno)), folder)
-    return f"gdown {metadata.version('gdown')} failed at {name} with {error.kinds[0]}: {str(error)[:200].rstrip('.')}"
-
-
-# -- gdown, in a process of its own ---------------------------------------------------------------------------------
-# gdown 5, which Colab has, waits for ever when a connection falls silent and prints some failures instead of raising
-# them. A thread that waits cannot be stopped, neither by the stop button nor when it stalls: a process can.
-
-
-class GdownError(Exception):
-    """What went wrong in gdown: ``kinds`` has its exception's name and those of the bases, or Stalled, Died, Busy."""
-
-    def __init__(self, kinds: list[str], text: str = "", errno: int | None = None):
-        super().__init__(" ".join(text.split()))
-        self.kinds, self.errno = kinds, errno
-
-    @property
-    def interrupted(self) -> bool:
-        """Did the connection break, so that resuming may help?"""
-        broken = {"Stalled", "ConnectionError", "Timeout", "ChunkedEncodingError"}
-        return bool(broken & set(self.kinds)) or "Download is incomplete" in str(self)
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """While this block runs, however it ends, no other process fetches into ``folder``."""
-    with open(folder / "lock", "w") as lock:
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise GdownError(["Busy"]) from None
-        yield
-
-
-def _gdown(
-    network: dict,
-    patience: float,
-    files: dict[str, str] | None = None,
-    folder: str = "",
-    seen: Callable[[int], object] = int,
-) -> list[tuple[str, str]]:
-    """Fetch public ``files`` (id -> path, resumed if unfinished), or list path and id of the files in a ``folder``.
-
-    ``seen`` is told the bytes on disk. Raises a GdownError, also if no byte comes for ``patience`` seconds.
-    """
-    targets = [Path(path) for path in (files or {}).values()]
-    request = json.dumps({"files": files or {}, "folder": folder, "network": network})
-    with tempfile.TemporaryFile("w+") as replies, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.archive.download", request],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=replies, stderr=errors,
-        )  # fmt: skip
-        try:
-            before, since = None, time.monotonic()
-            while process.poll() is None:
-                time.sleep(0.05)
-                now = started, size = os.fstat(replies.fileno()).st_size, sum(map(_fetched_bytes, targets))
-                seen(size)
-                if now != before:
-                    before, since = now, time.monotonic()
-                elif time.monotonic() - since > (patience if started else START_SECONDS):
-                    raise GdownError(["Stalled"], f"no data for {patience:g} seconds")
-        finally:  # also when the stop button was pressed
-            process.kill()
-            process.wait()
-            process.stdin.close()
-        replies.seek(0)
-        errors.seek(0)
-        reply, said = replies.read().strip(), errors.read()[-300:].strip()
-    if not reply:
-        raise GdownError(["Died"], said.rpartition("\n")[2])
-    if isinstance(reply := json.loads(reply), dict):
-        raise GdownError(**reply)
-    return reply
-
-
-def _main(request: str) -> None:
-    """The process itself: prints a space when gdown is there, then the reply."""
-    threading.Thread(target=lambda: os._exit(len(sys.stdin.read())), daemon=True).start()  # it ends with its parent
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what gdown prints is no reply
-    try:
-        import gdown  # here, so that a missing one is told like any other error
-
-        print(" ", end="", file=replies, flush=True)
-        reply = _call(gdown, **json.loads(request))
-    except Exception as error:  # gdown passes on whatever its libraries raise: the parent sorts it
-        kinds = [base.__name__ for base in type(error).__mro__]
-        reply = {"kinds": kinds, "text": str(error)[:2000], "errno": getattr(error, "errno", None)}
-    gc.collect()  # gdown 5 leaves its unfinished file to the garbage collector: what it holds belongs on the disk
-    print(json.dumps(reply), file=replies, flush=True)
-    os._exit(0)  # without waiting for the thread that watches the parent
-
-
-def _call(gdown: ModuleType, files: dict[str, str], folder: str, network: dict) -> list[tuple[str, str]]:
-    options = {"quiet": True, "use_cookies": False, **network}  # a public folder needs no cookies
-    for file, path in files.items():
-        gdown.download(id=file, output=path, resume=True, **options)
-    if not folder:
-        return []
-    if "remaining_ok" in inspect.signature(gdown.download_folder).parameters:
-        options["remaining_ok"] = True  # gdown 5: else a folder of 50 files or more is an error
-    listed = gdown.download_folder(id=folder, output="/", skip_download=True, **options)
-    if listed is None:  # gdown 5 has printed why
-        raise RuntimeError("Failed to retrieve folder contents")
-    return [(Path(file.path).as_posix(), file.id) for file in listed]
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1])
+    return str(error)[:300].rstrip(".")
