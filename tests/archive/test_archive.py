@@ -248,13 +248,25 @@ def test_new_zips_get_a_new_index(tmp_path, monkeypatch):
         lambda data: b"not an index",
     ],
 )
-def test_a_damaged_index_is_made_again(folder, monkeypatch, damage):
+def test_a_damaged_index_is_made_again(folder, monkeypatch, capsys, damage):
     before = ArchiveDataset(folder, SIZE)[5]
+    capsys.readouterr()
     (path,) = cache_dir().glob("archive-*/index.npz")
     path.write_bytes(damage(path.read_bytes()))
     calls = count_builds(monkeypatch)
     assert_same(ArchiveDataset(folder, SIZE)[5], before)
     assert len(calls) == 1
+    assert "Listing the pictures" in capsys.readouterr().out
+
+
+def test_an_index_of_the_previous_version_is_made_anew_and_said(folder, capsys):
+    before = ArchiveDataset(folder, SIZE)[5]
+    (path,) = cache_dir().glob("archive-*/index.npz")
+    facts = json.dumps({"sides": {}, "findings": {}, "digests": {}}).encode()
+    np.savez(path, rooms=np.ones(144, np.int16), facts=np.frombuffer(facts, np.uint8))
+    capsys.readouterr()
+    assert_same(ArchiveDataset(folder, SIZE)[5], before)
+    assert "Listing the pictures" in capsys.readouterr().out
 
 
 def test_an_index_that_holds_objects_is_not_unpickled(folder, tmp_path, monkeypatch):
