@@ -132,7 +132,7 @@ class ArchiveDataset(SceneDataset):
         return other
 
     def key(self) -> dict:
-        """What decides every pixel: the zips' directories and the backgrounds' checksums, so a copy is the same data."""
+        """What decides every pixel: the directories and the checksums of the backgrounds, so a copy is the same data."""
         left_out = hashlib.sha256(repr(sorted(self._left_out)).encode()).hexdigest() if self._left_out else None
         return {"source": "archive", "version": VERSION, "size": self.size, "files": self._index.digests,
                 "backgrounds": [list(file.stamp) for file in self._files], "left_out": left_out}  # fmt: skip

@@ -29,7 +29,7 @@ from helpers.config import CourseError
 from helpers.utils import whole_file
 
 ZIPS = {"bg_fg": "bgfg", "mask": "mask", "depth": "densedepth"}  # name of the zip: how the names of its members begin
-MAX_DIRECTORY = 200_000_000  # bytes: five times the published archive's
+MAX_DIRECTORY = 200_000_000  # bytes: about five times the published archive's
 MAX_BYTES = 2_000_000  # of one member, unpacked: a JPEG of 192 px has 10,000
 MAX_RATIO = 100  # unpacked to packed; a JPEG hardly shrinks, even an all-black one by less than ten
 MAX_NAME = 128  # characters: longer paths are none of the archive's
@@ -98,7 +98,8 @@ def read_directory(path: str | Path, limit: int = MAX_DIRECTORY) -> tuple[list[z
             # zipfile forgives bytes behind the end and a wrong count in it,
             stream.seek(-22 - len(comment), os.SEEK_END)
             end, disk, count, length = struct.unpack("<4sL2xH8xH", stream.read(22))
-            whole = (end, disk, length) == (b"PK\5\6", 0, len(comment)) and count in (len(members), 0xFFFF)
+            whole = (end, length) == (b"PK\5\6", len(comment)) and disk in (0, 0xFFFFFFFF)  # saturated: zip64
+            whole &= count in (len(members), 0xFFFF)
             # and bytes that are lost or added before the directory, which move the first member.
             if not whole or min((member.header_offset for member in members), default=0) != 0:
                 raise zipfile.BadZipFile("bytes are missing or added")
