@@ -28,7 +28,7 @@ from helpers.config import CourseError, cache_dir
 from helpers.dataset import check_quartet, loader
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real" / "archive"
-SIDE, ROOMS, CATS, NUMBERS = 96, 3, 4, 12  # 2 flips x 6 placements
+FULL, ROOMS, CATS, NUMBERS = 96, 3, 4, 12  # 2 flips x 6 placements
 SIZE = 48
 
 
@@ -42,7 +42,8 @@ def every(rooms=ROOMS, cats=CATS, numbers=NUMBERS):
 
 
 def write_archive(root, quartets=None, change=None, bg=True):
-    return archive_files.write_archive(root, size=SIDE, quartets=every() if quartets is None else quartets, change=change, bg=bg)
+    quartets = every() if quartets is None else quartets
+    return archive_files.write_archive(root, size=FULL, quartets=quartets, change=change, bg=bg)
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +84,16 @@ def test_every_quartet_keeps_the_contract(folder, size):
 
 
 def test_pictures_are_those_of_the_names(dataset):
-    whole = dataset.at_size(SIDE)
+    whole = dataset.at_size(FULL)
     for quartet in [(1, 1, 0), (2, 3, 11), (3, 4, 5)]:
-        colour, mask, depth = scene(*quartet, SIDE)
+        colour, mask, depth = scene(*quartet, FULL)
         item = whole[index_of(whole, quartet)]
         assert (item["bg_fg"].permute(1, 2, 0).int() - torch.from_numpy(colour)).abs().float().mean() < 3
         assert (item["mask"][0] * 255 - torch.from_numpy(mask)).abs().mean() < 1.5
         expected = (depth - depth.min()) / (depth.max() - depth.min())
         assert np.abs(item["depth"][0].numpy() - expected).mean() < 0.02
         assert item["depth"][0][mask > 250].mean() < 0.05, "the cat is nearest"
-        assert (item["bg"].permute(1, 2, 0).int() - torch.from_numpy(room_picture(quartet[0], SIDE))).abs().max() <= 1
+        assert (item["bg"].permute(1, 2, 0).int() - torch.from_numpy(room_picture(quartet[0], FULL))).abs().max() <= 1
 
 
 def test_rooms_cats_and_placements_are_told_by_the_names(dataset):
@@ -148,7 +149,7 @@ def test_reduced_pictures_show_the_same_coordinates(dataset, size):
     for channel, grid in ((0, expected.expand(size, size)), (1, expected[:, None].expand(size, size))):
         for name in ("bg", "bg_fg"):
             error = (batch[name][:, channel] - grid)[free[: len(batch[name])]]
-            assert error.abs().mean() < 2.5  # of 150 levels over the picture: one and a half hundredths of its side
+            assert error.abs().mean() < 2.5  # of 150 levels over the picture: one and a half hundredths of its width
             assert abs(error.mean()) < 1
 
 
@@ -167,13 +168,13 @@ def test_decoding_smaller_agrees_with_an_area_average_in_place():
         assert errors[0, 0] < 1.5 and min(errors, key=errors.get) == (0, 0), errors
 
 
-@pytest.mark.parametrize("side, size, factor", [(192, 64, 2), (192, 96, 2), (192, 97, 1), (192, 48, 4), (192, 32, 4), (150, 32, 2), (64, 64, 1), (64, 128, 1)])  # fmt: skip
-def test_pictures_are_never_decoded_smaller_than_asked_for(side, size, factor):
-    assert archive_images.reduction((side, side), size) == factor
+@pytest.mark.parametrize("full, size, factor", [(192, 64, 2), (192, 96, 2), (192, 97, 1), (192, 48, 4), (192, 32, 4), (150, 32, 2), (64, 64, 1), (64, 128, 1)])  # fmt: skip
+def test_pictures_are_never_decoded_smaller_than_needed(full, size, factor):
+    assert archive_images.reduction((full, full), size) == factor
 
 
 def test_a_mask_at_another_size_covers_the_same_share(dataset):
-    whole = dataset.at_size(SIDE).get_batch(range(40))["mask"]
+    whole = dataset.at_size(FULL).get_batch(range(40))["mask"]
     for size in (32, 48, 64):
         mask = dataset.at_size(size).get_batch(range(40))["mask"]
         assert (mask.mean((1, 2, 3)) - whole.mean((1, 2, 3))).abs().max() < 0.002
@@ -314,11 +315,11 @@ def test_a_whole_archive_says_that_nothing_is_missing(folder, capsys):
     )
 
 
-def huge(side=30_000):
+def huge(size=30_000):
     """A JPEG that announces 900 megapixels."""
     data = jpeg(np.zeros((16, 16, 3), np.uint8))
     at = data.index(b"\xff\xc0")
-    return data[: at + 5] + side.to_bytes(2, "big") * 2 + data[at + 9 :]
+    return data[: at + 5] + size.to_bytes(2, "big") * 2 + data[at + 9 :]
 
 
 BROKEN = {
@@ -449,28 +450,28 @@ def test_headers_that_lead_nowhere_end(data):
 
 def test_recovered_rooms_agree_with_the_true_ones(tmp_path):
     root = write_archive(tmp_path / "a", bg=False)
-    dataset = ArchiveDataset(root, SIDE)
+    dataset = ArchiveDataset(root, FULL)
     assert dataset.backgrounds == "recovered"
     for room in range(1, ROOMS + 1):
         index = index_of(dataset, (room, 1, 0))
-        error = (dataset[index]["bg"].permute(1, 2, 0).int() - torch.from_numpy(room_picture(room, SIDE))).abs().float()
+        error = (dataset[index]["bg"].permute(1, 2, 0).int() - torch.from_numpy(room_picture(room, FULL))).abs().float()
         assert error.mean() < 2 and error.max() <= 12
 
 
 def test_without_masking_the_cat_would_stay(tmp_path, monkeypatch):
     """The test above can fail: where the cat always sits, a plain median keeps it."""
     places = [(1, 1, i) for i in range(3)] + [(2, 1, 0)]
-    still = {q: scene(1, 1, 0 if q[2] < 2 else 1, SIDE) for q in places if q[0] == 1}
+    still = {q: scene(1, 1, 0 if q[2] < 2 else 1, FULL) for q in places if q[0] == 1}
 
     def same_place(name, quartet, data):
         return jpeg(still[quartet][list(archive.ZIPS).index(name)]) if quartet in still else data
 
     root = write_archive(tmp_path / "a", places, same_place, bg=False)
     with pytest.warns(UserWarning, match="never seen without a cat"):
-        masked = ArchiveDataset(root, SIDE)._recover(1)
+        masked = ArchiveDataset(root, FULL)._recover(1)
     monkeypatch.setattr(archive, "clean_mask", np.zeros_like)
-    plain = ArchiveDataset(root, SIDE)._recover(1)
-    true = room_picture(1, SIDE).astype(int)
+    plain = ArchiveDataset(root, FULL)._recover(1)
+    true = room_picture(1, FULL).astype(int)
     assert np.abs(masked - true).max() <= 12 and np.abs(plain - true).max() > 60
 
 
@@ -488,8 +489,8 @@ def test_a_recovered_room_is_kept_and_a_damaged_one_is_made_again(tmp_path, monk
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_never_seen_is_filled_in_and_told(tmp_path):
     root = write_archive(tmp_path / "a", [(1, 1, 0), (2, 1, 0)], bg=False)
-    dataset = ArchiveDataset(root, SIDE)
-    error = np.abs(dataset._recover(1) - room_picture(1, SIDE).astype(int))
+    dataset = ArchiveDataset(root, FULL)
+    error = np.abs(dataset._recover(1) - room_picture(1, FULL).astype(int))
     assert error.mean() < 6, "smooth rooms can be filled from around"
     (line,) = dataset.report()["rooms_without_cat"]
     assert dataset.report()["unreadable"]["count"] == 0
@@ -537,20 +538,20 @@ def large_file(root):
 def test_a_background_that_cannot_be_right_is_recovered_instead(tmp_path, corrupt, words):
     root = write_archive(tmp_path / "a", every(3, 2, 8))
     corrupt(root)
-    dataset = ArchiveDataset(root, SIDE)
+    dataset = ArchiveDataset(root, FULL)
     with pytest.warns(UserWarning, match=words):
         bg = dataset[0]["bg"]
-    assert (bg.permute(1, 2, 0).int() - torch.from_numpy(room_picture(1, SIDE))).abs().float().mean() < 2
+    assert (bg.permute(1, 2, 0).int() - torch.from_numpy(room_picture(1, FULL))).abs().float().mean() < 2
     assert any(re.search(words, line["why"]) for line in dataset.report()["rooms_without_cat"])
 
 
 def test_too_few_backgrounds_are_not_trusted(tmp_path, capsys):
     root = write_archive(tmp_path / "a", every(3, 2, 8))
     min((root / "bg").iterdir()).unlink()
-    dataset = ArchiveDataset(root, SIDE)
+    dataset = ArchiveDataset(root, FULL)
     assert "recovered from the quartets (bg/ has 2 pictures, too few for room 3)" in capsys.readouterr().out
     bg = dataset[index_of(dataset, (2, 1, 0))]["bg"]
-    assert (bg.permute(1, 2, 0).int() - torch.from_numpy(room_picture(2, SIDE))).abs().float().mean() < 2
+    assert (bg.permute(1, 2, 0).int() - torch.from_numpy(room_picture(2, FULL))).abs().float().mean() < 2
 
 
 @pytest.mark.filterwarnings("ignore")

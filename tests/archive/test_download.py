@@ -377,8 +377,13 @@ def test_backgrounds_that_cannot_be_fetched_are_done_without(folder, tmp_path, c
 
 
 @pytest.mark.parametrize(
-    "content, words", [(b"no zip", "not a zip file"), (backgrounds(["a.jpg"])[:-9], "cut off"), (b"PK\3\4" + backgrounds(["a.jpg"]), "missing or added")]
-)  # fmt: skip
+    "content, words",
+    [
+        (b"no zip", "not a zip file"),
+        (backgrounds(["a.jpg"])[:-9], "cut off"),
+        (b"PK\3\4" + backgrounds(["a.jpg"]), "missing or added"),
+    ],
+)
 def test_backgrounds_that_are_damaged_are_done_without(tmp_path, monkeypatch, folder, capsys, content, words):
     monkeypatch.setattr(drive, "MOUNT", tmp_path / "drive")
     write(tmp_path / "drive" / "MyDrive" / "course-archive", {**FILES, "bg.zip": content})

@@ -88,7 +88,8 @@ def test_of_a_name_given_twice_the_last_counts_as_when_unpacking(root):
 
 
 def test_bombs_are_refused_by_what_they_announce(root):
-    add(root, [(member("mask", (2, 1, i)), bytes(n)) for i, n in enumerate((3_000_000, 1_500_000))], zipfile.ZIP_DEFLATED)
+    large, dense = bytes(3_000_000), bytes(1_500_000)
+    add(root, [(member("mask", (2, 1, i)), data) for i, data in enumerate((large, dense))], zipfile.ZIP_DEFLATED)
     assert found(root) == (GOOD, {"too large when unpacked": 2})
 
 
