@@ -24,7 +24,7 @@ def write_archive(
     change: Callable[[str, Number, bytes], bytes | None] | None = None,
     bg: bool = True,
 ) -> Path:
-    """Write an archive with ``numbers`` quartets for each room and cat (the upper half counts as mirrored) into ``folder``.
+    """Write an archive into ``folder``; of the ``numbers`` of each room and cat, the upper half counts as mirrored.
 
     ``quartets`` lists other ones than all; ``change(zip name, quartet, bytes)`` gives other bytes for a member, or
     None to leave it out; without ``bg`` there are no pictures of empty rooms.

@@ -2,12 +2,13 @@
 
 ``bg_fg.zip``, ``mask.zip`` and ``depth.zip`` hold ``bgfg_b001_f001_0.jpg``, ``mask_b001_f001_0.jpg`` and
 ``densedepth_b001_f001_0.jpg``: background b, cat f, and number i, whose lower half (0..19) shows the cat as it is and
-whose upper half (20..39) mirrored. Their directories are compared once and kept as an index; the room without the cat
-comes from ``bg/`` (or ``bg.zip``) or is recovered from the pictures with the cat. Whatever cannot be used is counted and named.
+whose upper half (20..39) mirrored. The room without the cat comes from ``bg/`` (or ``bg.zip``) or is recovered from
+the pictures with the cat. Whatever cannot be used is counted and named.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import io
@@ -16,56 +17,47 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import product
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import get_worker_info
 
-from helpers.archive.images import REDUCED, clean_mask, decode, reduction, resize, scale_depth
-from helpers.archive.index import ZIPS, open_index, stamps
-from helpers.archive.zips import BadMember, ZipReader, count_members
+from helpers.archive.images import REDUCED, Unreadable, clean_mask, decode, reduction, resize, scale_depth
+from helpers.archive.index import ZIPS, open_index, read_directory, stamps
 from helpers.config import CourseError, cache_dir
 from helpers.dataset import Address, Quartet, SceneDataset
 from helpers.utils import bar, whole_file
 
 VERSION = 1  # raise it when the same zips would give another index or other pixels
 MAX_BACKGROUND = 50_000_000  # pixels, and bytes
-MAX_BACKGROUNDS = 10_000
+MAX_BACKGROUNDS_DIRECTORY = 3_000_000  # bytes: about ten thousand names
 BACKGROUND_FORMATS = {".jpg", ".jpeg", ".png", ".webp"}
-HALO = 17  # pixels of 192: the JPEG block of 16 that a pixel of the cat can perturb, on all sides
+HALO = 17  # pixels of 192: the JPEG block of 16 that a pixel of the cat can change, on all sides
 SAME_ROOM = 12  # mean difference in grey levels: the right background has 1 to 2, that of another room 60 and more
-PLACEMENTS = 16  # looked at together for a recovered background
-ENOUGH = 5  # placements that show a pixel without the cat
-MAX_PLACEMENTS = 6 * PLACEMENTS
+PICTURES = 16  # looked at together for a recovered background
+ENOUGH = 5  # pictures that show a pixel without the cat
+MAX_PICTURES = 6 * PICTURES
 
 _SHARES = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
-@dataclass(frozen=True, order=True)
-class Backdrop:
+class Background(NamedTuple):
     """A picture of an empty room in bg/, or inside bg.zip."""
 
     name: str
-    stamp: tuple  # name, bytes and CRC-32
-    path: Path
-    inside: str = ""
-
-    def read(self) -> bytes:
-        if self.stamp[1] > MAX_BACKGROUND:
-            raise ValueError(f"{self.stamp[1] / 1e6:.0f} MB")
-        if not self.inside:
-            return self.path.read_bytes()
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(self.inside)
+    stamp: tuple  # name, bytes and CRC-32 (None for what is too large to be read)
+    read: Callable[[], bytes]
 
 
-class ArchiveDataset(Dataset):
+class ArchiveDataset(SceneDataset):
     """The quartets that all three zips in ``root`` hold, sorted by room, cat and number; see :mod:`helpers.dataset`.
 
     ``depth`` is each picture's own 0..1, near = 0 (dark in the archive); ``valid`` is True and ``near_far`` NaN
@@ -75,13 +67,13 @@ class ArchiveDataset(Dataset):
     A picture that turns out to be unreadable (checksum, not a JPEG, cut short, another size) is replaced, with its
     whole quartet, by the next readable quartet of the same room *and* cat, counted on from it and round to the first:
     the same in every process, and no held-out cat slips into training. It is named in :meth:`report` and warned about
-    once. :meth:`verify` reads everything and makes datasets that are opened afterwards leave the bad ones out.
+    once. :meth:`verify` reads everything and makes datasets that are opened afterwards leave the unreadable ones out.
 
     Args:
         root: folder with ``bg_fg.zip``, ``mask.zip``, ``depth.zip`` and, if there is one, ``bg/`` or ``bg.zip``, whose
-            pictures, in the order of their names, are the rooms 1, 2, ... Without it, or where a picture shows another room than the
-            quartets, the room is the median of its quartets where the cat is not.
-        size: side of the square pictures, pixels.
+            pictures, in the order of their names, are the rooms 1, 2, ... Without it, or where a picture shows another
+            room than the quartets, the room is the median of its quartets where the cat is not.
+        size: of the square images, pixels, 32 to 512.
 
     Raises:
         CourseError: a zip is missing, damaged, or of something else; all quartets of a room and cat are unreadable.
@@ -92,24 +84,25 @@ class ArchiveDataset(Dataset):
         print(self.summary())
 
     def _open(self, root: Path, size: int) -> None:
-        self.root, self.size = root, _check_size(size)
         name = hashlib.sha256(json.dumps([VERSION, stamps(root)]).encode()).hexdigest()[:20]
-        self._store = cache_dir() / f"archive-{name}"  # safe to delete while no dataset is open
-        self._known: tuple[int, set] = (0, set())  # process, and what it knows to be in the file of unreadable members
-        whole = open_index(root, self._store)
-        self._files = self._find_files()
+        self._cache = cache_dir() / f"archive-{name}"  # safe to delete while no dataset is open
+        self._noted: set[tuple[str, str]] | None = None  # zip and name of what this process knows to be unreadable
+        self._bad: set[int] = set()  # rows, of this process
+        self.root, whole = root, open_index(root, self._cache)
+        self._listed_in, self._files = self._find_backgrounds()
         self._left_out = self._verified()
         self._index = whole.without(self._left_out)
+        keys = whole.rows["key"]
+        self._room_names, self._cat_names = np.unique(keys >> 32), np.unique(keys >> 16 & 0xFFFF)  # b001 is room 0, ...
+        placements = max((int((keys & 0xFFFF).max()) + 1) // 2, 1)
+        super().__init__(len(self._room_names), len(self._cat_names), placements, size, seed=0)
         if not len(self):
             raise CourseError(f"No quartet in {root} can be read: delete the zips and download them again.")
-        self._room_names, self._cat_names = np.unique(whole.rooms), np.unique(whole.cats)  # b001, ... is room 0, ...
-        self._half = max((int(whole.numbers.max()) + 1) // 2, 1)
-        self._readers = {name: ZipReader(root / f"{name}.zip", prefix) for name, prefix in ZIPS.items()}
-        self._trust_files = len(self._files) >= int(whole.rooms.max())
-        self._backgrounds: dict[int, np.ndarray] = {}
-        self._bad: set[int] = set()
+        trusted = len(self._files) >= int(whole.rooms.max())
+        self.backgrounds = self._listed_in if trusted else "recovered"  # where rooms without a cat come from
+        self._rooms_in_memory: dict[int, np.ndarray] = {}
 
-    def __getstate__(self) -> dict:  # the other process reads the stored index instead of receiving 25 MB
+    def __getstate__(self) -> dict:  # the other process reads the kept index instead of receiving 25 MB
         return {"root": self.root, "size": self.size, "key": self.key()}
 
     def __setstate__(self, state: dict) -> None:
@@ -118,52 +111,33 @@ class ArchiveDataset(Dataset):
             raise CourseError(f"The archive in {self.root} changed while it was in use: open it anew.")
 
     def __len__(self) -> int:
-        return len(self._index.rooms)
-
-    @property
-    def rooms(self) -> int:
-        """How many rooms there are; as everywhere in the course, they count from 0, in the order of their names."""
-        return len(self._room_names)
-
-    @property
-    def cats(self) -> int:
-        return len(self._cat_names)
-
-    @property
-    def placements(self) -> int:
-        """Of one cat in one room, not counting the mirrored ones; where pictures are missing, the most."""
-        return self._half
-
-    def scenes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rooms and cats of all quartets, two arrays (N,)."""
-        return (
-            np.searchsorted(self._room_names, self._index.rooms),
-            np.searchsorted(self._cat_names, self._index.cats),
-        )
-
-    def room_of(self, index: int) -> int:
-        return int(np.searchsorted(self._room_names, self._index.rooms[index]))
-
-    def cat_of(self, index: int) -> int:
-        return int(np.searchsorted(self._cat_names, self._index.cats[index]))
+        return len(self._index.rows)
 
     def address(self, index: int) -> Address:
         """Where ``index`` stands; the upper half of the numbers in the names (20..39 of 0..39) is mirrored."""
-        flip, placement = divmod(int(self._index.numbers[index]), self._half)
-        return Address(self.room_of(index), self.cat_of(index), min(flip, 1), placement)
+        room, cat, number = self._index.quartet(index)
+        flip, placement = divmod(number, self.placements)
+        room, cat = np.searchsorted(self._room_names, room), np.searchsorted(self._cat_names, cat)
+        return Address(int(room), int(cat), min(flip, 1), placement)
+
+    def scenes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rooms and cats of all quartets, two arrays (N,)."""
+        keys = self._index.rows["key"]
+        return np.searchsorted(self._room_names, keys >> 32), np.searchsorted(self._cat_names, keys >> 16 & 0xFFFF)
 
     def at_size(self, size: int) -> ArchiveDataset:
         other = copy.copy(self)
-        other.size, other._backgrounds = _check_size(size), {}
+        SceneDataset.__init__(other, self.rooms, self.cats, self.placements, size, self.seed)
+        other._rooms_in_memory = {}
         return other
 
     def key(self) -> dict:
-        """What decides every pixel: the zips' directories and the backgrounds' checksums, so a copy is the same data."""
+        """What decides every pixel: the directories and the checksums of the backgrounds, so a copy is the same data."""
         left_out = hashlib.sha256(repr(sorted(self._left_out)).encode()).hexdigest() if self._left_out else None
         return {"source": "archive", "version": VERSION, "size": self.size, "files": self._index.digests,
                 "backgrounds": [list(file.stamp) for file in self._files], "left_out": left_out}  # fmt: skip
 
-    # -- batches --------------------------------------------------------------------------------------------------------
+    # -- batches ------------------------------------------------------------------------------------------------------
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         rows = np.asarray(indices, dtype=np.int64)
@@ -172,14 +146,14 @@ class ArchiveDataset(Dataset):
         in_worker = get_worker_info() is not None
         if in_worker and cv2.getNumThreads() > 1:
             cv2.setNumThreads(0)  # its threads do not survive the fork that made this worker: they would be waited for
-        shape = (len(rows), 1, self.size, self.size)
+        n, size = len(rows), self.size
         batch = {
-            "bg": torch.empty((len(rows), 3, *shape[2:]), dtype=torch.uint8),
-            "bg_fg": torch.empty((len(rows), 3, *shape[2:]), dtype=torch.uint8),
-            "mask": torch.empty(shape),
-            "depth": torch.empty(shape),
-            "valid": torch.ones(shape, dtype=torch.bool),
-            "near_far": torch.full((len(rows), 2), torch.nan),
+            "bg": torch.empty((n, 3, size, size), dtype=torch.uint8),
+            "bg_fg": torch.empty((n, 3, size, size), dtype=torch.uint8),
+            "mask": torch.empty((n, 1, size, size)),
+            "depth": torch.empty((n, 1, size, size)),
+            "valid": torch.ones((n, 1, size, size), dtype=torch.bool),
+            "near_far": torch.full((n, 2), torch.nan),
         }
         if in_worker:  # filled where the other process will read it, instead of copied there when it is full
             for value in batch.values():
@@ -187,24 +161,18 @@ class ArchiveDataset(Dataset):
         bg, bg_fg, mask, depth = (batch[name].numpy() for name in ("bg", "bg_fg", "mask", "depth"))
         for i, row in enumerate(rows % len(self)):
             self._read_into(int(row), bg_fg[i], mask[i, 0], depth[i, 0])
-            bg[i] = self._background(int(self._index.rooms[row]))
+            bg[i] = self._background(self._index.quartet(row)[0])
         return batch
 
-    __getitem__ = SceneDataset.__getitem__
-    __getitems__ = SceneDataset.__getitems__
-
     def _read_into(self, row: int, bg_fg: np.ndarray, mask: np.ndarray, depth: np.ndarray) -> None:
-        """Fill (3, S, S) uint8, (S, S) and (S, S) float32 with quartet ``row`` or the one that stands in for it."""
-        for candidate in chain([row], self._stand_ins(row)):
-            if candidate in self._bad:
-                continue
+        """Fill (3, S, S) uint8, (S, S) and (S, S) float32 with quartet ``row`` or the one that replaces it."""
+        how = REDUCED[reduction(self._index.sizes["bg_fg"], self.size)]
+        for candidate in self._candidates(row):
             try:
-                how = REDUCED[reduction(self._index.sides["bg_fg"], self.size)]
                 colour = resize(self._picture("bg_fg", candidate, how), self.size)
-                soft = resize(clean_mask(self._picture("mask", candidate, cv2.IMREAD_GRAYSCALE)), self.size)
-                levels = self._picture("depth", candidate, cv2.IMREAD_GRAYSCALE)
-            except BadMember:
-                self._bad.add(candidate)
+                soft = resize(clean_mask(self._picture("mask", candidate)), self.size)
+                levels = self._picture("depth", candidate)
+            except Unreadable:
                 continue
             for channel in range(3):
                 cv2.extractChannel(colour, 2 - channel, dst=bg_fg[channel])  # OpenCV has blue first
@@ -213,95 +181,83 @@ class ArchiveDataset(Dataset):
             cv2.LUT(soft, _SHARES, dst=mask)
             scale_depth(levels, depth)
             return
+        room, cat, _ = self._index.quartet(row)
         raise CourseError(
-            f"All quartets of room {self._index.rooms[row]} and cat {self._index.cats[row]} are unreadable: download the "
-            "zips again, or run ArchiveDataset(...).verify() once, after which such quartets are left out."
+            f"All quartets of room {room} and cat {cat} are unreadable: download the zips again, or run "
+            "ArchiveDataset(...).verify() once, after which such quartets are left out."
         )
 
-    def _stand_ins(self, row: int) -> Iterator[int]:
-        """The other quartets of the same room and cat, in order, from the one after ``row``."""
-        index = self._index
-        same = np.flatnonzero((index.rooms == index.rooms[row]) & (index.cats == index.cats[row]))
-        yield from np.concatenate((same[same > row], same[same < row])).tolist()
+    def _candidates(self, row: int) -> Iterator[int]:
+        """``row``, then the other quartets of its room and cat, from the next one on; without those known to be bad."""
+        if row not in self._bad:
+            yield row
+        scenes = self._index.rows["key"] >> 16  # room and cat
+        same = np.flatnonzero(scenes == scenes[row])
+        for other in np.concatenate((same[same > row], same[same < row])).tolist():
+            if other not in self._bad:
+                yield other
 
-    def jpeg(self, zip_name: str, index: int) -> tuple[str, bytes]:
-        """Name and bytes of the JPEG in ``"bg_fg"``, ``"mask"`` or ``"depth"`` (.zip), as they are; BadMember if damaged."""
-        return self._index.name(zip_name, index), self._readers[zip_name].read(self._index.member(zip_name, index))
-
-    def _picture(self, zip_name: str, row: int, how: int) -> np.ndarray:
-        """Pixels of one member; one that is unreadable is put down, then raised as BadMember."""
+    def _picture(self, zip_name: str, row: int, how: int = cv2.IMREAD_GRAYSCALE) -> np.ndarray:
+        """Pixels of one member; one that is unreadable is noted, then raised as Unreadable."""
         try:
-            return decode(self.jpeg(zip_name, row)[1], self._index.sides[zip_name], how)
-        except BadMember as error:
-            self._put_down(f"{zip_name}.zip", self._index.name(zip_name, row), str(error))
+            return decode(self._index.read(zip_name, row), self._index.sizes[zip_name], how)
+        except Unreadable as error:
+            self._bad.add(row)
+            self._note(f"{zip_name}.zip", self._index.name(zip_name, row), str(error))
             raise
 
-    # -- rooms without a cat ----------------------------------------------------------------------------------------------
-
-    @property
-    def backgrounds(self) -> str:
-        """Where rooms without a cat come from: ``"bg/"``, ``"bg.zip"`` or ``"recovered"``."""
-        return self._where if self._trust_files else "recovered"
-
-    @property
-    def _where(self) -> str:
-        return "bg.zip" if self._files and self._files[0].inside else "bg/"
+    # -- rooms without a cat ------------------------------------------------------------------------------------------
 
     def _background(self, room: int) -> np.ndarray:
-        """(3, S, S) uint8, kept in memory."""
-        if room not in self._backgrounds:
-            self._backgrounds[room] = np.ascontiguousarray(
-                resize(self._whole_background(room), self.size).transpose(2, 0, 1)
-            )
-        return self._backgrounds[room]
+        """(3, S, S) uint8, kept in memory; ``room`` as in the names."""
+        if room not in self._rooms_in_memory:
+            picture = resize(self._whole_background(room), self.size)
+            self._rooms_in_memory[room] = np.ascontiguousarray(picture.transpose(2, 0, 1))
+        return self._rooms_in_memory[room]
 
     def _whole_background(self, room: int) -> np.ndarray:
         """(H, W, 3) uint8 at the archive's own size, kept on disk."""
-        width, height = self._index.sides["bg_fg"]
-        file = self._files[room - 1] if self._trust_files and 1 <= room <= len(self._files) else None
+        width, height = self._index.sizes["bg_fg"]
+        file = self._files[room - 1] if self.backgrounds != "recovered" and room >= 1 else None
         stamp = list(file.stamp) if file else [sorted(self._left_out)]
-        path = self._store / f"bg_{room:04d}_{hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]}.npy"
-        try:
+        path = self._cache / f"bg_{room:04d}_{hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]}.npy"
+        with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError):  # none yet, or damaged
             picture = np.load(path, allow_pickle=False)
             if picture.shape == (height, width, 3) and picture.dtype == np.uint8:
                 return picture
-        except (OSError, ValueError, EOFError, SyntaxError):  # none yet, or damaged
-            pass
         picture = self._from_file(file, room) if file else None
         picture = self._recover(room) if picture is None else picture
         with whole_file(path) as temporary:
             np.save(temporary, picture)
         return picture
 
-    def _find_files(self) -> list[Backdrop]:
-        """The pictures in bg/ or, without it, in bg.zip, in the order of their names."""
-        folder, packed = self.root / "bg", self.root / "bg.zip"
+    def _find_backgrounds(self) -> tuple[str, list[Background]]:
+        """``"bg/"`` or, without it, ``"bg.zip"``, and the pictures in it in the order of their names."""
+        folder, packed, files = self.root / "bg", self.root / "bg.zip", []
         if folder.is_dir():
-            return sorted(
-                Backdrop(path.name, (path.name, path.stat().st_size, _checksum(path)), path)
-                for path in folder.iterdir()
-                if path.suffix.lower() in BACKGROUND_FORMATS and path.is_file()
-            )
-        if not packed.is_file():
-            return []
-        try:
-            if count_members(packed) > MAX_BACKGROUNDS:
-                raise ValueError(f"more than {MAX_BACKGROUNDS:,} members")
-            with zipfile.ZipFile(packed) as archive:
-                return sorted(
-                    Backdrop(Path(info.filename).name, (info.filename, info.file_size, info.CRC), packed, info.filename)
-                    for info in archive.infolist()
-                    if Path(info.filename).suffix.lower() in BACKGROUND_FORMATS
-                    and not Path(info.filename).name.startswith(".")
-                )
-        except (OSError, ValueError, zipfile.BadZipFile) as error:  # a CourseError is a ValueError
-            self._put_down("bg.zip", "as a whole", f"cannot be read ({error}); rooms are recovered instead")
-            return []
+            for path in folder.iterdir():
+                if path.suffix.lower() in BACKGROUND_FORMATS and path.is_file():
+                    stamp = (path.name, path.stat().st_size, _checksum(path))
+                    files.append(Background(path.name, stamp, path.read_bytes))
+        elif packed.is_file():
+            try:
+                members, _ = read_directory(packed, MAX_BACKGROUNDS_DIRECTORY)
+            except CourseError as error:
+                self._note("bg.zip", "as a whole", f"cannot be read ({error}); rooms are recovered instead")
+                members = []
+            for member in members:
+                name = PurePosixPath(member.filename)
+                if name.suffix.lower() in BACKGROUND_FORMATS and not name.name.startswith("."):
+                    stamp = (member.filename, member.file_size, member.CRC)
+                    files.append(Background(name.name, stamp, partial(_read_member, packed, member.filename)))
+        return "bg/" if folder.is_dir() else "bg.zip", sorted(files, key=lambda file: file[:2])
 
-    def _from_file(self, file: Backdrop, room: int) -> np.ndarray | None:
+    def _from_file(self, file: Background, room: int) -> np.ndarray | None:
         """The picture in bg/, or None where it cannot be read or shows another room than the quartets."""
-        width, height = self._index.sides["bg_fg"]
+        width, height = self._index.sizes["bg_fg"]
         try:
+            if file.stamp[1] > MAX_BACKGROUND:
+                raise ValueError(f"{file.stamp[1] / 1e6:.0f} MB")
             with Image.open(io.BytesIO(file.read())) as image:
                 if image.width * image.height > MAX_BACKGROUND:
                     raise ValueError(f"{image.width * image.height / 1e6:.0f} megapixels")
@@ -309,21 +265,21 @@ class ArchiveDataset(Dataset):
                 picture = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
         except (OSError, ValueError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error,
                 Image.DecompressionBombError) as error:  # fmt: skip
-            self._put_down(self._where, file.name, f"cannot be read ({error}); room {room} is recovered instead")
+            self._note(self._listed_in, file.name, f"cannot be read ({error}); room {room} is recovered instead")
             return None
-        for shown, covered in self._looks(room, 2):
+        for shown, covered in self._views(room, 2):
             difference = np.abs(shown.astype(np.int16) - picture).mean(-1)[~covered]
             if difference.size and difference.mean() > SAME_ROOM:
-                self._put_down(self._where, file.name, f"does not show room {room}, which is recovered instead")
+                self._note(self._listed_in, file.name, f"does not show room {room}, which is recovered instead")
                 return None
         return picture
 
-    def _looks(self, room: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pictures (H, W, 3) of a room and where the cat perturbs them (H, W) bool, of up to ``count`` readable ones.
+    def _views(self, room: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pictures (H, W, 3) of a room and where the cat changes them (H, W) bool, of up to ``count`` readable ones.
 
         They come in a random but fixed order, so that they show many cats in many places.
         """
-        width, height = self._index.sides["bg_fg"]
+        width, height = self._index.sizes["bg_fg"]
         reach = max(round(HALO * width / 192), 3) | 1
         order = np.random.default_rng(room).permutation(np.flatnonzero(self._index.rooms == room))
         for row in order[: 4 * count].tolist():
@@ -331,9 +287,8 @@ class ArchiveDataset(Dataset):
                 return
             try:
                 picture = self._picture("bg_fg", row, cv2.IMREAD_COLOR)[..., ::-1]
-                mask = clean_mask(self._picture("mask", row, cv2.IMREAD_GRAYSCALE))
-            except BadMember:
-                self._bad.add(row)
+                mask = clean_mask(self._picture("mask", row))
+            except Unreadable:
                 continue
             count -= 1
             if mask.shape != (height, width):
@@ -342,94 +297,72 @@ class ArchiveDataset(Dataset):
 
     def _recover(self, room: int) -> np.ndarray:
         """The median, for each pixel, over the quartets that show it without the cat and its JPEG halo."""
-        pictures, covers = [], []
-        for picture, covered in self._looks(room, MAX_PLACEMENTS):
-            pictures.append(picture)
-            covers.append(covered)
-            if len(pictures) % PLACEMENTS == 0 and (~np.stack(covers)).sum(0).min() >= ENOUGH:
+        pictures, seen = [], 0  # seen: (H, W), how many pictures show a pixel
+        for picture, covered in self._views(room, MAX_PICTURES):
+            pictures.append(np.where(covered[..., None], np.float32(np.nan), picture))
+            seen = seen + ~covered
+            if len(pictures) % PICTURES == 0 and seen.min() >= ENOUGH:
                 break
         if not pictures:
             raise CourseError(
-                f"Room {room} has no usable picture in {self.root / 'bg'} and none can be recovered, because none of its "
-                "quartets is readable: download the zips again, or add the bg/ folder."
+                f"Room {room} has no usable picture in {self.root / 'bg'} and none can be recovered, because none of "
+                "its quartets is readable: download the zips again, or add the bg/ folder."
             )
-        covered = np.stack(covers)  # (N, H, W)
-        values = np.where(covered[..., None], 255, np.stack(pictures))  # what is covered goes to the end of the order
-        values = np.sort(values.transpose(1, 2, 3, 0), axis=-1)  # (H, W, 3, N)
-        count = (~covered).sum(0)[..., None, None]  # (H, W, 1, 1)
-        low, high = (
-            np.take_along_axis(values, np.broadcast_to(middle.clip(0), (*values.shape[:3], 1)), -1)[..., 0].astype(
-                np.uint16
-            )
-            for middle in ((count - 1) // 2, count // 2)
-        )
-        picture = ((low + high + 1) // 2).astype(np.uint8)
-        unseen = count[..., 0, 0] == 0
+        unseen = seen == 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # unseen pixels have no median
+            median = np.nanmedian(np.stack(pictures), axis=0)  # (H, W, 3)
+        picture = np.floor(np.where(unseen[..., None], 0, median) + 0.5).astype(np.uint8)
         if unseen.any():
             share = f"{unseen.mean():.1%} of room {room} is never seen without a cat and was filled from around it"
-            self._put_down("recovered rooms", f"room {room}", share)
-            picture = cv2.inpaint(np.ascontiguousarray(picture), unseen.astype(np.uint8), 5, cv2.INPAINT_TELEA)
+            self._note("recovered rooms", f"room {room}", share)
+            picture = cv2.inpaint(picture, unseen.astype(np.uint8), 5, cv2.INPAINT_TELEA)
         return picture
 
-    # -- what could not be used -------------------------------------------------------------------------------------------
+    # -- what could not be used ---------------------------------------------------------------------------------------
 
-    def _put_down(self, where: str, name: str, why: str) -> None:
+    def _note(self, where: str, name: str, why: str) -> None:
         """Add a line to the file that all processes share; warn if it is new."""
-        if self._known[0] != os.getpid():
-            self._known = os.getpid(), {(line["where"], line["name"]) for line in self._put_down_lines()}
-        if (where, name) in self._known[1]:
+        if self._noted is None:
+            self._noted = {(line["where"], line["name"]) for line in self._notes()}
+        if (where, name) in self._noted:
             return
-        self._known[1].add((where, name))
-        with open(self._store / "unreadable.jsonl", "a", encoding="utf-8") as stream:
+        self._noted.add((where, name))
+        with open(self._cache / "unreadable.jsonl", "a", encoding="utf-8") as stream:
             stream.write(json.dumps({"where": where, "name": name, "why": why}) + "\n")
         warnings.warn(f"{where} {name}: {why}. See report().", stacklevel=2)
 
-    def _put_down_lines(self) -> list[dict]:
-        try:
-            text = (self._store / "unreadable.jsonl").read_text(encoding="utf-8")
-        except OSError:
-            return []
-        lines = []
+    def _notes(self) -> list[dict]:
+        path, notes = self._cache / "unreadable.jsonl", []
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
         for line in dict.fromkeys(text.splitlines()):  # two workers may meet the same file at the same moment
-            try:
-                where, name, why = (str(json.loads(line)[key]) for key in ("where", "name", "why"))
-                lines.append({"where": where, "name": name, "why": why})
-            except (ValueError, KeyError, TypeError):  # cut by a full disk
-                continue
-        return lines
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut by a full disk
+                note = json.loads(line)
+                notes.append({key: str(note[key]) for key in ("where", "name", "why")})
+        return notes
 
     def report(self) -> dict:
         """Counts, and a few names of what was left out, by zip and reason; JSON-ready.
 
         ``unreadable`` grows while pictures are read, by any process; :meth:`verify` completes it.
-        ``rooms_without_cat`` tells what had to be done about backgrounds, as they are asked for.
+        ``rooms_without_cat`` tells what had to be done about backgrounds, as they are needed.
         """
-        lines = self._put_down_lines()
-        unreadable = [line for line in lines if line["where"] in self._zip_files]
+        notes = self._notes()
+        unreadable = [note for note in notes if note["where"].removesuffix(".zip") in ZIPS]
         return {
-            "quartets": len(self),
-            "rooms": self.rooms,
-            "cats": self.cats,
-            "sides": self._index.sides,
-            "backgrounds": self.backgrounds,
-            "not_listed": self._index.findings,
+            "quartets": len(self), "rooms": self.rooms, "cats": self.cats, "image_sizes": self._index.sizes,
+            "backgrounds": self.backgrounds, "not_listed": self._index.findings,
             "left_out_after_verify": len(self._left_out),
             "unreadable": {"count": len(unreadable), "examples": unreadable[:20]},
-            "rooms_without_cat": [line for line in lines if line not in unreadable],
-        }
-
-    _zip_files = frozenset(f"{name}.zip" for name in ZIPS)
+            "rooms_without_cat": [note for note in notes if note not in unreadable],
+        }  # fmt: skip
 
     def summary(self) -> str:
         """The report in one line."""
-        width, height = self._index.sides["bg_fg"]
-        rooms, cats = self.rooms, self.cats
-        text = (
-            f"Archive: {len(self):,} quartets, {rooms} rooms, {cats} cats, {width} x {height} px; rooms without a cat: "
-        )
-        text += f"from {self._where}" if self._trust_files else "recovered from the quartets"
-        if self._files and not self._trust_files:
-            text += f" ({self._where} has {len(self._files)} pictures, too few for room {int(self._index.rooms.max())})"
+        width, height = self._index.sizes["bg_fg"]
+        source = "recovered from the quartets" if self.backgrounds == "recovered" else f"from {self.backgrounds}"
+        if self._files and self.backgrounds == "recovered":
+            source += f" ({self._listed_in} has {len(self._files)} pictures, too few for room {self._room_names[-1]})"
         losses = [
             f"{finding['count']:,} in {name}.zip ({reason})"
             for name, findings in self._index.findings.items()
@@ -437,34 +370,47 @@ class ArchiveDataset(Dataset):
         ]
         if self._left_out:
             losses.append(f"{len(self._left_out):,} quartets that verify() found unreadable")
-        if (unreadable := self.report()["unreadable"]["count"]) and not self._left_out:
+        elif unreadable := self.report()["unreadable"]["count"]:
             losses.append(f"{unreadable:,} found unreadable so far")
-        return text + (f"; not used: {', '.join(losses)}; names in report()." if losses else "; nothing is missing.")
+        losses = f"not used: {', '.join(losses)}; names in report()." if losses else "nothing is missing."
+        return (
+            f"Archive: {len(self):,} quartets, {self.rooms} rooms, {self.cats} cats, {width} x {height} px; "
+            f"rooms without a cat: {source}; {losses}"
+        )
 
     def verify(self, workers: int | None = None, progress: bool = True) -> list[dict]:
-        """Read and decode every picture; the unreadable ones as dicts of where, name and why.
+        """Read and decode every picture, in ``workers`` threads; the unreadable ones as dicts of where, name and why.
 
         Datasets opened afterwards leave their quartets out. The published archive takes some minutes.
         """
-        rows = [range(i, min(i + 256, len(self))) for i in range(0, len(self), 256)]
-        loader = DataLoader(
-            _Check(self), sampler=rows, batch_size=None, collate_fn=list,
-            num_workers=min(os.cpu_count() if workers is None else workers, len(rows)),
-        )  # fmt: skip
-        counter, bad = bar(len(self), "checking the archive", "quartets", show=progress), []
-        for chunk, faults in zip(rows, loader):
-            bad += faults
-            counter.update(len(chunk))
-        counter.close()
-        index = self._index
-        quartets = {(int(index.rooms[r]), int(index.cats[r]), int(index.numbers[r])) for r, *_ in bad} | self._left_out
-        with whole_file(self._store / "verified.json") as path:
-            path.write_text(json.dumps(sorted(quartets)))
-        return [{"where": f"{name}.zip", "name": index.name(name, row), "why": why} for row, name, why in bad]
+        chunks, faults = [range(i, min(i + 256, len(self))) for i in range(0, len(self), 256)], []
+        with (
+            warnings.catch_warnings(),
+            ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+            bar(len(self), "checking the archive", "quartets", show=progress) as counter,
+        ):
+            warnings.simplefilter("ignore")  # they are returned
+            for chunk, found in zip(chunks, pool.map(self._faults, chunks)):
+                faults += found
+                counter.update(len(chunk))
+        left_out = {self._index.quartet(row) for _, row, _ in faults} | self._left_out
+        with whole_file(self._cache / "verified.json") as path:
+            path.write_text(json.dumps(sorted(left_out)))
+        return [{"where": f"{name}.zip", "name": self._index.name(name, row), "why": why} for name, row, why in faults]
+
+    def _faults(self, rows: range) -> list[tuple[str, int, str]]:
+        """Zip, row and reason of the unreadable pictures in some rows."""
+        faults = []
+        for row, name in product(rows, ZIPS):
+            try:
+                self._picture(name, row, cv2.IMREAD_COLOR if name == "bg_fg" else cv2.IMREAD_GRAYSCALE)
+            except Unreadable as error:
+                faults.append((name, row, str(error)))
+        return faults
 
     def _verified(self) -> set[tuple[int, int, int]]:
         try:
-            return {(int(r), int(c), int(n)) for r, c, n in json.loads((self._store / "verified.json").read_text())}
+            return {(int(r), int(c), int(n)) for r, c, n in json.loads((self._cache / "verified.json").read_text())}
         except (OSError, ValueError, TypeError):  # never run, or damaged
             return set()
 
@@ -477,26 +423,6 @@ def _checksum(path: Path) -> int | None:
         return None
 
 
-class _Check(Dataset):
-    """A dataset whose 'index' is a range of rows, and whose item is the list of their faults."""
-
-    def __init__(self, archive: ArchiveDataset):
-        self.archive = archive
-
-    def __getitem__(self, rows: range) -> list[tuple[int, str, str]]:
-        faults = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # verify() returns them all
-            for row in rows:
-                for name in ZIPS:
-                    try:
-                        self.archive._picture(name, row, cv2.IMREAD_COLOR if name == "bg_fg" else cv2.IMREAD_GRAYSCALE)
-                    except BadMember as error:
-                        faults.append((row, name, str(error)))
-        return faults
-
-
-def _check_size(size: int) -> int:
-    if not 32 <= size <= 512:
-        raise CourseError(f"size={size}: choose an image side between 32 and 512 pixels.")
-    return size
+def _read_member(path: Path, name: str) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name)

@@ -1,29 +1,37 @@
 """Where the published data comes from: a folder of yours, a mounted Google Drive, or a download with gdown.
 
-:func:`fetch_archive` returns a folder with ``bg_fg.zip``, ``mask.zip`` and ``depth.zip``, each found to be whole (see
-:mod:`helpers.archive.vault`). A download that was cut or killed goes on where it stopped, and whatever goes wrong ends in one
-message that gives the cause and names the ways that remain.
+:func:`fetch_archive` returns a folder with ``bg_fg.zip``, ``mask.zip`` and ``depth.zip``. What arrives waits in
+``incoming/`` until it has been found whole; only then it gets its name, and ``archive.json`` notes size, checksum and
+time of change, so that later a glance is enough. Whatever goes wrong ends in one message: the cause, and what remains.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
+import json
 import os
 import shutil
 import zipfile
-import zlib
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from helpers.archive.transfer import Gdown, TransferError, fetched_bytes, parts
-from helpers.archive.vault import BLOCK, Refused, Vault, bytes_bar, check_zip, checksum, compare, in_bytes, read_record
+from helpers.archive.gdown_process import GdownError, fetched_bytes, run_gdown, unfinished
+from helpers.archive.index import read_directory
 from helpers.config import ROOT, CourseError, cache_dir
-from helpers.utils import bar, whole_folder
+from helpers.utils import bar, whole_folder, write_json
+
+try:
+    import fcntl
+except ImportError:  # Windows: two downloads into one folder are not kept apart there, only found out afterwards
+    fcntl = None
 
 FOLDER = "1ACsG-epUmRCJ0zaKIAGGc5DzeG3SSY65"  # the published project's public folder on Google Drive
-FOLDER_ADDRESS = f"https://drive.google.com/drive/folders/{FOLDER}"
 NAMES = ("bg_fg.zip", "mask.zip", "depth.zip")
 ROUGH_BYTES = {"bg_fg.zip": 6_000_000_000, "mask.zip": 900_000_000, "depth.zip": 1_000_000_000}  # as published, rounded
 MOUNT = Path("/content/drive")  # where Colab's notebooks mount a Google Drive
@@ -32,13 +40,18 @@ ATTEMPTS = 5  # at one file, as long as each brings something new
 LISTED_BY_GDOWN_5 = 50  # files in one folder; it never sees the others
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_BACKGROUNDS = 1000  # ten times as many as were published
-MAX_BACKGROUND_BYTES = 20_000_000  # one photograph straight from a camera
-
+RESUMED = ("Stalled", "ConnectionError", "Timeout", "ChunkedEncodingError", "Download is incomplete")  # at once
+LARGER_DISK = "free some space, or set COURSE_CACHE to a folder on a larger disk"
 WAYS = (
-    "What remains: try again later (what has arrived is kept, and the download goes on from there); on Colab, add a "
-    f"shortcut to {FOLDER_ADDRESS} to your own Drive, or put the three zips into its folder {MOUNTED_NAME}, and mount "
-    f"it at {MOUNT}; set COURSE_ARCHIVE to a folder that holds {', '.join(NAMES)}; or go on with COURSE_DATA=rooms."
+    "What remains: try again later (what has arrived is kept, and the download resumes from there); on Colab, add a "
+    f"shortcut to https://drive.google.com/drive/folders/{FOLDER} to your own Drive, or put the three zips into its "
+    f"folder {MOUNTED_NAME}, and mount it at {MOUNT}; set COURSE_ARCHIVE to a folder that holds {', '.join(NAMES)}; "
+    "or go on with COURSE_DATA=rooms."
 )
+
+
+class Refused(Exception):
+    """A file is not what it should be; the message says in what."""
 
 
 def fetch_archive(
@@ -53,38 +66,36 @@ def fetch_archive(
     """The folder of the published data; fetched if it is not on this machine yet.
 
     Tried in this order: the folder that ``$COURSE_ARCHIVE`` names, used where it is; what an earlier call has fetched;
-    a mounted Google Drive, copied from (reading single pictures through the mount would keep training waiting);
-    a download from the public folder.
+    a mounted Google Drive, copied from (reading through the mount would keep training waiting); the public folder.
 
     Args:
         folder: where fetched files are kept; default ``archive`` in :func:`helpers.config.cache_dir`.
-        expected: what is known about the files, in the form of ``archive.json``, which each fetched folder holds:
+        expected: what is known about the files, as ``archive.json`` in each fetched folder notes it:
             ``{"mask.zip": {"size": bytes, "sha256": "..."}}``. What is not given is not compared.
-        verify: read the files again and compare their checksums with those noted when they were fetched, instead of
-            trusting size and time of change. A file that differs is fetched anew.
+        verify: compare checksums with those noted, instead of trusting size and time of change. A file that differs
+            is fetched anew.
         network: handed on to gdown, for example ``{"proxy": "http://...", "verify": "certificates.pem"}``.
-        patience: seconds without a new byte after which a connection counts as dead.
+        patience: seconds without a new byte (gdown writes 512 kB at once) after which a connection counts as dead.
         progress: show progress bars.
 
     Returns:
-        A folder with the three zips, and with the backgrounds in ``bg/`` where they were to be had.
+        A folder with the three zips, and with the empty rooms in ``bg/`` or ``bg.zip`` where they were to be had.
 
     Raises:
         CourseError: none of the ways works; the message gives the cause and the ways that remain.
     """
-    expected = expected or {}
     if os.environ.get("COURSE_ARCHIVE"):
-        return _local_folder(os.environ["COURSE_ARCHIVE"], expected, verify, progress)
-    vault = Vault(Path(folder or cache_dir() / "archive"), NAMES, expected, verify, progress)
+        return _local_folder(os.environ["COURSE_ARCHIVE"], expected or {}, verify)
+    here = _Folder(Path(folder or cache_dir() / "archive").resolve(), expected or {}, verify, progress)
     try:
-        if vault.missing():
-            vault.incoming.mkdir(parents=True, exist_ok=True)
-            note = _copy_from_mount(vault)
-            if vault.missing():
-                _download(vault, note, network, patience)
+        if here.missing():
+            here.incoming.mkdir(parents=True, exist_ok=True)
+            note = _copy_from_mount(here)
+            if here.missing():
+                _download(here, note, partial(run_gdown, network or {}, patience))
     except OSError as error:
-        raise _failure(_cause_of_os_error(error, vault.folder)) from error
-    return vault.folder
+        raise _failure(_cause_of_os_error(error, here.path)) from error
+    return here.path
 
 
 def _failure(cause: str) -> CourseError:
@@ -93,72 +104,182 @@ def _failure(cause: str) -> CourseError:
 
 def _cause_of_os_error(error: OSError, folder: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk of {folder} is full; free some space, or set COURSE_CACHE to a folder on a larger disk"
+        return f"the disk of {folder} is full; {LARGER_DISK}"
     return f"{error.filename or folder} cannot be read or written ({error.strerror or error})"
 
 
-def _check_space(vault: Vault, names: list[str]) -> None:
-    """CourseError if the disk cannot hold what is still to come."""
-    sizes = [vault.expected.get(name, {}).get("size", ROUGH_BYTES[name]) for name in names]
-    here = [fetched_bytes(vault.incoming / name) for name in names]
-    need, free = sum(max(size - got, 0) for size, got in zip(sizes, here)), shutil.disk_usage(vault.folder).free
-    if free < need:
-        raise _failure(
-            f"{' and '.join(names)} need {in_bytes(need)} more and the disk of {vault.folder} has "
-            f"{in_bytes(free)} free; free some space, or set COURSE_CACHE to a folder on a larger disk"
-        )
+def _in_bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-# -- the first way: a folder of the user's ------------------------------------------------------------------------
+# -- what is here, and what may be trusted --------------------------------------------------------------------------
 
 
-def _local_folder(named: str, expected: dict[str, dict], verify: bool, progress: bool) -> Path:
+def check_zip(path: Path, wanted: dict, thorough: bool = True) -> dict:
+    """Size and, if ``thorough`` or wanted, SHA-256 of a zip; Refused unless it is whole and both are as wanted."""
+
+    def compare(key: str, unit: str = "") -> None:
+        if wanted.get(key, found[key]) != found[key]:
+            raise Refused(f"{path.name} has the wrong {key}, {found[key]}{unit} instead of {wanted[key]}{unit}")
+
+    found = {"size": path.stat().st_size}
+    with open(path, "rb") as stream:
+        head = stream.read(1000).lower()
+    if not head.startswith(b"pk\3\4"):
+        what = "a web page" if b"<html" in head or b"<!doctype" in head else "something else" if head else "empty"
+        raise Refused(f"{path.name} is not a zip file with pictures but {what}")
+    if not zipfile.is_zipfile(path):
+        size = _in_bytes(found["size"])
+        raise Refused(f"{path.name} is cut off: it ends, after {size}, without its table of contents")
+    compare("size", " bytes")  # before 6 GB are read
+    if thorough or "sha256" in wanted:
+        print(f"Checking {path.name} ({_in_bytes(found['size'])}).")
+        try:
+            read_directory(path)
+        except CourseError as error:
+            raise Refused(f"{path.name} is damaged: {error}") from None
+        with open(path, "rb") as stream:
+            found["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+        compare("sha256")
+    return found
+
+
+def _record(folder: Path) -> dict[str, dict]:
+    """What ``archive.json`` in ``folder`` notes about its files; nothing if it is damaged."""
+    try:
+        entries = json.loads((folder / "archive.json").read_text(encoding="utf-8")).items()
+        kinds = {"size": int, "sha256": str, "mtime_ns": int}
+        return {name: {key: kind(entry[key]) for key, kind in kinds.items()} for name, entry in entries}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return {}
+
+
+class _Folder:
+    """Which of the three zips are in a folder of ours and trusted, and how a new one becomes so."""
+
+    def __init__(self, path: Path, expected: dict[str, dict], verify: bool, progress: bool):
+        self.path, self.incoming, self.expected, self.progress = path, path / "incoming", expected, progress
+        self._verify = set(NAMES) if verify else set()
+
+    def missing(self) -> list[str]:
+        """Names of the zips that are not here, or not to be trusted (these are removed)."""
+        return [name for name in NAMES if not self.has(name)]
+
+    def has(self, name: str) -> bool:
+        """Is ``name`` here and what it was when it was verified?"""
+        path, known = self.path / name, _record(self.path).get(name, {})
+        if not path.is_file():
+            return False
+        wanted, stat = {**known, **self.expected.get(name, {})}, path.stat()
+        same = (known.get("size"), known.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
+        if same and name not in self._verify and all(wanted[key] == known[key] for key in ("size", "sha256")):
+            return True
+        try:
+            self._note(name, check_zip(path, wanted))
+        except Refused as refused:
+            print(f"{refused}: it is removed and fetched anew.")
+            path.unlink()
+            return False
+        return True
+
+    def accept(self, name: str) -> None:
+        """Give ``incoming/name`` its final place, if it is what it should be; else remove it and raise Refused."""
+        path = self.incoming / name
+        try:
+            found = check_zip(path, self.expected.get(name, {}))
+        except Refused:
+            path.unlink()
+            raise
+        with open(path, "rb+") as stream:
+            os.fsync(stream.fileno())  # the name must not reach the disk before the bytes do
+        path.replace(self.path / name)
+        self._note(name, found)
+        for part in unfinished(path):
+            part.unlink()
+
+    def settle(self, name: str) -> bool:
+        """Accept a download that was whole when its process was killed; remove all that cannot be resumed."""
+        path = self.incoming / name
+        for i, part in enumerate(unfinished(path)):
+            if not path.exists() and zipfile.is_zipfile(part):
+                part.replace(path)
+            elif i:
+                part.unlink()
+        if path.exists():
+            with contextlib.suppress(Refused):
+                self.accept(name)
+        return self.has(name)
+
+    def size_of(self, name: str) -> int:
+        """The bytes that ``name`` has, or about has, when it is complete."""
+        return self.expected.get(name, {}).get("size", ROUGH_BYTES[name])
+
+    def check_space(self, names: list[str]) -> None:
+        """CourseError if the disk cannot hold what is still to come."""
+        need = sum(max(self.size_of(name) - fetched_bytes(self.incoming / name), 0) for name in names)
+        if (free := shutil.disk_usage(self.path).free) < need:
+            raise _failure(
+                f"{' and '.join(names)} need {_in_bytes(need)} more and the disk of {self.path} has "
+                f"{_in_bytes(free)} free; {LARGER_DISK}"
+            )
+
+    def counter(self, what: str, name: str, total: int, done: int = 0) -> tqdm:
+        """A progress bar that counts bytes, from ``done`` on."""
+        counter = bar(total, f"{what} {name}", "B", show=self.progress)
+        counter.unit_scale, counter.initial, counter.n = True, done, done
+        return counter
+
+    def _note(self, name: str, found: dict) -> None:
+        entry = {**found, "mtime_ns": (self.path / name).stat().st_mtime_ns}
+        write_json(self.path / "archive.json", {**_record(self.path), name: entry})
+        self._verify.discard(name)
+
+
+# -- the first way: a folder of the user's; the second: a mounted Google Drive --------------------------------------
+
+
+def _local_folder(named: str, expected: dict[str, dict], verify: bool) -> Path:
+    """The user's folder, if the three zips are there and whole; nothing is written into it."""
     source = Path(named).expanduser()
-    folder = next((f for f in (source, ROOT / source) if f.is_dir()), None)  # notebooks run in notebooks/
+    folder = next((f.resolve() for f in (source, ROOT / source) if f.is_dir()), None)  # notebooks run in notebooks/
     if folder is None:
         raise _failure(f"COURSE_ARCHIVE={named} is not a folder (seen from {Path.cwd()})")
-    folder = folder.resolve()
+    known = _record(folder) if verify else {}
     try:
-        _check_folder(folder, expected, verify, progress)
+        for name in NAMES:
+            if not (folder / name).is_file():
+                raise Refused(f"{name} is missing")
+            check_zip(folder / name, {**known.get(name, {}), **expected.get(name, {})}, thorough=False)
     except (Refused, OSError) as error:
         cause = _cause_of_os_error(error, folder) if isinstance(error, OSError) else str(error)
         raise _failure(f"in the folder of COURSE_ARCHIVE, {folder}, {cause}") from None
     return folder
 
 
-def _check_folder(folder: Path, expected: dict[str, dict], verify: bool, progress: bool) -> None:
-    """Refused unless the three zips are there and whole; nothing is written into a folder that is not ours."""
-    record = read_record(folder) if verify else {}
-    for name in NAMES:
-        path = folder / name
-        if not path.is_file():
-            raise Refused(f"{name} is missing")
-        check_zip(path)
-        wanted = {**record.get(name, {}), **expected.get(name, {})}
-        found = {"size": path.stat().st_size}
-        compare(name, found, {"size": wanted.get("size", found["size"])})
-        if "sha256" in wanted:
-            compare(name, {**found, "sha256": checksum(path, progress)}, wanted)
-
-
-# -- the second way: a mounted Google Drive -----------------------------------------------------------------------
-
-
-def _copy_from_mount(vault: Vault) -> str:
+def _copy_from_mount(here: _Folder) -> str:
     """Copy what is missing from a mounted Drive; returns why that did not work, or "" (also if none is mounted)."""
-    if not (MOUNT / "MyDrive").is_dir():
+    mine, shortcuts = MOUNT / "MyDrive", MOUNT / ".shortcut-targets-by-id" / FOLDER
+    if not mine.is_dir():
         return ""
     try:
-        mounted = _mounted_folder()
+        # The documented name, a shortcut to the public folder, any other.
+        candidates = (mine / MOUNTED_NAME, *sorted(shortcuts.glob("*")), *sorted(mine.iterdir()))
+        mounted = next((f for f in candidates if all((f / name).is_file() for name in NAMES)), None)
         if mounted is None:
-            return f"no folder in {MOUNT / 'MyDrive'} holds the three zips"
-        missing = vault.missing()
-        _check_space(vault, missing)
-        print(f"Copying the published data from {mounted} to {vault.folder}.")
-        _copy_backgrounds(mounted, vault)
+            return f"no folder in {mine} holds the three zips"
+        missing = here.missing()
+        here.check_space(missing)
+        print(f"Copying the published data from {mounted} to {here.path}.")
+        if (mounted / "bg").is_dir():
+            with whole_folder(here.path / "bg") as temporary:
+                for path in sorted((mounted / "bg").iterdir()):
+                    if path.suffix.lower() in PICTURES:
+                        shutil.copyfile(path, temporary / path.name)
+        elif (mounted / "bg.zip").is_file():
+            with _without_backgrounds(here):
+                _copy(mounted / "bg.zip", here)
         for name in missing:
-            _copy(mounted / name, vault.incoming / name, vault.progress)
-            vault.accept(name)
+            _copy(mounted / name, here)
     except Refused as refused:
         return f"on the mounted Google Drive {refused}"
     except OSError as error:
@@ -168,91 +289,90 @@ def _copy_from_mount(vault: Vault) -> str:
     return ""
 
 
-def _mounted_folder() -> Path | None:
-    """The first folder with the three zips: the documented name, a shortcut to the public folder, any other."""
-    mine, shortcuts = MOUNT / "MyDrive", MOUNT / ".shortcut-targets-by-id" / FOLDER
-    for folder in (mine / MOUNTED_NAME, *sorted(shortcuts.glob("*")), *sorted(mine.iterdir())):
-        if all((folder / name).is_file() for name in NAMES):
-            return folder
-    return None
+def _copy(source: Path, here: _Folder) -> None:
+    with (
+        open(source, "rb") as reading,
+        open(here.incoming / source.name, "wb") as writing,
+        here.counter("copying", source.name, source.stat().st_size) as counter,
+    ):
+        while block := reading.read(4 << 20):
+            counter.update(writing.write(block))
+    here.accept(source.name)
 
 
-def _copy_backgrounds(mounted: Path, vault: Vault) -> None:
-    """``bg/`` or ``bg.zip`` into ``bg/``; doing without is no failure."""
-    if (vault.folder / "bg").exists():
-        return
-    if (mounted / "bg").is_dir():
-        with whole_folder(vault.folder / "bg") as temporary:
-            for path in sorted((mounted / "bg").iterdir()):
-                if path.suffix.lower() in PICTURES:
-                    shutil.copyfile(path, temporary / path.name)
-    elif (mounted / "bg.zip").is_file():
-        try:
-            _unpack_backgrounds(mounted / "bg.zip", vault)
-        except Refused as refused:
-            _do_without_backgrounds(str(refused))
-
-
-def _copy(source: Path, to: Path, progress: bool) -> None:
-    counter = bytes_bar(source.stat().st_size, f"copying {source.name}", progress)
-    with open(source, "rb") as reading, open(to, "wb") as writing, counter:
-        while block := reading.read(BLOCK):
-            writing.write(block)
-            counter.update(len(block))
-
-
-# -- the third way: the public folder -----------------------------------------------------------------------------
-
-
-def _download(vault: Vault, note: str, network: dict | None, patience: float) -> None:
-    _check_space(vault, vault.missing())
-    note = f" ({note})" if note else ""
-    print(f"Fetching {', '.join(vault.missing())} from Google Drive into {vault.folder}{note}.")
-    name, gdown = "the list of files", Gdown(vault.incoming, network, patience)
+@contextlib.contextmanager
+def _without_backgrounds(here: _Folder) -> Iterator[None]:
+    """Doing without the pictures of empty rooms is no failure."""
     try:
-        with gdown:
-            missing = [name for name in vault.missing() if not vault.settle(name)]
+        yield
+    except (GdownError, Refused) as error:
+        cause = _cause(error, "the backgrounds", here.path)
+        print(f"The backgrounds could not be fetched ({cause}); they are recovered from the pictures instead.")
+
+
+# -- the third way: the public folder -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """While this block runs, however it ends, no other process fetches into ``folder``."""
+    with open(folder / "lock", "w") as lock:
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise GdownError("Busy") from None
+        yield
+
+
+def _download(here: _Folder, note: str, gdown: Callable) -> None:
+    here.check_space(here.missing())
+    note = f" ({note})" if note else ""
+    print(f"Fetching {', '.join(here.missing())} from Google Drive into {here.path}{note}.")
+    name = "the list of files"
+    try:
+        with _alone_in(here.incoming):
+            missing = [name for name in here.missing() if not here.settle(name)]
             if not missing:
                 return
-            listed = [(PurePosixPath(path), file) for file, path in gdown.files_of(FOLDER)]
+            listed = [(PurePosixPath(path), file) for path, file in gdown(folder=FOLDER)]
             # Of two files with one name, the one that lies less deep in the folder counts.
             ids = {path.name: file for path, file in sorted(listed, key=lambda entry: -len(entry[0].parts))}
-            lacking = [name for name in missing if name not in ids]
-            if lacking:
-                limit = _listing_limit(gdown, listed) or ("" if listed else ", nor anything else: it may not be public")
+            if lacking := [name for name in missing if name not in ids]:
+                limit = _listing_limit(listed) or ("" if listed else ", nor anything else: it may not be public")
                 raise Refused(f"the public folder lists no {' and no '.join(lacking)}{limit}")
-            _download_backgrounds(vault, gdown, listed)
+            with _without_backgrounds(here):
+                _download_backgrounds(here, gdown, listed, ids.get("bg.zip"))
             for name in missing:
-                _download_zip(vault, gdown, name, ids[name])
-    except TransferError as error:
-        kept = fetched_bytes(vault.incoming / name)
-        kept = f" ({in_bytes(kept)} of it are kept)" if kept else ""
-        raise _failure(_cause(error, name, vault.folder, gdown.version) + kept + note) from error
+                _download_zip(here, gdown, name, ids[name])
+    except GdownError as error:
+        kept = fetched_bytes(here.incoming / name)
+        kept = f" ({_in_bytes(kept)} of it are kept)" if kept else ""
+        raise _failure(_cause(error, name, here.path) + kept + note) from error
     except Refused as refused:
         raise _failure(f"what Google Drive sends is refused: {refused}{note}") from None
 
 
-def _listing_limit(gdown: Gdown, listed: list) -> str:
-    if gdown.version.startswith("5.") and len(listed) >= LISTED_BY_GDOWN_5:
+def _listing_limit(listed: list) -> str:
+    if metadata.version("gdown").startswith("5.") and len(listed) >= LISTED_BY_GDOWN_5:
         return f"; gdown 5 sees only {LISTED_BY_GDOWN_5} files of a folder, gdown 6 sees all"
     return ""
 
 
-def _download_zip(vault: Vault, gdown: Gdown, name: str, file: str) -> None:
-    """Fetch one file and accept it; after an interruption go on at once, as long as each attempt brings something."""
-    path = vault.incoming / name
-    total = vault.expected.get(name, {}).get("size", ROUGH_BYTES[name])
+def _download_zip(here: _Folder, gdown: Callable, name: str, file: str) -> None:
+    """Fetch one file and accept it; after an interruption resume at once, as long as each attempt brings something."""
+    path = here.incoming / name
     for attempt in range(ATTEMPTS):
         before, last = fetched_bytes(path), attempt == ATTEMPTS - 1
         try:
-            with bytes_bar(total, f"fetching {name}", vault.progress, before) as counter:
-                gdown.fetch(file, path, partial(_show, counter))
-            return vault.accept(name)
-        except TransferError as error:
+            with here.counter("fetching", name, here.size_of(name), before) as counter:
+                gdown({file: str(path)}, seen=lambda size: counter.update(size - counter.n))
+            return here.accept(name)
+        except GdownError as error:
             if before and "byte range" in str(error) and not last:  # gdown 6: the rest does not fit to what is here
-                for part in parts(path):
+                for part in unfinished(path):
                     part.unlink()
-            elif last or not (error.interrupted and fetched_bytes(path) > before):
+            elif last or fetched_bytes(path) <= before or not any(sign in str(error) for sign in RESUMED):
                 raise
         except Refused:
             if last or not before:
@@ -260,89 +380,42 @@ def _download_zip(vault: Vault, gdown: Gdown, name: str, file: str) -> None:
             # What an earlier call left may have been the fault (accept has removed it): once more from the start.
 
 
-def _show(counter: tqdm, size: int) -> None:
-    counter.update(size - counter.n)
-
-
-def _download_backgrounds(vault: Vault, gdown: Gdown, listed: list[tuple[PurePosixPath, str]]) -> None:
-    """``bg/``, if the public folder has it, as pictures or zipped; doing without is no failure.
-
-    All or none: the n-th by name is the background number n.
-    """
+def _download_backgrounds(here: _Folder, gdown: Callable, listed: list, zipped: str | None) -> None:
+    """``bg.zip`` or the pictures of ``bg/``, if the public folder has them. All or none: the n-th is background n."""
     pictures = [entry for entry in listed if entry[0].parent.name == "bg" and entry[0].suffix.lower() in PICTURES]
-    zipped = [file for path, file in listed if path.name == "bg.zip"]
-    if (vault.folder / "bg").exists() or not (pictures or zipped):
+    if (here.path / "bg").exists() or (here.path / "bg.zip").exists():
         return
-    try:
-        if zipped:
-            gdown.fetch(zipped[0], vault.incoming / "bg.zip")
-            _unpack_backgrounds(vault.incoming / "bg.zip", vault)
-        elif limit := _listing_limit(gdown, pictures):
-            raise Refused(f"bg/ is not listed whole{limit}")
-        else:
-            with (
-                whole_folder(vault.folder / "bg") as temporary,
-                bar(len(pictures), "fetching backgrounds", "img", show=vault.progress) as counter,
-            ):
-                for path, file in pictures[:MAX_BACKGROUNDS]:
-                    gdown.fetch(file, temporary / path.name)
-                    counter.update()
-    except (TransferError, Refused) as error:
-        known = isinstance(error, TransferError)
-        cause = _cause(error, "the backgrounds", vault.folder, gdown.version) if known else str(error)
-        _do_without_backgrounds(cause)
-    finally:
-        (vault.incoming / "bg.zip").unlink(missing_ok=True)
+    if zipped:
+        gdown({zipped: str(here.incoming / "bg.zip")})
+        here.accept("bg.zip")
+    elif limit := _listing_limit(pictures):
+        raise Refused(f"bg/ is not listed whole{limit}")
+    elif pictures:
+        with whole_folder(here.path / "bg") as temporary:
+            gdown({file: str(temporary / path.name) for path, file in pictures[:MAX_BACKGROUNDS]})
 
 
-def _do_without_backgrounds(cause: str) -> None:
-    print(f"The backgrounds could not be fetched ({cause}); they are recovered from the pictures instead.")
-
-
-def _unpack_backgrounds(path: Path, vault: Vault) -> None:
-    """The pictures in ``bg.zip`` into ``bg/``, whatever folder they lie in; Refused unless all can be read."""
-    check_zip(path)
-    try:
-        with zipfile.ZipFile(path) as archive, whole_folder(vault.folder / "bg") as temporary:
-            members = [(PurePosixPath(member.filename), member) for member in archive.infolist()]
-            members = [(name, member) for name, member in members if name.suffix.lower() in PICTURES]
-            if not 1 <= len(members) <= MAX_BACKGROUNDS or len({name.name for name, _ in members}) < len(members):
-                raise Refused(f"{path.name} holds {len(members)} pictures, or two of one name")
-            for name, member in members:
-                with archive.open(member) as stream:
-                    picture = stream.read(MAX_BACKGROUND_BYTES + 1)
-                if len(picture) > MAX_BACKGROUND_BYTES:
-                    raise Refused(f"{name.name} in {path.name} is larger than {in_bytes(MAX_BACKGROUND_BYTES)}")
-                (temporary / name.name).write_bytes(picture)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:  # as zipfile raises
-        raise Refused(f"{path.name} cannot be unpacked ({error})") from None
-
-
-def _cause(error: TransferError, name: str, folder: Path, version: str) -> str:
-    """Why gdown could not fetch ``name``, in words that a student can use."""
-    kinds, said = set(error.kinds), str(error)
-    for words, cause in (
+def _cause(error: GdownError | Refused, name: str, folder: Path) -> str:
+    """Why ``name`` could not be fetched, in words that a student can use."""
+    reason = str(error).partition(": ")[2]
+    for sign, cause in (  # what gdown said, or the kind of its error
         ("Too many users have viewed or downloaded", f"Google Drive's quota for {name} is used up for today"),
         ("Cannot retrieve the public link", f"{name} on Google Drive is not public any more, or gone"),
         ("retrieve folder contents", "the folder on Google Drive is not public any more, or gone"),
         ("retrieve the folder information", "the folder on Google Drive is not public any more, or gone"),
         ("Download is incomplete", f"the connection to Google Drive broke off while fetching {name}"),
-    ):
-        if words in said:
-            return cause
-    for kind, cause in (
         ("Busy", f"another process is fetching it into {folder}; wait until that one is done"),
         ("ImportError", "gdown is not installed in this Python ('make lab' installs all; so does 'pip install gdown')"),
-        ("Stalled", f"Google Drive fell silent while fetching {name} ({said})"),
+        ("No space left on device", f"the disk of {folder} is full; {LARGER_DISK}"),
+        ("Disk quota exceeded", f"the disk of {folder} is full; {LARGER_DISK}"),
+        ("Stalled", f"Google Drive fell silent while fetching {name} ({reason})"),
         ("Timeout", f"Google Drive fell silent while fetching {name}"),
         ("ChunkedEncodingError", f"the connection to Google Drive broke off while fetching {name}"),
         ("ProxyError", "Google Drive cannot be reached through the proxy that is set"),
         ("SSLError", "what answers in Google Drive's name has no certificate that is trusted here"),
         ("ConnectionError", "Google Drive cannot be reached; this machine seems to have no network"),
-        ("Died", f"gdown's process ended in the middle ({said or 'without a word'})"),
+        ("Died", f"gdown's process ended in the middle ({reason or 'without a word'})"),
     ):
-        if kind in kinds:
+        if isinstance(error, GdownError) and sign in str(error):
             return cause
-    if error.errno is not None:
-        return _cause_of_os_error(OSError(error.errno, os.strerror(error.errno)), folder)
-    return f"gdown {version} failed at {name} with {error.kinds[0]}: {said[:200].rstrip('.')}"
+    return str(error)[:300].rstrip(".")

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-
 import cv2
 import numpy as np
 
-from helpers.archive.zips import BadMember
-
 MAX_SCANS = 64  # of a progressive JPEG: ten are usual, thousands are made to stall a decoder
 RINGING = (16, 239)  # grey levels: what JPEG leaves of 0 lies below, what it leaves of 255 above
-
-REDUCED = {
+REDUCED = {  # by how much a JPEG is decoded smaller: OpenCV's reading mode
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -21,50 +16,53 @@ REDUCED = {
 _MASK_LEVELS = ((np.arange(256) - RINGING[0]) / (RINGING[1] - RINGING[0]) * 255).clip(0, 255).round().astype(np.uint8)
 
 
-def jpeg_side(data: bytes) -> tuple[int, int]:
-    """Width and height that a JPEG announces, read before anything is decoded.
+class Unreadable(Exception):
+    """One picture cannot be used; the message says why. The others are not affected."""
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height that a JPEG announces, read before anything is decoded (Pillow takes twenty times as long).
 
     Raises:
-        BadMember: no JPEG, cut short, or one that is made to stall a decoder.
+        Unreadable: no JPEG, cut short, or one that is made to stall a decoder.
     """
     if data[:2] != b"\xff\xd8":
-        raise BadMember("not a JPEG")
+        raise Unreadable("not a JPEG")
     if b"\xff\xd9" not in data[-64:]:  # decoders fill the missing part with grey instead of failing
-        raise BadMember("a JPEG without its end")
+        raise Unreadable("a JPEG without its end")
     if data.count(b"\xff\xda") > MAX_SCANS:
-        raise BadMember(f"a JPEG of more than {MAX_SCANS} scans")
+        raise Unreadable(f"a JPEG of more than {MAX_SCANS} scans")
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height, width = struct.unpack_from(">2H", data, at + 5)
-            return width, height
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
         at += 1 if marker == 0xFF else 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
-    raise BadMember("a JPEG without a picture")
+    raise Unreadable("a JPEG without a picture")
 
 
-def decode(data: bytes, side: tuple[int, int], how: int) -> np.ndarray:
-    """Pixels of a JPEG that has the expected side; ``how``: OpenCV's reading mode.
+def decode(data: bytes, size: tuple[int, int], how: int) -> np.ndarray:
+    """Pixels of a JPEG that has the expected width and height; ``how``: OpenCV's reading mode.
 
     OpenCV takes half the time of Pillow for these small pictures and lets other threads run meanwhile.
     """
-    if jpeg_side(data) != side:
-        raise BadMember(f"{'x'.join(map(str, jpeg_side(data)))} px instead of {'x'.join(map(str, side))}")
+    if (found := jpeg_size(data)) != size:
+        raise Unreadable(f"{found[0]}x{found[1]} px instead of {size[0]}x{size[1]}")
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         picture = None
     if picture is None:
-        raise BadMember("a JPEG that cannot be decoded")
+        raise Unreadable("a JPEG that cannot be decoded")
     return picture
 
 
-def reduction(side: tuple[int, int], size: int) -> int:
-    """By how much a JPEG of this side may be decoded smaller (1, 2, 4, 8) and still be no smaller than ``size``.
+def reduction(full: tuple[int, int], size: int) -> int:
+    """By how much a JPEG of this width and height may be decoded smaller (1, 2, 4, 8) and be no smaller than ``size``.
 
     The decoder then leaves out the fine waves of each block, which is an area average at a fraction of the work.
     """
-    return max(k for k in REDUCED if min(side) // k >= size and side[0] % k == 0 and side[1] % k == 0 or k == 1)
+    return max(k for k in REDUCED if min(full) // k >= size and full[0] % k == 0 and full[1] % k == 0 or k == 1)
 
 
 def resize(picture: np.ndarray, size: int) -> np.ndarray:

@@ -12,18 +12,14 @@ import socket
 import subprocess
 import sys
 import time
-import warnings
 import zipfile
 from collections import namedtuple
 
 import pytest
 from drive_server import DriveServer
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from helpers.archive import download as drive
-from helpers.archive.download import NAMES, fetch_archive
-from helpers.archive.vault import Refused, check_zip
+from helpers.archive.download import NAMES, Refused, check_zip, fetch_archive
 from helpers.config import ROOT, CourseError
 
 
@@ -109,7 +105,7 @@ def test_what_arrives_is_whole_noted_and_trusted_from_then_on(server, folder):
 def test_progress_is_shown_for_each_file(server, folder, capsys):
     fetch(server, folder, progress=True)
     shown = capsys.readouterr().out
-    assert all(f"{what} {name}" in shown for name in NAMES for what in ("fetching", "checking")), shown
+    assert all(f"{what} {name}" in shown for name in NAMES for what in ("fetching", "Checking")), shown
 
 
 FAILURES = [
@@ -293,50 +289,11 @@ def test_a_broken_record_costs_a_look_and_no_download(folder, record):
     assert json.loads((folder / "archive.json").read_text())["mask.zip"]["sha256"] == KNOWN["mask.zip"]["sha256"]
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["zip", "zip64"])
-def test_check_zip_accepts_what_zipfile_writes(tmp_path, monkeypatch, many):
-    if many:  # as with more than 4 GB and more than 65,535 files
-        monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
-        monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)
-    data = zipped("mask.zip", 8)
-    assert (b"PK\6\6" in data) == many
-    with_comment = io.BytesIO(data)
-    with zipfile.ZipFile(with_comment, "a") as archive:
-        archive.comment = b"400,000 masks PK\5\6" + bytes(100)
-    for content in (data, with_comment.getvalue()):
-        (tmp_path / "mask.zip").write_bytes(content)
-        check_zip(tmp_path / "mask.zip")
-
-
-@settings(deadline=None, max_examples=60)
-@given(data=st.data(), large=st.booleans())
-def test_check_zip_refuses_lost_doubled_and_added_bytes(tmp_path_factory, data, large):
-    with pytest.MonkeyPatch.context() as patch:
-        if large:
-            patch.setattr(zipfile, "ZIP64_LIMIT", 1000)
-        whole = zipped("mask.zip", 8)
-    first = data.draw(st.integers(0, len(whole) - 1) | st.integers(len(whole) - 300, len(whole) - 1))  # in the table
-    last = data.draw(st.integers(first + 1, len(whole)))
-    how = data.draw(st.sampled_from(["cut", "lost", "doubled", "before", "after"]))
-    path = tmp_path_factory.getbasetemp() / "mask.zip"
-    path.write_bytes(
-        {
-            "cut": whole[:first],
-            "lost": whole[:first] + whole[last:],
-            "doubled": whole[:last] + whole[first:],
-            "before": b"\0" + whole,
-            "after": whole + b"\0",
-        }[how]
-    )
-    with pytest.raises(Refused):
-        check_zip(path)
-
-
 @pytest.mark.parametrize("content", [b"", b"PK\5\6" + bytes(18), b"PK\3\4" + b"PK\5\6" * 30_000, b"\xff\xd8" * 100])
 def test_check_zip_refuses_what_holds_nothing(tmp_path, content):
     (tmp_path / "mask.zip").write_bytes(content)
     with pytest.raises(Refused, match="mask.zip is"):
-        check_zip(tmp_path / "mask.zip")
+        check_zip(tmp_path / "mask.zip", {})
 
 
 # -- the disk -----------------------------------------------------------------------------------------------------
@@ -393,21 +350,19 @@ def test_backgrounds_come_along(folder, tmp_path, monkeypatch):
     assert {f"bg/{path.name}": path.read_bytes() for path in (folder / "bg").iterdir()} == pictures
 
 
-def backgrounds(names, content=b"\xff\xd8 a room"):
+def backgrounds(names):
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        warnings.simplefilter("ignore")  # zipfile warns about names that are there twice
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name in names:
-            archive.writestr(name, content)
+            archive.writestr(name, b"\xff\xd8 a room")
     return buffer.getvalue()
 
 
-def test_zipped_backgrounds_are_unpacked_by_name_alone(folder, tmp_path):
-    content = backgrounds(["bg/a.jpg", "../../b.png", "/tmp/c.jpg", "bg/notes.txt"])
+def test_zipped_backgrounds_stay_zipped(folder, tmp_path):
+    content = backgrounds(["bg/a.jpg", "../../b.png", "bg/notes.txt"])
     with DriveServer(tmp_path, {**FILES, "bg.zip": content}) as server:
         fetch(server, folder)
-    assert {path.name for path in (folder / "bg").iterdir()} == {"a.jpg", "b.png", "c.jpg"}
-    assert not (tmp_path / "b.png").exists()
+    assert (folder / "bg.zip").read_bytes() == content and not (tmp_path / "b.png").exists()
     assert_complete(folder)
 
 
@@ -425,23 +380,18 @@ def test_backgrounds_that_cannot_be_fetched_are_done_without(folder, tmp_path, c
     "content, words",
     [
         (b"no zip", "not a zip file"),
-        (backgrounds(["notes.txt"]), "holds 0 pictures"),
-        (backgrounds(["a.jpg", "b/a.jpg"]), "two of one name"),
-        (backgrounds(["a.jpg"], bytes(21_000_000)), "a.jpg in bg.zip is larger than 20.0 MB"),
-        (backgrounds(["a.jpg"]).replace(b"a.jpg", b"b.jpg", 1), "cannot be unpacked"),  # two headers disagree
+        (backgrounds(["a.jpg"])[:-9], "cut off"),
+        (b"PK\3\4" + backgrounds(["a.jpg"]), "missing or added"),
     ],
-    ids=["no zip", "no picture", "one name", "bomb", "damaged"],
 )
-def test_backgrounds_that_are_not_what_they_should_be_are_done_without(
-    tmp_path, monkeypatch, folder, capsys, content, words
-):
+def test_backgrounds_that_are_damaged_are_done_without(tmp_path, monkeypatch, folder, capsys, content, words):
     monkeypatch.setattr(drive, "MOUNT", tmp_path / "drive")
     write(tmp_path / "drive" / "MyDrive" / "course-archive", {**FILES, "bg.zip": content})
     fetch_archive(folder, progress=False)
     shown = capsys.readouterr().out
     assert "The backgrounds could not be fetched" in shown and words in shown
     assert_complete(folder)
-    assert not (folder / "bg").exists()
+    assert not (folder / "bg").exists() and not (folder / "bg.zip").exists()
 
 
 # -- the other two ways -------------------------------------------------------------------------------------------
