@@ -1,17 +1,11 @@
 """What the networks minimise: two losses with one signature, each a sum of named parts.
 
-``loss(mask_logits, depth_logits, batch) -> {"loss": total, part: value, ...}``. Depth is compared on ``valid`` pixels
-only. Every part is finite, with a finite gradient, for empty masks, full masks, no valid pixel, and a prediction equal
-to the target.
+>>> mask_logits, depth_logits = net(batch["bg"], batch["bg_fg"])  # (B, 1, H, W) each, without a sigmoid
+>>> parts = CourseLoss()(mask_logits, depth_logits, batch)  # {"loss": total, part: value, ...}, scalars
+>>> parts["loss"].backward()
 
-Shape:
-    mask_logits, depth_logits: (B, 1, H, W), as the networks give them: no sigmoid has been applied.
-    batch: a batch of quartets, of which ``mask``, ``depth`` and ``valid`` are used, (B, 1, H, W) each.
-    Each value of the result: a scalar.
-
-Example:
-    >>> parts = CourseLoss()(*net(batch["bg"], batch["bg_fg"]), batch)
-    >>> parts["loss"].backward()
+Depth is compared on ``valid`` pixels only. Every part is finite, with a finite gradient, for empty masks, full masks,
+no valid pixel, and a prediction equal to the target.
 """
 
 from __future__ import annotations
@@ -42,8 +36,7 @@ def soft_dice_loss(
         per_image: a mean over images, so that a small cat counts as much as a large one; else one Dice for the batch.
         squared: square the terms of the denominator, as V-Net does (Milletari et al., 2016): then ``target`` itself is
             the minimum. With plain sums (Drozdzal et al., 2016), a pixel that is half cat costs least when it is
-            predicted as 0 or 1, and a soft ``target`` itself costs more than 0. For masks of 0 and 1 both have
-            their minimum at the target.
+            predicted as 0 or 1, and a soft ``target`` itself costs more than 0.
     """
     axes = (1, 2, 3) if per_image else (0, 1, 2, 3)
     overlap = (prob * target).sum(axes)
@@ -54,15 +47,14 @@ def soft_dice_loss(
 def ssim_loss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """(1 - SSIM) / 2 over the 3 x 3 windows that are valid everywhere; 0 for equal maps, at most 1.
 
-    All nine pixels of a window weigh the same, and no window reaches beyond the frame: measured depth has holes and
-    borders, and a window that is padded there would compare pixels that nobody measured.
+    Windows are uniform and not padded: a padded one would compare pixels beyond the frame that nobody measured.
     """
     similarity, inside = _valid_ssim(prediction, target, valid, uniform_window(SSIM_WINDOW))
     return masked_mean((1 - similarity) / 2, inside)
 
 
 def published_ssim_loss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """What the published project takes from kornia 0.3.1: Gaussian window of 3 x 3, sigma 1.5, reflected at the frame.
+    """The published project's, from kornia 0.3.1: Gaussian windows of 3 x 3, sigma 1.5, reflected at the frame.
 
     ``clamp(1 - SSIM, 0, 1) / 2`` has no gradient where SSIM is negative, so where the prediction is worst. Windows
     with an invalid pixel are left out; the published data has none.
@@ -81,9 +73,8 @@ def _valid_ssim(prediction: Tensor, target: Tensor, valid: Tensor, window: Tenso
 def gradient_loss(prediction: Tensor, target: Tensor, valid: Tensor, scales: int = 4) -> Tensor:
     """Mean |difference of slopes| at ``scales`` resolutions (Li & Snavely, MegaDepth, 2018): edges where edges are.
 
-    Scale k looks at every 2^k-th pixel, so that wide steps count as well as fine ones. Each sum is divided by its
-    number of pairs of valid neighbours, where MiDaS (Ranftl et al., 2022) divides by the number of valid pixels: holes
-    in the depth do not make the loss smaller.
+    Scale k looks at every 2^k-th pixel, so that wide steps count as well as fine ones. Each sum is divided by the
+    pairs of valid neighbours, where MiDaS (Ranftl et al., 2022) divides by valid pixels: holes do not make it smaller.
     """
     error = torch.where(valid, prediction - target, 0.0)
     total = error.new_zeros(())
@@ -158,8 +149,7 @@ class PublishedLoss(nn.Module):
 
 def saturating_bce(prob: Tensor, target: Tensor) -> Tensor:
     """``torch.nn.BCELoss`` at each pixel: logarithms end at -100, and at 0 and 1 there is no gradient."""
-    # NaN raises here, on a GPU with an assertion that ends the process. The other parts carry it to the loop, which
-    # stops with an explanation and keeps the batch.
+    # NaN would raise here, on a GPU with an assertion that ends the process; the Dice carries it to the training loop.
     prob = torch.where(prob.isnan(), 0.5, prob)
     with torch.autocast(prob.device.type, enabled=False):  # where BCELoss refuses to work
         return F.binary_cross_entropy(prob, target, reduction="none")

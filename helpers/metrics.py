@@ -230,10 +230,10 @@ GRID_STEP_CAP = 0.05  # larger steps are edges of the scene
 def grid_index(maps: Tensor, seed: int = 0) -> float:
     """How much (N, H, W) maps in [0, 1] step at fixed places of a 16-pixel grid, relative to their mean step; 0 = not.
 
-    Steps between neighbouring pixels, capped, are averaged over images and rows; what stands out of a 16-pixel
-    moving average is folded modulo 16. A null of the same images at random offsets is subtracted, so that noise
-    scores 0. Always print the target's own value beside it: labels can have a grid too. A pattern whose steps
-    are equally large everywhere (every second column raised) escapes it: see :func:`phase_bias`.
+    Steps between neighbouring pixels, capped, are averaged over images and rows; what stands out of a 16-pixel moving
+    average is folded modulo 16. A null of the same images at random offsets is subtracted, so that noise scores 0.
+    Print the target's own value beside it: labels can have a grid too. A pattern whose steps are equally large
+    everywhere (every second column raised) escapes it: see :func:`phase_bias`.
     """
     offsets = np.random.default_rng(seed).integers(0, GRID_PERIOD, (8, len(maps)))
     squares = []
@@ -247,10 +247,9 @@ def grid_index(maps: Tensor, seed: int = 0) -> float:
 def phase_bias(errors: Tensor, seed: int = 0) -> float:
     """How strong a pattern repeats every 16 pixels in the *mean* of errors (N, H, W), in their own unit; 0 = none.
 
-    The companion of :func:`grid_index`: it sees a checkerboard that is the same in every image, whatever its steps. A
-    16-pixel moving average is taken from the mean error, the rest is folded to a 16 x 16 tile, and the tile's root
-    mean square is taken, after a null has been subtracted as there: a checkerboard of +-0.01 in 64 images scores
-    0.0099. What differs from image to image averages out, so several images are needed; a single one scores 0.
+    It sees a checkerboard that is the same in every image, whatever its steps: a 16-pixel moving average is taken from
+    the mean error, the rest is folded to a 16 x 16 tile, and the result is the tile's root mean square above a null as
+    in :func:`grid_index`. +-0.01 in 64 images scores 0.0099; a single image, which has no mean, scores 0.
 
     Args:
         errors: prediction minus target, 0 where the target is unknown; at least 32 x 32 pixels.
@@ -368,15 +367,12 @@ def boundary_errors(predicted: NDArray[np.bool_], target: NDArray[np.bool_]) -> 
 
     Accuracy: how far predicted edges are from the nearest one of the target, on average over the predicted edges that
     have one within 10 pixels. Completeness: how far the target's edges are from the nearest predicted one, at most 10
-    pixels each, on average over all of them. As in the benchmark's toolbox, a predicted edge far from every one of the
-    target does not count, an image where no predicted edge is near one has 10 and 10, and one whose target has no edge
-    has none.
+    pixels each, on average over all of them. Both are 10 where no predicted edge is near one of the target.
 
-    What differs from the benchmark: its target edges come annotated with the data, and its detector runs on predictions
-    that are stretched to [0, 1] first. Here both maps go through one detector as they are, because both are on the
-    same [0, 1] already, and a prediction that is too flat shall lose its edges. Completeness is cut at 10 pixels, which
-    version 0.9 of the toolbox, the model for all else, does not do (a later one does). So these numbers compare
-    networks on this course's data at one image size, not with the benchmark's table.
+    These numbers compare networks on this course's data at one image size, not with the benchmark's table: its target
+    edges are annotated, and it stretches predictions to [0, 1] before it looks for edges. Here both maps are on the
+    same [0, 1] already, and a prediction that is too flat shall lose its edges. Completeness is cut at 10 pixels as in
+    later versions of the toolbox; all else follows its version 0.9.
 
     Args:
         predicted, target: (N, H, W) bool, from :func:`depth_edges`.

@@ -79,12 +79,25 @@ STAGES = {
 }
 
 
+# At the published sizes; `recipe` gives each the stages of a profile.
+RECIPES = {
+    "published": Recipe(
+        "published", STAGES["full"], loss="published", optimizer="sgd", learning_rate=0.01, weight_decay=1e-5,
+        schedule="step", precision="fp32", channels_last=False, augment=None, depth_activation="clamp", antialias=False,
+    ),
+    "course": Recipe(
+        "course", STAGES["full"], loss="course", optimizer="muon", learning_rate=1.2e-2, weight_decay=0.02,
+        schedule="one-cycle", precision="auto", channels_last=True, depth_activation="sigmoid",
+        augment={"perturbed": 0.35, "crop": 0.2, "cropped": 0.25, "colour": 0.1},
+    ),
+}  # fmt: skip
+# For a network that has been trained before, on other data: shorter steps, so that it keeps what it knows.
+# `python -m helpers.benchmarks.ablation --choices fine-tune-fast fine-tune-slow` measures the rate on photographs.
+RECIPES["fine-tune"] = dataclasses.replace(RECIPES["course"], name="fine-tune", learning_rate=4e-3)
+
+
 def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
     """The recipe ``"published"`` (faults included), ``"course"`` or ``"fine-tune"``, at the size of a profile.
-
-    "fine-tune" is the course's for a network that has been trained before, on other data: its steps are shorter, so
-    that the network keeps what it knows. ``python -m helpers.benchmarks.ablation --choices fine-tune-fast fine-tune-slow``
-    with ``COURSE_DATA=FOLDER`` measures its rate on photographs.
 
     Args:
         name: which.
@@ -94,24 +107,11 @@ def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
     Raises:
         CourseError: no such recipe, field or value.
     """
-    stages = STAGES[profile(profile_name).name]
-    if name == "published":
-        base = Recipe(
-            name, stages, loss="published", optimizer="sgd", learning_rate=0.01, weight_decay=1e-5, schedule="step",
-            precision="fp32", channels_last=False, augment=None, depth_activation="clamp", antialias=False,
-        )  # fmt: skip
-    elif name in ("course", "fine-tune"):
-        base = Recipe(
-            name, stages, loss="course", optimizer="muon", learning_rate=1.2e-2 if name == "course" else 4e-3,
-            weight_decay=0.02, schedule="one-cycle", precision="auto", channels_last=True,
-            augment={"perturbed": 0.35, "crop": 0.2, "cropped": 0.25, "colour": 0.1}, depth_activation="sigmoid",
-        )  # fmt: skip
-    else:
+    if name not in RECIPES:
         raise CourseError(f"There is no recipe {name!r}: choose 'published', 'course' or 'fine-tune'.")
-    unknown = set(changes) - {field.name for field in dataclasses.fields(Recipe)}
-    if unknown:
+    if unknown := set(changes) - {field.name for field in dataclasses.fields(Recipe)}:
         raise CourseError(f"A recipe has no field {', '.join(sorted(unknown))}.")
-    return dataclasses.replace(base, **changes)
+    return dataclasses.replace(RECIPES[name], **{"stages": STAGES[profile(profile_name).name], **changes})
 
 
 def learning_rate(recipe: Recipe, done: float, epoch: int) -> float:
@@ -136,11 +136,8 @@ def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
     """The type in which convolutions run; "auto" takes 16 bits only where the hardware multiplies them faster."""
-    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if wanted in names:
-        return names[wanted]
     if wanted != "auto":
-        raise CourseError(f"There is no precision {wanted!r}: choose 'auto', {', '.join(map(repr, names))}.")
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
     if device.type == "cuda":
         # A T4 emulates bf16 slowly: it needs fp16 and a scaler.
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
@@ -156,8 +153,8 @@ def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
 # matrix with a row for each output channel. Biases, normalisations, and the first and the last convolution have no
 # such directions to speak of: AdamW (Loshchilov & Hutter, 2019) moves them.
 
-# Five steps of this quintic take singular values between about 0.0015 and 1 to between 0.68 and 1.20 (0.001 to 0.47);
-# exactly 1 would take more steps and trains no better (Jordan et al.).
+# Five steps of this quintic take singular values between about 0.0015 and 1 to between 0.68 and 1.20 (and 0.001 to
+# 0.47); exactly 1 would take more steps and trains no better (Jordan et al.).
 STEPS, A, B, C = 5, 3.4445, -4.7750, 2.0315
 NARROW = 8  # a matrix with no more rows, or columns before the kernel is counted, is left to AdamW
 
@@ -166,39 +163,32 @@ class Muon(torch.optim.Optimizer):
     """Muon for matrices, torch's AdamW for everything else, with one learning rate and one weight decay for both.
 
     The orthogonal step is scaled so that its entries are as large as AdamW's usually are (Liu et al., 2025), hence the
-    common rate. Own code for the matrices, equal to ``torch.optim.Muon(..., adjust_lr_fn="match_rms_adamw")``, because
-    that one takes weights with two dimensions only, and timm's copies each convolution to flatten it and leaves some
-    to AdamW.
+    common rate. The matrices' half is own code, equal to ``torch.optim.Muon(..., adjust_lr_fn="match_rms_adamw")``,
+    because that takes weights with two dimensions only, and timm's flattens convolutions and falls back to AdamW.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0, momentum: float = 0.95):
-        parameters = list(parameters)
-        matrices = [p for p in parameters if is_matrix(p)]
-        rest = [p for p in parameters if not is_matrix(p)]
-        groups = [{"params": matrices, "orthogonal": True, "momentum": momentum}] if matrices else []
-        self.adamw = None
-        if rest:
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0, momentum: float = 0.95):
+        parameters, groups = list(parameters), []
+        if matrices := [p for p in parameters if is_matrix(p)]:
+            groups.append({"params": matrices, "orthogonal": True, "momentum": momentum})
+        if rest := [p for p in parameters if not is_matrix(p)]:
             self.adamw = torch.optim.AdamW(rest, lr, weight_decay=weight_decay, fused=True)
-            groups += [{**self.adamw.param_groups[0], "orthogonal": False}]
+            groups.append({**self.adamw.param_groups[0], "orthogonal": False})
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
 
-    @torch.no_grad()
     def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = closure() if closure else None
         for group in self.param_groups:
             if group["orthogonal"]:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        self._move_matrix(parameter, group)
+                for parameter in (p for p in group["params"] if p.grad is not None):
+                    self._move_matrix(parameter, group)
             else:
                 # It works on this optimizer's group and state, so there is one of each to save, load and set rates in.
                 self.adamw.param_groups, self.adamw.state = [group], self.state
                 self.adamw.step()
         return loss
 
+    @torch.no_grad()
     def _move_matrix(self, parameter: nn.Parameter, group: dict) -> None:
         state, momentum = self.state[parameter], group["momentum"]
         if not state:
