@@ -121,11 +121,12 @@ class CourseLoss(nn.Module):
 
 
 class PublishedLoss(nn.Module):
-    """The published loss, faults included (notebook 04 shows what comes of them).
+    """The published loss, faults included.
 
     L1 and SSIM pull the *raw depth logit* towards [0, 1], while BCE and Dice pull its *sigmoid* towards the same
-    target; both cannot be right. SSIM has no gradient where it is negative. BCE is taken after a sigmoid that has been
-    rounded to 0 or 1: a confident error (logit 20, target 0) costs 100 and has no gradient.
+    target; both cannot be right (notebook 04 shows what comes of it). SSIM has no gradient where it is negative. BCE
+    is taken after a sigmoid that has been rounded to 0 or 1: a confident error (logit 20, target 0) costs 100 and has
+    no gradient.
     """
 
     def extra_repr(self) -> str:  # other than that of benchmark runs stored before SSIM and BCE were the published ones
