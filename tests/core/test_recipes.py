@@ -66,6 +66,17 @@ def test_everything_else_moves_as_with_torchs_adamw(shape):
     torch.testing.assert_close(ours, theirs)
 
 
+def test_a_gradient_may_lie_in_memory_otherwise_than_its_weights():
+    weights, gradient = torch.randn(2, 16, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    moved = []
+    for memory in (torch.contiguous_format, torch.channels_last):
+        parameter = nn.Parameter(weights.clone(memory_format=memory))
+        parameter.grad = gradient
+        Muon([parameter], lr=0.02).step()
+        moved.append(parameter.detach())
+    torch.testing.assert_close(*moved)
+
+
 def test_a_convolution_moves_as_the_matrix_that_it_is():
     weights, gradient = torch.randn(2, 16, 12, 3, 3, generator=torch.Generator().manual_seed(0))
     moved = []
