@@ -1,7 +1,7 @@
-"""Changes to quartets that keep the contract: geometry moves all four images together, colour spares the targets.
+"""Changes to quartets that keep the contract: geometry moves all images together, colour leaves the targets alone.
 
-:class:`Augment` and :func:`perturb` work on a whole batch on its device: that is what training uses. The same for one
-quartet, with albumentations, is in :mod:`helpers.demos.transforms`.
+Everything here works on a whole batch on its device, which is what training needs. The same for one quartet, with
+albumentations, is in :mod:`helpers.demos.transforms`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from helpers.dataset import Quartet, normalise_depth
 
-# What a second photograph of the same room really differs by; SCIENCE calls these pairs "perturbed".
-SHIFT = 2 / 64  # of the image side, either way
+# By how much two photographs of one room differ that are taken one after the other: "perturbed pairs" have this.
+SHIFT = 2 / 64  # of the image size, either way
 EXPOSURE = 0.10
 NOISE = 5 / 255
 
@@ -25,10 +25,10 @@ def generator_of(*numbers: int) -> torch.Generator:
 
 
 class Draws:
-    """Random numbers for the quartets of one batch, or for this process's part of it.
+    """Random numbers for the quartets of one batch, or of one process's part of it.
 
-    ``part = (rank, processes)``: the batch at hand is every ``processes``-th quartet of a larger one, from the
-    ``rank``-th on, and gets the numbers that it would get there. So two processes draw what one would.
+    ``part = (rank, processes)``: this batch holds every ``processes``-th quartet of a larger one, from number ``rank``
+    on, and gets the same numbers as there. So two processes draw together what one would.
     """
 
     def __init__(self, generator: torch.Generator, count: int, part: tuple[int, int] = (0, 1)):
@@ -43,26 +43,24 @@ class Draws:
         """(B, *shape) with standard deviation 1, drawn where it is needed."""
         # Seeds, not noise, come from the CPU's generator: drawing that many numbers there would be slow.
         seed = int(torch.randint(2**62, (1,), generator=self.generator))
-        return torch.randn(self.count, *shape, generator=torch.Generator(device).manual_seed(seed), device=device)[self.mine]
+        generator = torch.Generator(device).manual_seed(seed)
+        return torch.randn(self.count, *shape, generator=generator, device=device)[self.mine]
 
 
-def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0) -> Quartet:
+def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0, part: tuple[int, int] = (0, 1)) -> Quartet:
     """Give pairs what two real photographs have: camera shift, another exposure, independent noise.
 
-    The background moves by up to 1/32 of the side (2 px at 64 px) and changes its exposure by up to 10 %; both
-    images get noise of 5/255. ``bg_fg`` does not move, so ``mask`` and ``depth`` stay true.
+    ``bg`` moves by up to 1/32 of the image size (2 px at 64 px) and changes its exposure by up to 10 %; both images
+    get noise of 5/255. ``bg_fg`` does not move, so ``mask`` and ``depth`` stay right.
 
     Args:
         batch: quartets with a batch dimension, on any device.
         generator: a CPU generator; the same state gives the same change on every device.
         share: probability, for each pair, of being perturbed.
+        part: which part of a larger batch this is, see :class:`Draws`.
     """
-    return _perturb(batch, Draws(generator, len(batch["bg"])), share)
-
-
-def _perturb(batch: Quartet, draws: Draws, share: float) -> Quartet:
-    bg, bg_fg = batch["bg"], batch["bg_fg"]
-    device = bg.device
+    bg, bg_fg, device = batch["bg"], batch["bg_fg"], batch["bg"].device
+    draws = Draws(generator, len(bg), part)
     chosen = draws.uniform(0, 1) < share
     shift = torch.stack((draws.uniform(-SHIFT, SHIFT), draws.uniform(-SHIFT, SHIFT)), 1)
     gain = draws.uniform(1 - EXPOSURE, 1 + EXPOSURE)
@@ -75,7 +73,7 @@ def _perturb(batch: Quartet, draws: Draws, share: float) -> Quartet:
 
 
 def shift_images(images: Tensor, shift: Tensor) -> Tensor:
-    """Move (B, 3, H, W) by (B, 2) shares of the side (x, y), between pixels too; the border repeats."""
+    """Move (B, 3, H, W) by (B, 2) shares of the image size (x, y), between pixels too; the border repeats."""
     theta = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
     theta[:, :, 2] = 2 * shift  # grid coordinates run from -1 to 1
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
@@ -85,16 +83,16 @@ def shift_images(images: Tensor, shift: Tensor) -> Tensor:
 class Augment:
     """What the course's training does to each batch: mirror, crop, colour, and perturb some of the pairs.
 
-    Mirror and crop move all images of a quartet together (one sampling grid; mask and images by area, depth by the
-    nearest pixel, so that no depth is invented) and depth is scaled anew, because a crop has its own nearest and
-    farthest pixel. Colour and brightness change both photographs alike and leave the targets alone.
+    Mirror and crop move all images of a quartet together (one sampling grid; mask and photographs are interpolated,
+    depth takes the nearest pixel, so that no depth is invented) and depth is scaled anew, because a crop has its own
+    nearest and farthest pixel. Colour and brightness change both photographs alike and leave the targets alone.
     """
 
     def __init__(self, perturbed: float = 0.5, crop: float = 0.3, colour: float = 0.25, cropped: float = 1.0):
         """
         Args:
             perturbed: share of the pairs that :func:`perturb` changes.
-            crop: the smallest crop has 1 - crop of the side.
+            crop: the smallest crop has 1 - crop of the image size.
             cropped: share of the quartets that are cropped; the others keep their size, at which they are tested.
             colour: greatest relative change of brightness, contrast and of each colour channel.
         """
@@ -104,20 +102,18 @@ class Augment:
         """``generator`` is a CPU generator; ``part`` says which part of a larger batch this is, see :class:`Draws`."""
         draws = Draws(generator, len(batch["bg"]), part)
         batch = self._tint(self._move(batch, draws), draws)
-        return _perturb(batch, draws, self.perturbed) if self.perturbed else batch
+        return perturb(batch, generator, self.perturbed, part) if self.perturbed else batch
 
     def _move(self, batch: Quartet, draws: Draws) -> Quartet:
         count, device = len(batch["bg"]), batch["bg"].device
-        drawn = draws.uniform(0, 1)
-        scale = 1 - self.crop * torch.where(drawn < self.cropped, drawn / max(self.cropped, 1e-9), 0.0)  # side of the crop
+        drawn = draws.uniform(0, 1)  # decides whether a quartet is cropped, and how much
+        scale = 1 - self.crop * torch.where(drawn < self.cropped, drawn / max(self.cropped, 1e-9), 0.0)
         mirror = torch.where(draws.uniform(0, 1) < 0.5, -1.0, 1.0)
-        slack = 1 - scale
         theta = torch.zeros(count, 2, 3)
         theta[:, 0, 0], theta[:, 1, 1] = scale * mirror, scale
-        theta[:, 0, 2] = slack * draws.uniform(-1, 1)
-        theta[:, 1, 2] = slack * draws.uniform(-1, 1)
-        shape = list(batch["bg"].shape)
-        grid = F.affine_grid(theta.to(device), shape, align_corners=False)
+        theta[:, 0, 2] = (1 - scale) * draws.uniform(-1, 1)
+        theta[:, 1, 2] = (1 - scale) * draws.uniform(-1, 1)
+        grid = F.affine_grid(theta.to(device), list(batch["bg"].shape), align_corners=False)
         smooth = torch.cat((batch["bg"].float(), batch["bg_fg"].float(), batch["mask"]), 1)  # (B, 7, H, W)
         smooth = F.grid_sample(smooth, grid, mode="bilinear", padding_mode="border", align_corners=False)
         exact = torch.cat((batch["depth"], batch["valid"].float()), 1)  # (B, 2, H, W)
@@ -133,11 +129,9 @@ class Augment:
 
     def _tint(self, batch: Quartet, draws: Draws) -> Quartet:
         device = batch["bg"].device
-        low, high = 1 - self.colour, 1 + self.colour
-        gain = draws.uniform(low, high).view(-1, 1, 1, 1)
-        contrast = draws.uniform(low, high).view(-1, 1, 1, 1)
-        channel = draws.uniform(1 - self.colour / 2, 1 + self.colour / 2, 3, 1, 1)
-        gain, contrast, channel = gain.to(device), contrast.to(device), channel.to(device)
+        gain = draws.uniform(1 - self.colour, 1 + self.colour, 1, 1, 1).to(device)
+        contrast = draws.uniform(1 - self.colour, 1 + self.colour, 1, 1, 1).to(device)
+        channel = draws.uniform(1 - self.colour / 2, 1 + self.colour / 2, 3, 1, 1).to(device)
         grey = batch["bg"].float().mean((1, 2, 3), keepdim=True)  # one middle for both, or they would drift apart
 
         def tint(image: Tensor) -> Tensor:
@@ -156,13 +150,18 @@ def rescale_depth(batch: Quartet) -> Quartet:
     return {**batch, "depth": depth, "near_far": near_far}
 
 
-def resize(batch: Quartet, size: int) -> Quartet:
-    """A batch at another side: images and mask by area (bilinear when growing), depth and valid by nearest pixel."""
+def resize(batch: Quartet, size: int, antialias: bool = True) -> Quartet:
+    """A batch at another image size: photographs and mask interpolated, depth and valid by the nearest pixel.
+
+    Shrinking averages over all pixels that become one; without ``antialias``, as in the published training, it looks
+    at four of them, whatever lies between. Training and evaluation do not resize quartets of a dataset that can make
+    them at any size (``at_size``): such a dataset makes them anew, and ``antialias`` changes nothing.
+    """
     if batch["bg"].shape[-2:] == (size, size):
         return batch
 
     def smooth(image: Tensor) -> Tensor:
-        return F.interpolate(image.float(), (size, size), mode="bilinear", align_corners=False, antialias=True)
+        return F.interpolate(image.float(), (size, size), mode="bilinear", align_corners=False, antialias=antialias)
 
     def nearest(image: Tensor) -> Tensor:
         return F.interpolate(image.float(), (size, size), mode="nearest-exact")

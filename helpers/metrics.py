@@ -1,4 +1,4 @@
-"""How good a prediction is: streaming sums over a whole test set, what they are made of, and two measures of a checkerboard.
+"""How good a prediction is: :class:`Meter`, what it is made of, and two measures of a checkerboard artifact.
 
 Everything here takes *probabilities* (the sigmoid has been applied, once). Mask metrics look at every pixel,
 depth metrics at ``valid`` pixels only.
@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.feature import canny
 from torch import Tensor
 
-NEAREST_METRES = 0.1  # depth, true and aligned, is clamped to this before ratios are taken: a true 0 has none
+NEAREST_METRES = 0.1  # target and aligned depth are clamped to this before ratios are taken: 0 has none
 CALIBRATION_BINS = 15
 
 
@@ -26,27 +27,29 @@ class Meter:
     >>> meter.result()["mask_dice"]
 
     Args:
-        edges: also look for the edges of the depth. They are found on the CPU, which a look at a batch during training
-            has no time for; without them their two keys are NaN.
+        edges: also find the edges of the depth. That happens on the CPU, for which training has no time within an
+            epoch; without them their two keys are NaN.
 
     The keys of :meth:`result`:
 
-    ======================== ==========================================================================================
-    mask_dice, mask_iou      at 0.5, over all pixels of the set
-    mask_dice_image          mean over images of each image's Dice (1 where prediction and truth are both empty)
-    mask_dice_worst          the same over the worst 5 % of the images
-    boundary_f_1px, boundary_f_2px F-measure of outlines, matched within 1 and 2 pixels, over the set (Martin et al., 2004)
-    mask_ece                 expected calibration error over all pixels of the set, 0 is best (Guo et al., 2017): see
-                             :func:`calibration_error`
-    depth_mae, depth_rmse    on [0, 1], over all valid pixels of the set
-    depth_ssim               11 x 11 Gaussian, on [0, 1]: per image, then the mean over images
-    edge_accuracy,           pixels from predicted edges of the depth to true ones, and from true ones to predicted
-    edge_completeness        ones, 0 is best, 10 the worst: per image, then the mean over images that have a true edge
-                             (Koch et al., 2018; :func:`helpers.metrics.boundary_errors` says what differs)
-    abs_rel, rmse_m, log10,  against metres, after least-squares scale and shift of each image; per image, then the
-    delta1, delta2, delta3   mean over images (Eigen et al., 2014). NaN where the source has no metres
-    images                   how many were counted
-    ======================== ==========================================================================================
+    ======================= ===========================================================================================
+    mask_dice, mask_iou     at 0.5, over all pixels of the set
+    mask_dice_image         mean over images of each image's Dice (1 where prediction and target are both empty)
+    mask_dice_worst         the same over the worst 5 % of the images
+    boundary_f_1px,         F-measure of the masks' outlines, over the set (Martin et al., 2004): a pixel is matched if
+    boundary_f_2px          the other outline is in the square of 3 x 3, or 5 x 5, around it. DAVIS takes a disk whose
+                            radius grows with the image (Perazzi et al., 2016)
+    mask_ece                expected calibration error over all pixels of the set, 0 is best (Guo et al., 2017): see
+                            :func:`calibration_error`
+    depth_mae, depth_rmse   on [0, 1], over all valid pixels of the set
+    depth_ssim              11 x 11 Gaussian, on [0, 1]: per image, then the mean over images
+    edge_accuracy,          pixels from edges of the predicted depth to those of the target, and the other way round,
+    edge_completeness       0 is best, 10 the worst: per image, then the mean over images whose target has an edge
+                            (Koch et al., 2018; :func:`boundary_errors` tells what differs)
+    abs_rel, rmse_m, log10, against metres, after least-squares scale and shift of each image; per image, then the
+    delta1, delta2, delta3  mean over images (Eigen et al., 2014). NaN where the source has no metres
+    images                  how many were counted
+    ======================= ===========================================================================================
     """
 
     def __init__(self, edges: bool = True) -> None:
@@ -64,9 +67,9 @@ class Meter:
         Raises:
             ValueError: values outside [0, 1] (logits, most likely), or shapes that differ.
         """
-        for name, value, truth in (("mask_prob", mask_prob, batch["mask"]), ("depth", depth, batch["depth"])):
-            if value.shape != truth.shape:
-                raise ValueError(f"{name} has shape {tuple(value.shape)}, the truth {tuple(truth.shape)}.")
+        for name, value, target in (("mask_prob", mask_prob, batch["mask"]), ("depth", depth, batch["depth"])):
+            if value.shape != target.shape:
+                raise ValueError(f"{name} has shape {tuple(value.shape)}, the target {tuple(target.shape)}.")
             low, high = torch.aminmax(value.detach())
             if not (low >= 0 and high <= 1):
                 raise ValueError(
@@ -82,26 +85,26 @@ class Meter:
                 self._update_edges(depth, batch["depth"], batch["valid"])
 
     def _update_mask(self, mask_prob: Tensor, mask: Tensor) -> None:
-        predicted, true = mask_prob > 0.5, mask > 0.5
-        hit = (predicted & true).sum((1, 2, 3)).double()  # (B,)
-        size = predicted.sum((1, 2, 3)).double() + true.sum((1, 2, 3))  # (B,)
+        predicted, target = mask_prob > 0.5, mask > 0.5
+        hit = (predicted & target).sum((1, 2, 3)).double()  # (B,)
+        size = predicted.sum((1, 2, 3)).double() + target.sum((1, 2, 3))  # (B,)
         self._add_pixels(overlap=hit.sum(), sizes=size.sum())
         self._add_images(mask_dice=torch.where(size > 0, 2 * hit / size.clamp_min(1), 1.0))
-        edge_predicted, edge_true = outline(predicted), outline(true)
+        line_predicted, line_target = outline(predicted), outline(target)
         for radius in (1, 2):
             self._add_pixels(**{
-                f"edge_predicted_{radius}": (edge_predicted & dilate(edge_true, radius)).sum(),
-                f"edge_true_{radius}": (edge_true & dilate(edge_predicted, radius)).sum(),
+                f"hit_predicted_{radius}": (line_predicted & dilate(line_target, radius)).sum(),
+                f"hit_target_{radius}": (line_target & dilate(line_predicted, radius)).sum(),
             })  # fmt: skip
-        self._add_pixels(edge_predicted=edge_predicted.sum(), edge_true=edge_true.sum())
+        self._add_pixels(line_predicted=line_predicted.sum(), line_target=line_target.sum())
 
     def _update_calibration(self, mask_prob: Tensor, mask: Tensor) -> None:
         prob = mask_prob.float().flatten()
         borders = torch.linspace(0, 1, CALIBRATION_BINS + 1).to(prob.device)
-        place = torch.bucketize(prob, borders, right=True) - 1  # 0 to 15: exactly 1 lies in a bin of its own
+        bins = torch.bucketize(prob, borders, right=True) - 1  # 0 to 15: exactly 1 lies in a bin of its own
         weights = {"bin_pixels": torch.ones_like(prob), "bin_prob": prob, "bin_cat": mask.flatten() > 0.5}
         self._add_pixels(**{
-            name: torch.bincount(place, value.double(), len(borders)) for name, value in weights.items()
+            name: torch.bincount(bins, value.double(), len(borders)) for name, value in weights.items()
         })  # fmt: skip
 
     def _update_depth(self, depth: Tensor, target: Tensor, valid: Tensor) -> None:
@@ -127,10 +130,10 @@ class Meter:
         )
 
     def _update_edges(self, depth: Tensor, target: Tensor, valid: Tensor) -> None:
-        # SciPy finds edges, on the CPU: one transfer of all three maps.
+        # Edges are found on the CPU: one transfer of all three maps.
         maps = torch.cat((depth.float(), target.float(), valid.float()), 1).cpu().numpy()  # (B, 3, H, W)
-        predicted, true, known = maps.swapaxes(0, 1)
-        errors = boundary_errors(depth_edges(predicted, known > 0), depth_edges(true, known > 0))
+        predicted, wanted, known = maps.swapaxes(0, 1)
+        errors = boundary_errors(depth_edges(predicted, known > 0), depth_edges(wanted, known > 0))
         accuracy, completeness = (torch.from_numpy(error) for error in errors)
         self._add_images(edge_accuracy=accuracy, edge_completeness=completeness)
 
@@ -157,13 +160,13 @@ class Meter:
             "mask_dice_worst": per_image[: -(-len(per_image) // 20)].mean().item(),
             "mask_ece": calibration_error(*(self._pixels[name] for name in ("bin_pixels", "bin_prob", "bin_cat"))),
         }
+        lines = total["line_predicted"], total["line_target"]
         for radius in (1, 2):
-            hit_predicted, hit_true = total[f"edge_predicted_{radius}"], total[f"edge_true_{radius}"]
-            # 2PR / (P + R) with P = hit_predicted / edge_predicted, R = hit_true / edge_true, multiplied out: 0 where
-            # nothing is hit, NaN only where neither side has an outline.
-            crossed = hit_predicted * total["edge_true"] + hit_true * total["edge_predicted"]
-            anything = crossed or total["edge_predicted"] + total["edge_true"]
-            result[f"boundary_f{radius}"] = _ratio(2 * hit_predicted * hit_true, anything)
+            hits = total[f"hit_predicted_{radius}"], total[f"hit_target_{radius}"]
+            # 2PR / (P + R) with P = hits[0] / lines[0], R = hits[1] / lines[1], multiplied out: 0 where nothing is
+            # hit, NaN only where neither side has an outline.
+            crossed = hits[0] * lines[1] + hits[1] * lines[0]
+            result[f"boundary_f_{radius}px"] = _ratio(2 * hits[0] * hits[1], crossed or sum(lines))
         result["depth_mae"] = _ratio(total["absolute"], total["valid"])
         result["depth_rmse"] = _ratio(total["squared"], total["valid"]) ** 0.5
         for name in ("depth_ssim", "edge_accuracy", "edge_completeness", "abs_rel", "rmse_m", "log10",
@@ -184,11 +187,11 @@ def _ratio(numerator: float, denominator: float) -> float:
 def calibration_error(pixels: Tensor, prob: Tensor, cat: Tensor) -> float:
     """Expected calibration error of a binary prediction, from the sums in each bin of the predicted probability.
 
-    Of the pixels that are called cat with 70 %, are 70 % cat? In each bin the mean predicted probability of cat is
+    Of the pixels that are predicted as cat with 70 %, are 70 % cat? In each bin the mean predicted probability is
     compared with the share of pixels that are cat (more than half covered), and the distances are averaged with the
-    number of pixels as weights. This is the binary form, which looks at the probability of cat, not at that of the
-    likelier answer; it equals ``torchmetrics.functional.classification.binary_calibration_error(prob, mask, n_bins=15,
-    norm="l1")`` of the whole set: its bins have equal width and hold their lower border, and exactly 1 has its own.
+    number of pixels as weights. This is the binary form, of the probability of cat, not of the likelier class; it
+    equals ``torchmetrics.functional.classification.binary_calibration_error(prob, mask, n_bins=15, norm="l1")`` of the
+    whole set: bins have equal width and hold their lower border, and exactly 1 has its own.
 
     Args:
         pixels, prob, cat: (bins,) number of pixels, sum of their probabilities, number of those that are cat.
@@ -200,41 +203,43 @@ def align(depth: Tensor, metres: Tensor, valid: Tensor) -> Tensor:
     """``scale * depth + shift`` closest to ``metres`` in least squares over each image's valid pixels (B, 1, H, W)."""
     mean_d, mean_z = (_mean_where(x, valid).view(-1, 1, 1, 1) for x in (depth, metres))
     d, z = depth - mean_d, metres - mean_z
-    scale = _mean_where(d * z, valid) / _mean_where(d * d, valid).clamp_min(1e-12)
-    return scale.view(-1, 1, 1, 1) * d + mean_z
+    covariance, variance = (_mean_where(d * x, valid).view(-1, 1, 1, 1) for x in (z, d))
+    # A constant prediction differs from its mean by rounding alone, which must not be scaled up.
+    constant = variance <= (64 * torch.finfo(d.dtype).eps * mean_d) ** 2
+    return torch.where(constant, 0.0, covariance / variance) * d + mean_z
 
 
 def outline(mask: Tensor) -> Tensor:
-    """Pixels of a bool mask (B, 1, H, W) with a neighbour (up, down, left, right) outside it; the frame is no outline."""
+    """Pixels of a bool mask (B, 1, H, W) with one of four neighbours outside it; the frame is no outline."""
     m = F.pad(mask.float(), (1, 1, 1, 1), mode="replicate")
     neighbours = torch.stack((m[..., 1:-1, :-2], m[..., 1:-1, 2:], m[..., :-2, 1:-1], m[..., 2:, 1:-1]))
     return mask & (neighbours.amin(0) < 0.5)
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """A bool mask (B, 1, H, W) grown by a square of ``radius`` pixels."""
+    """A bool mask (B, 1, H, W) grown by ``radius`` pixels in all directions, diagonally too: by a square."""
     return F.max_pool2d(mask.float(), 2 * radius + 1, stride=1, padding=radius) > 0.5
 
 
-# -- the checkerboard ---------------------------------------------------------------------------------------------
+# -- the checkerboard artifact ------------------------------------------------------------------------------------
 
-GRID_PERIOD = 16  # four doublings: upsampling artefacts repeat every 2, 4, 8 or 16 pixels
+GRID_PERIOD = 16  # four doublings: artifacts of upsampling repeat every 2, 4, 8 or 16 pixels
 GRID_STEP_CAP = 0.05  # larger steps are edges of the scene
 
 
 def grid_index(maps: Tensor, seed: int = 0) -> float:
     """How much (N, H, W) maps in [0, 1] step at fixed places of a 16-pixel grid, relative to their mean step; 0 = not.
 
-    Steps between neighbouring pixels, capped, are averaged over images and rows; what stands out of a 16-pixel
-    moving average is folded modulo 16. A null of the same images at random offsets is subtracted, so that noise
-    scores 0. Always print the ground truth's own value beside it: labels can have a grid too. A pattern whose steps
-    are equally large everywhere (every second column raised) escapes it: see :func:`phase_bias`.
+    Steps between neighbouring pixels, capped, are averaged over images and rows; what stands out of a 16-pixel moving
+    average is folded modulo 16. A null of the same images at random offsets is subtracted, so that noise scores 0.
+    Print the target's own value beside it: labels can have a grid too. A pattern whose steps are equally large
+    everywhere (every second column raised) escapes it: see :func:`phase_bias`.
     """
     offsets = np.random.default_rng(seed).integers(0, GRID_PERIOD, (8, len(maps)))
     squares = []
-    for side in (maps, maps.transpose(1, 2)):
-        steps = (side[:, :, 1:] - side[:, :, :-1]).abs().double().clamp_max(GRID_STEP_CAP).mean(1)  # (N, W-1)
-        null = np.mean([_fold([s.roll(int(k)) for s, k in zip(steps, row)]) for row in offsets])
+    for rows in (maps, maps.transpose(1, 2)):
+        steps = (rows[:, :, 1:] - rows[:, :, :-1]).abs().double().clamp_max(GRID_STEP_CAP).mean(1)  # (N, W-1)
+        null = np.mean([_fold([s.roll(int(k)) for s, k in zip(steps, shifts)]) for shifts in offsets])
         squares.append(max(0.0, _fold(list(steps)) - null))
     return float(np.mean(squares)) ** 0.5
 
@@ -242,16 +247,15 @@ def grid_index(maps: Tensor, seed: int = 0) -> float:
 def phase_bias(errors: Tensor, seed: int = 0) -> float:
     """How strong a pattern repeats every 16 pixels in the *mean* of errors (N, H, W), in their own unit; 0 = none.
 
-    The companion of :func:`grid_index`: it sees a checkerboard that is the same in every image, whatever its steps. A
-    16-pixel moving average is taken from the mean error, the rest is folded to a 16 x 16 tile, and the tile's root
-    mean square is taken, after a null has been subtracted as there: a checkerboard of +-0.01 in 64 images scores
-    0.0099. What differs from image to image averages out, so several images are needed; a single one scores 0.
+    It sees a checkerboard that is the same in every image, whatever its steps: a 16-pixel moving average is taken from
+    the mean error, the rest is folded to a 16 x 16 tile, and the result is the tile's root mean square above a null as
+    in :func:`grid_index`. +-0.01 in 64 images scores 0.0099; a single image, which has no mean, scores 0.
 
     Args:
-        errors: prediction minus truth, 0 where the truth is unknown; at least 32 x 32 pixels.
+        errors: prediction minus target, 0 where the target is unknown; at least 32 x 32 pixels.
 
     Raises:
-        ValueError: maps that are too small to hold a whole tile.
+        ValueError: smaller maps.
     """
     if min(errors.shape[1:]) < 2 * GRID_PERIOD:
         raise ValueError(f"errors have shape {tuple(errors.shape)}: H and W must be at least {2 * GRID_PERIOD}.")
@@ -265,7 +269,7 @@ def _tile(errors: list[Tensor]) -> float:
     """Mean square of the 16 x 16 tile to which the mean of (H, W) maps is folded."""
     mean, half = torch.stack(errors).mean(0), GRID_PERIOD // 2
     rest = mean[half:-half, half:-half] - window_mean(mean[None, None], _box())[0, 0]
-    height, width = (side // GRID_PERIOD for side in rest.shape)
+    height, width = (size // GRID_PERIOD for size in rest.shape)
     rest = rest[: height * GRID_PERIOD, : width * GRID_PERIOD]
     return rest.reshape(height, GRID_PERIOD, width, GRID_PERIOD).mean((0, 2)).square().mean().item()
 
@@ -293,16 +297,16 @@ def _fold(steps: list[Tensor]) -> float:
 C1, C2 = 0.01**2, 0.03**2  # the paper's constants for a data range of 1
 
 
-def gaussian_window(side: int = 11, sigma: float = 1.5) -> Tensor:
-    """(side,) weights that sum to 1; 11 and 1.5 are the paper's."""
-    x = torch.arange(side) - (side - 1) / 2
+def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:
+    """(size,) weights that sum to 1; 11 and 1.5 are the paper's."""
+    x = torch.arange(size) - (size - 1) / 2
     weights = torch.exp(-(x**2) / (2 * sigma**2))
     return weights / weights.sum()
 
 
-def uniform_window(side: int = 3) -> Tensor:
-    """(side,) equal weights that sum to 1."""
-    return torch.full((side,), 1 / side)
+def uniform_window(size: int = 3) -> Tensor:
+    """(size,) equal weights that sum to 1."""
+    return torch.full((size,), 1 / size)
 
 
 def window_mean(x: Tensor, window: Tensor) -> Tensor:
@@ -316,7 +320,10 @@ def window_mean(x: Tensor, window: Tensor) -> Tensor:
 
 
 def ssim_map(x: Tensor, y: Tensor, window: Tensor) -> Tensor:
-    """SSIM around each pixel where the window fits, (B, 1, H-k+1, W-k+1), at most 1; symmetric in x and y."""
+    """SSIM around each pixel where the window fits, (B, 1, H-k+1, W-k+1), at most 1; symmetric in x and y.
+
+    Own code, because losses and metrics need windows without a border, so that invalid pixels can be left out.
+    """
     moments = torch.cat((x, y, x * x, y * y, x * y))  # one pass of the window over all five
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = window_mean(moments, window).chunk(5)
     # Rounding breaks these two laws where values are large (raw logits of 100), and SSIM would leave [-1, 1].
@@ -331,19 +338,16 @@ def ssim_map(x: Tensor, y: Tensor, window: Tensor) -> Tensor:
 # -- where depth jumps: the depth boundary errors of iBims-1 (Koch et al., ECCV workshops 2018) -----------------------
 
 SIGMA, WEAK, STRONG = 2**0.5, 0.1, 0.2  # of the Canny detector in the toolbox of iBims-1
-TIE = 1e-9  # two magnitudes closer than this are equal: rounding shall not choose between neighbours
 NEIGHBOURHOOD = 10.0  # pixels; farther edges have nothing to do with each other
 
 
 def depth_edges(depth: NDArray, valid: NDArray) -> NDArray[np.bool_]:
-    """Canny edges of depth maps, one pixel wide.
+    """Canny edges of depth maps, by the detector and the thresholds of the benchmark's toolbox.
 
-    The detector is the one of the benchmark's toolbox, ``skimage.feature.canny(depth, 2**0.5, 0.1, 0.2, mask=valid)``:
-    a Gaussian over valid pixels, Sobel, maxima across the edge, then weak edges only where they touch a strong one.
     The thresholds are of the sum that Sobel's weights make, which is 8 times the slope: a straight step by a tenth of
-    the range is a strong edge, and a slope of more than 0.025 a pixel has one, too, near its foot. Of two neighbours
-    with equal slopes (a step between two pixels) the nearer one is the edge, where scikit-image keeps both. The frame
-    and pixels beside invalid ones are never edges.
+    the range is a strong edge, and a slope of more than 0.025 a pixel has one, too. Of neighbours that are exactly
+    equally steep each is an edge, which drawn maps have and rendered or measured ones have not. The frame and pixels
+    beside invalid ones are never edges.
 
     Args:
         depth: (N, H, W) in [0, 1]; whatever stands at invalid pixels is ignored, NaN included.
@@ -352,67 +356,35 @@ def depth_edges(depth: NDArray, valid: NDArray) -> NDArray[np.bool_]:
     Returns:
         (N, H, W) bool.
     """
-    depth = np.where(valid, depth, 0).astype(np.float64)
-    known = valid[:1] if valid.all() else valid  # without holes one picture's weights serve all
-    smooth = _gaussian(depth) / (_gaussian(known.astype(np.float64)) + np.finfo(np.float64).eps)
-    down, right = _sobel(smooth, 1, 2), _sobel(smooth, 2, 1)
-    slope = np.sqrt(down * down + right * right)
-    inside = ndimage.binary_erosion(known, np.ones((1, 3, 3)))
-    place = np.flatnonzero((slope >= WEAK) & inside)  # everything below is about these pixels only
-    slopes, height = slope.ravel(), slope.ravel()[place]
-    down, right = down.ravel()[place], right.ravel()[place]
-    steep, width = np.abs(down) > np.abs(right), depth.shape[2]
-    diagonal = np.sign(down).astype(int) * width + np.sign(right).astype(int)  # steps in memory, towards larger depth
-    straight = np.where(steep, np.sign(down).astype(int) * width, np.sign(right).astype(int))
-    smaller, larger = np.where(steep, (right, down), (down, right))
-    share = np.abs(smaller / larger)  # of the diagonal neighbour: the line across the edge passes between the two
-    farther = (1 - share) * slopes[place + straight] + share * slopes[place + diagonal]
-    nearer = (1 - share) * slopes[place - straight] + share * slopes[place - diagonal]
-    edges = np.zeros(slope.shape, bool)
-    edges.ravel()[place[(farther <= height + TIE) & (nearer < height - TIE)]] = True
-    touching = np.zeros((3, 3, 3))
-    touching[1] = 1  # within a picture, diagonally too
-    lines, count = ndimage.label(edges, touching)
-    strong = np.zeros(count + 1, bool)
-    strong[lines[edges & (slope >= STRONG)]] = True
-    return strong[lines]
+    edges = np.zeros(depth.shape, bool)
+    for found, image, known in zip(edges, depth.astype(np.float64), valid):
+        found[:] = canny(image, SIGMA, WEAK, STRONG, mask=known)
+    return edges
 
 
-def _gaussian(maps: NDArray) -> NDArray:
-    across = ndimage.gaussian_filter1d(maps, SIGMA, axis=2, mode="constant")
-    return ndimage.gaussian_filter1d(across, SIGMA, axis=1, mode="constant")
+def boundary_errors(predicted: NDArray[np.bool_], target: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+    """The two depth boundary errors of each image, in pixels; 0 is best, 10 the worst.
 
+    Accuracy: how far predicted edges are from the nearest one of the target, on average over the predicted edges that
+    have one within 10 pixels. Completeness: how far the target's edges are from the nearest predicted one, at most 10
+    pixels each, on average over all of them. Both are 10 where no predicted edge is near one of the target.
 
-def _sobel(maps: NDArray, along: int, across: int) -> NDArray:
-    # ndimage.sobel would smooth across the pictures of the batch, too.
-    return ndimage.correlate1d(ndimage.correlate1d(maps, (-1, 0, 1), along), (1, 2, 1), across)
-
-
-def boundary_errors(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
-    """The two depth boundary errors of each picture, in pixels; 0 is best, 10 the worst.
-
-    Accuracy: how far predicted edges are from the nearest true one, on average over the predicted edges that have a
-    true one within 10 pixels. Completeness: how far true edges are from the nearest predicted one, at most 10 pixels
-    each, on average over all true edges. As in the benchmark's toolbox, a predicted edge far from every true one does
-    not count, a picture where no predicted edge is near a true one has 10 and 10, and one without a true edge has none.
-
-    What differs from the benchmark: its true edges come annotated with the data, and its detector runs on predictions
-    that are stretched to [0, 1] first. Here both maps go through one detector as they are, because both are on the
-    same [0, 1] already, and a prediction that is too flat shall lose its edges. Completeness is cut at 10 pixels, which
-    version 0.9 of the toolbox, the model for all else, does not do (a later one does). So these numbers compare
-    networks on this course's data at one picture size, not with the benchmark's table.
+    These numbers compare networks on this course's data at one image size, not with the benchmark's table: its target
+    edges are annotated, and it stretches predictions to [0, 1] before it looks for edges. Here both maps are on the
+    same [0, 1] already, and a prediction that is too flat shall lose its edges. Completeness is cut at 10 pixels as in
+    later versions of the toolbox; all else follows its version 0.9.
 
     Args:
-        predicted, true: (N, H, W) bool, from :func:`depth_edges`.
+        predicted, target: (N, H, W) bool, from :func:`depth_edges`.
 
     Returns:
-        accuracy, completeness: (N,) float64 each, NaN where a picture has no true edge.
+        accuracy, completeness: (N,) float64 each, NaN where an image's target has no edge.
     """
-    errors = np.full((2, len(true)), np.nan)
-    for error, p, t in zip(errors.T, predicted, true):
+    errors = np.full((2, len(target)), np.nan)
+    for error, p, t in zip(errors.T, predicted, target):
         if t.any():
-            to_true, to_predicted = _distance_to(t)[p], _distance_to(p)[t]
-            near = to_true[to_true < NEIGHBOURHOOD]
+            to_target, to_predicted = _distance_to(t)[p], _distance_to(p)[t]
+            near = to_target[to_target < NEIGHBOURHOOD]
             error[:] = near.mean() if len(near) else NEIGHBOURHOOD, np.minimum(to_predicted, NEIGHBOURHOOD).mean()
     return errors[0], errors[1]
 

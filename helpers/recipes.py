@@ -1,10 +1,11 @@
-"""What decides a training run, except the network and the data: the published recipe, the course's two, their sizes, and the optimizers."""
+"""What decides a training run, except network and data: the published recipe, the course's two, and the optimizers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +28,12 @@ class Recipe:
     """Everything that decides a training run, except the network and the data.
 
     ``schedule`` is "step" (times 0.01 after each epoch, anew in each stage, as published) or "one-cycle" (one line up
-    and one down over all stages; Smith, 2018). ``optimizer`` is "sgd", "adamw" or "muon" (:mod:`helpers.recipes`).
-    ``precision`` is "fp32", "bf16", "fp16" or "auto": the fastest that the device has in hardware. ``augment`` holds the
-    arguments of :class:`helpers.augment.Augment`, or None.
+    and one down over all stages; Smith, 2018). ``precision`` "auto" is the fastest that the device has in hardware.
+    ``augment`` holds the arguments of :class:`helpers.augment.Augment`, or None; ``antialias`` is that of
+    :func:`helpers.augment.resize`.
+
+    Raises:
+        CourseError: a name that is not in :data:`CHOICES`, no stage, or a stage without pixels, quartets or epochs.
     """
 
     name: str
@@ -43,15 +47,21 @@ class Recipe:
     channels_last: bool
     augment: dict[str, float] | None
     depth_activation: str
+    antialias: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not self.stages:
+            raise CourseError("stages=(): a recipe needs at least one, such as Stage(size=64, batch=32, epochs=1).")
+        for stage in self.stages:
+            if min(stage.size, stage.batch, stage.epochs) < 1:
+                raise CourseError(f"{stage}: size, batch and epochs must be at least 1. Leave out a stage instead.")
         for field, known in CHOICES.items():
             if getattr(self, field) not in known:
                 raise CourseError(f"{field}={getattr(self, field)!r}: choose {' or '.join(map(repr, known))}.")
 
 
-LOSSES: dict[str, Callable[[], nn.Module]] = {"course": CourseLoss, "published": PublishedLoss}
+LOSSES: Mapping[str, type[nn.Module]] = MappingProxyType({"course": CourseLoss, "published": PublishedLoss})
 CHOICES = {
     "loss": LOSSES,
     "optimizer": ("sgd", "adamw", "muon"),
@@ -69,36 +79,39 @@ STAGES = {
 }
 
 
+# At the published sizes; `recipe` gives each the stages of a profile.
+RECIPES = {
+    "published": Recipe(
+        "published", STAGES["full"], loss="published", optimizer="sgd", learning_rate=0.01, weight_decay=1e-5,
+        schedule="step", precision="fp32", channels_last=False, augment=None, depth_activation="clamp", antialias=False,
+    ),
+    "course": Recipe(
+        "course", STAGES["full"], loss="course", optimizer="muon", learning_rate=1.2e-2, weight_decay=0.02,
+        schedule="one-cycle", precision="auto", channels_last=True, depth_activation="sigmoid",
+        augment={"perturbed": 0.35, "crop": 0.2, "cropped": 0.25, "colour": 0.1},
+    ),
+}  # fmt: skip
+# For a network that has been trained before, on other data: shorter steps, so that it keeps what it knows.
+# `python -m helpers.benchmarks.ablation --choices fine-tune-fast fine-tune-slow` measures the rate on photographs.
+RECIPES["fine-tune"] = dataclasses.replace(RECIPES["course"], name="fine-tune", learning_rate=4e-3)
+
+
 def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
     """The recipe ``"published"`` (faults included), ``"course"`` or ``"fine-tune"``, at the size of a profile.
-
-    "fine-tune" is the course's for a network that has been trained before, on other data: its steps are shorter, so that
-    the network keeps what it knows. ``python -m helpers.benchmarks.ablation --choices fine-tune fine-tune-fast fine-tune-slow`` with
-    ``COURSE_DATA=FOLDER`` measures its rate on photographs.
 
     Args:
         name: which.
         profile_name: "quick", "standard", "full", or None for the profile in force.
         **changes: fields of :class:`Recipe` to replace, for experiments: ``recipe("course", learning_rate=1e-3)``.
+
+    Raises:
+        CourseError: no such recipe, field or value.
     """
-    stages = STAGES[profile(profile_name).name]
-    if name == "published":
-        base = Recipe(
-            name, stages, loss="published", optimizer="sgd", learning_rate=0.01, weight_decay=1e-5, schedule="step",
-            precision="fp32", channels_last=False, augment=None, depth_activation="clamp",
-        )  # fmt: skip
-    elif name in ("course", "fine-tune"):
-        base = Recipe(
-            name, stages, loss="course", optimizer="muon", learning_rate=1.2e-2 if name == "course" else 4e-3, weight_decay=0.02,
-            schedule="one-cycle", precision="auto", channels_last=True, augment={"perturbed": 0.35, "crop": 0.2, "cropped": 0.25, "colour": 0.1},
-            depth_activation="sigmoid",
-        )  # fmt: skip
-    else:
+    if name not in RECIPES:
         raise CourseError(f"There is no recipe {name!r}: choose 'published', 'course' or 'fine-tune'.")
-    unknown = set(changes) - {field.name for field in dataclasses.fields(Recipe)}
-    if unknown:
+    if unknown := set(changes) - {field.name for field in dataclasses.fields(Recipe)}:
         raise CourseError(f"A recipe has no field {', '.join(sorted(unknown))}.")
-    return dataclasses.replace(base, **changes)
+    return dataclasses.replace(RECIPES[name], **{"stages": STAGES[profile(profile_name).name], **changes})
 
 
 def learning_rate(recipe: Recipe, done: float, epoch: int) -> float:
@@ -112,6 +125,7 @@ def learning_rate(recipe: Recipe, done: float, epoch: int) -> float:
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer for all weights of ``net``; the loop sets its rate before each step."""
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(net.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay)
     if recipe.optimizer == "muon":
@@ -121,66 +135,62 @@ def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """The type in which convolutions run. "auto" takes 16 bits only where the hardware multiplies them faster."""
-    names = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if wanted in names:
-        return names[wanted]
+    """The type in which convolutions run; "auto" takes 16 bits only where the hardware multiplies them faster."""
     if wanted != "auto":
-        raise CourseError(f"There is no precision {wanted!r}: choose 'auto', {', '.join(map(repr, names))}.")
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
     if device.type == "cuda":
         # A T4 emulates bf16 slowly: it needs fp16 and a scaler.
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    fast = device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
+    has_mkldnn = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return torch.bfloat16 if has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
 # -- Muon ---------------------------------------------------------------------------------------------------------
 #
 # A gradient is a matrix whose few strong directions drown many weak ones, and an ordinary step follows the strong ones.
-# Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) replaces the averaged gradient by the nearest matrix with
-# all singular values 1, so that rare things are learnt as fast as common ones. A convolution's weights count as a matrix
-# with a row for each output channel. Biases, normalisations, and the first and the last convolution have no such
-# directions to speak of: AdamW (Loshchilov & Hutter, 2019) moves them.
+# Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) replaces the averaged gradient by the nearest matrix
+# with all singular values 1, so that rare things are learnt as fast as common ones. A convolution's weights count as a
+# matrix with a row for each output channel. Biases, normalisations, and the first and the last convolution have no
+# such directions to speak of: AdamW (Loshchilov & Hutter, 2019) moves them.
 
-# Five steps of this quintic bring every singular value between about 0.001 and 1 to between 0.68 and 1.14; exactly 1
-# would take more steps and is not learnt with any better (Jordan et al.).
+# Five steps of this quintic take singular values between about 0.0015 and 1 to between 0.68 and 1.20 (and 0.001 to
+# 0.47); exactly 1 would take more steps and trains no better (Jordan et al.).
 STEPS, A, B, C = 5, 3.4445, -4.7750, 2.0315
 NARROW = 8  # a matrix with no more rows, or columns before the kernel is counted, is left to AdamW
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for matrices, AdamW for everything else, with one learning rate and one weight decay for both.
+    """Muon for matrices, torch's AdamW for everything else, with one learning rate and one weight decay for both.
 
     The orthogonal step is scaled so that its entries are as large as AdamW's usually are (Liu et al., 2025), hence the
-    common rate. Equal to ``torch.optim.Muon(..., adjust_lr_fn="match_rms_adamw")``, which takes plain matrices only, and
-    to ``torch.optim.AdamW``.
+    common rate. The matrices' half is own code, equal to ``torch.optim.Muon(..., adjust_lr_fn="match_rms_adamw")``,
+    because that takes weights with two dimensions only, and timm's flattens convolutions and falls back to AdamW.
     """
 
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0, momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-    ):  # fmt: skip
-        parameters = list(parameters)
-        matrices = [p for p in parameters if is_matrix(p)]
-        rest = [p for p in parameters if not is_matrix(p)]
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "betas": betas, "eps": eps}
-        groups = ({"params": matrices, "orthogonal": True}, {"params": rest, "orthogonal": False})
-        super().__init__([group for group in groups if group["params"]], defaults)
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0, momentum: float = 0.95):
+        parameters, groups = list(parameters), []
+        if matrices := [p for p in parameters if is_matrix(p)]:
+            groups.append({"params": matrices, "orthogonal": True, "momentum": momentum})
+        if rest := [p for p in parameters if not is_matrix(p)]:
+            # Not fused: on the CPU that reads a gradient as if it lay in memory as its weights do, whether it does or not.
+            self.adamw = torch.optim.AdamW(rest, lr, weight_decay=weight_decay, foreach=True)
+            groups.append({**self.adamw.param_groups[0], "orthogonal": False})
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
 
-    @torch.no_grad()
     def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = closure() if closure else None
         for group in self.param_groups:
-            move = self._orthogonal if group["orthogonal"] else self._adam
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    move(parameter, group)
+            if group["orthogonal"]:
+                for parameter in (p for p in group["params"] if p.grad is not None):
+                    self._move_matrix(parameter, group)
+            else:
+                # It works on this optimizer's group and state, so there is one of each to save, load and set rates in.
+                self.adamw.param_groups, self.adamw.state = [group], self.state
+                self.adamw.step()
         return loss
 
-    def _orthogonal(self, parameter: nn.Parameter, group: dict) -> None:
+    @torch.no_grad()
+    def _move_matrix(self, parameter: nn.Parameter, group: dict) -> None:
         state, momentum = self.state[parameter], group["momentum"]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
@@ -194,20 +204,9 @@ class Muon(torch.optim.Optimizer):
         size = 0.2 * max(weights.shape) ** 0.5 * group["lr"]
         weights.addmm_(*_orthogonal_product(ahead), beta=1 - group["lr"] * group["weight_decay"], alpha=-size)
 
-    def _adam(self, parameter: nn.Parameter, group: dict) -> None:
-        state, (beta1, beta2) = self.state[parameter], group["betas"]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        state["step"] += 1
-        count = state["step"].item()
-        mean = state["mean"].lerp_(parameter.grad, 1 - beta1) / (1 - beta1**count)
-        square = state["square"].lerp_(parameter.grad**2, 1 - beta2) / (1 - beta2**count)
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.addcdiv_(mean, square.sqrt() + group["eps"], value=-group["lr"])
-
 
 def is_matrix(parameter: Tensor) -> bool:
+    """Whether Muon's matrix half moves these weights."""
     return parameter.ndim >= 2 and min(parameter.shape[:2]) > NARROW
 
 

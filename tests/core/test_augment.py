@@ -1,4 +1,4 @@
-"""Changes keep the contract: all images of a quartet move together, colours spare the targets, seeds repeat."""
+"""Changes keep the contract: all images of a quartet move together, colour leaves the targets alone, seeds repeat."""
 
 import numpy as np
 import pytest
@@ -9,15 +9,15 @@ from toy import ToyQuartets
 from helpers.augment import Augment, perturb, rescale_depth, resize
 from helpers.dataset import check_quartet, normalise_depth
 
-SIDE = 64
+SIZE = 64
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def coordinates(count=6, side=SIDE):
-    """Every pixel says where it comes from: red is x, green is y, metres are x, the mask is y, valid is x + y > 20."""
+def coordinates(count=6, side=SIZE):
+    """Every pixel tells where it comes from: red is x, green is y, metres are x, the mask is y, valid is x + y > 20."""
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     step = 256 // side
     image = torch.stack((step * x, step * y, torch.full_like(x, 90))).byte().expand(count, -1, -1, -1)
@@ -33,8 +33,8 @@ def metres_of(batch):
     return near + batch["depth"] * (far - near)
 
 
-def assert_targets_follow_images(batch, tolerance, side=SIDE):
-    """Where the photographs say that a pixel comes from is where mask, depth and valid come from."""
+def assert_targets_follow_images(batch, tolerance, side=SIZE):
+    """Where a pixel of the photographs comes from is where mask, depth and valid come from."""
     step = 256 // side
     x, y = (batch["bg_fg"][:, channel : channel + 1].float() / step for channel in (0, 1))
     assert torch.equal(batch["bg"], batch["bg_fg"])
@@ -47,7 +47,7 @@ def assert_targets_follow_images(batch, tolerance, side=SIDE):
     assert (metres_of(batch)[valid] - metres_of(batch)[valid].round()).abs().max() < 0.01  # no depth between two pixels
 
 
-def toys(count=8, size=SIDE):
+def toys(count=8, size=SIZE):
     return ToyQuartets(placements=10, size=size).get_batch(range(0, 5 * count, 5))
 
 
@@ -60,8 +60,8 @@ def equal(a, b, keys):
     return all(torch.equal(a[key].nan_to_num(-1), b[key].nan_to_num(-1)) for key in keys)
 
 
-TRUTH = ("mask", "depth", "valid", "near_far")
-EVERYTHING = ("bg", "bg_fg", *TRUTH)
+TARGETS = ("mask", "depth", "valid", "near_far")
+EVERYTHING = ("bg", "bg_fg", *TARGETS)
 
 
 # -- geometry of whole batches --------------------------------------------------------------------------------------
@@ -76,10 +76,10 @@ def test_mirror_and_crop_move_all_images_together(seed):
 def test_mirrors_and_crops_are_as_wide_as_declared():
     moved = Augment(perturbed=0, colour=0, crop=0.3)(coordinates(64), generator())
     red = moved["bg_fg"][:, 0].float() / 4
-    widths = (red[:, 32, -1] - red[:, 32, 0]) * SIDE / (SIDE - 1)
+    widths = (red[:, 32, -1] - red[:, 32, 0]) * SIZE / (SIZE - 1)
     assert 20 < (widths < 0).sum() < 44
-    assert widths.abs().min() > 0.7 * SIDE - 2 and widths.abs().max() > 0.97 * SIDE - 2
-    assert widths.abs().min() < 0.75 * SIDE
+    assert widths.abs().min() > 0.7 * SIZE - 2 and widths.abs().max() > 0.97 * SIZE - 2
+    assert widths.abs().min() < 0.75 * SIZE
     uncropped = Augment(perturbed=0, colour=0, crop=0)(coordinates(8), generator())
     assert all(torch.equal(after, before) or torch.equal(after, before.flip(-1))
                for after, before in zip(uncropped["bg"], coordinates(8)["bg"]))  # fmt: skip
@@ -92,8 +92,8 @@ def test_the_share_of_cropped_quartets(share, expected):
     whole = [torch.equal(after, image) or torch.equal(after, image.flip(-1)) for after, image in zip(moved["bg"], before["bg"])]
     assert expected[0] <= 192 - sum(whole) <= expected[1]
     red = moved["bg_fg"][:, 0].float() / 4
-    widths = ((red[:, 32, -1] - red[:, 32, 0]) * SIDE / (SIDE - 1)).abs()
-    assert not share or widths.min() < 0.65 * SIDE  # the cropped ones as small as ever
+    widths = ((red[:, 32, -1] - red[:, 32, 0]) * SIZE / (SIZE - 1)).abs()
+    assert not share or widths.min() < 0.65 * SIZE  # the cropped ones as small as ever
 
 
 @pytest.mark.parametrize("size", [32, 48, 64, 96, 128])
@@ -105,7 +105,7 @@ def test_resizing_moves_nothing(size):
 
 def test_resizing_to_the_same_size_is_nothing():
     batch = toys()
-    assert resize(batch, SIDE) is batch
+    assert resize(batch, SIZE) is batch
 
 
 @pytest.mark.parametrize("size", [32, 96])
@@ -115,9 +115,24 @@ def test_resized_quartets_keep_the_contract(size):
 
 def test_a_shrunk_photograph_is_averaged_not_sampled():
     batch = toys(2)
-    batch["bg"] = (255 * torch.arange(SIDE).remainder(2)).byte().expand(2, 3, SIDE, -1)
+    batch["bg"] = (255 * torch.arange(SIZE).remainder(2)).byte().expand(2, 3, SIZE, -1)
     inside = resize(batch, 32)["bg"][..., 2:-2].float()
     assert inside.mean().item() == pytest.approx(127.5, abs=1) and inside.std() < 2
+
+
+def test_the_published_training_sees_photographs_and_masks_without_antialiasing():
+    batch = toys(3)
+    plain, smooth = resize(batch, 24, antialias=False), resize(batch, 24)
+    for key in ("bg", "bg_fg", "mask"):
+        position = (np.arange(24) + 0.5) * SIZE / 24 - 0.5  # of each new pixel's middle among the old ones
+        low = np.floor(position).astype(int)
+        share = torch.from_numpy(position - low).float()
+        rows = torch.lerp(batch[key][..., low, :].float(), batch[key][..., low + 1, :].float(), share[:, None])
+        wanted = torch.lerp(rows[..., low], rows[..., low + 1], share)
+        off = 0.51 if key != "mask" else 1e-5  # bytes are rounded
+        assert (plain[key].float() - wanted).abs().max() < off < (smooth[key].float() - wanted).abs().max()
+    assert equal(plain, smooth, ("depth", "valid", "near_far"))
+    assert_contract(plain)
 
 
 def test_a_crop_has_its_own_nearest_and_farthest_pixel_and_true_metres():
@@ -151,7 +166,7 @@ def test_rescaling_knows_what_to_do_without_valid_pixels():
 def test_colour_leaves_the_targets_alone():
     plain = Augment(perturbed=0, colour=0)(toys(), generator(2))
     tinted = Augment(perturbed=0, colour=0.25)(toys(), generator(2))
-    assert equal(plain, tinted, TRUTH)
+    assert equal(plain, tinted, TARGETS)
     for key in ("bg", "bg_fg"):
         assert ((plain[key].float() - tinted[key].float()).abs().amax((1, 2, 3)) > 0).all()
 
@@ -171,7 +186,7 @@ def test_colour_changes_both_photographs_alike():
 def textured(count, level=110, contrast=30):
     """Photographs with structure everywhere and no value near 0 or 255."""
     rough = torch.nn.functional.interpolate(
-        torch.randn(count, 3, 16, 16, generator=generator(9)), (SIDE, SIDE), mode="bicubic"
+        torch.randn(count, 3, 16, 16, generator=generator(9)), (SIZE, SIZE), mode="bicubic"
     )
     batch = toys(count)
     image = (level + contrast * rough).clamp(40, 190).byte()
@@ -205,8 +220,8 @@ def test_the_exposure_of_the_room_changes_by_up_to_ten_percent():
 def test_both_photographs_get_independent_noise_of_five_levels():
     flat = {
         **toys(),
-        "bg": torch.full((8, 3, SIDE, SIDE), 120).byte(),
-        "bg_fg": torch.full((8, 3, SIDE, SIDE), 120).byte(),
+        "bg": torch.full((8, 3, SIZE, SIZE), 120).byte(),
+        "bg_fg": torch.full((8, 3, SIZE, SIZE), 120).byte(),
     }
     pairs = perturb(flat, generator(2))
     noise = [pairs[key].float() - pairs[key].float().mean((1, 2, 3), keepdim=True) for key in ("bg", "bg_fg")]
@@ -214,11 +229,11 @@ def test_both_photographs_get_independent_noise_of_five_levels():
     assert (noise[0] * noise[1]).mean().abs() < 0.5
 
 
-def test_perturbing_leaves_the_truth_and_the_original_alone():
+def test_perturbing_leaves_the_targets_and_the_original_alone():
     batch = toys()
     kept = {key: value.clone() for key, value in batch.items()}
     pairs = perturb(batch, generator())
-    assert equal(pairs, kept, TRUTH) and equal(batch, kept, EVERYTHING)
+    assert equal(pairs, kept, TARGETS) and equal(batch, kept, EVERYTHING)
     assert_contract(pairs)
 
 

@@ -1,4 +1,4 @@
-"""Losses: equal to references, finite everywhere, better predictions lose less, unknown depth says nothing."""
+"""Losses: equal to references, finite everywhere, better predictions cost less, unknown depth has no influence."""
 
 import math
 
@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 from toy import ToyQuartets
 
-from helpers.losses import CourseLoss, PublishedLoss, gradient_loss, masked_mean, soft_dice_loss, ssim_loss
+from helpers.losses import (
+    CourseLoss,
+    PublishedLoss,
+    gradient_loss,
+    masked_mean,
+    published_ssim_loss,
+    saturating_bce,
+    soft_dice_loss,
+    ssim_loss,
+)
 
 both = pytest.mark.parametrize("loss", [CourseLoss(), PublishedLoss()], ids=["course", "published"])
 seeds = st.integers(0, 10_000)
@@ -47,15 +56,26 @@ def test_the_mask_part_is_torchs_cross_entropy(loss):
     torch.testing.assert_close(loss(mask_logits, depth_logits, batch)["mask_bce"], wanted)
 
 
+@pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("per_image, smooth", [(True, 1.0), (False, 1.0), (True, 0.1)])
-def test_dice_equals_a_plain_computation(per_image, smooth):
-    prob, target = random_batch(1)["depth"], random_batch(2)["mask"]
+def test_dice_equals_a_plain_computation(per_image, smooth, power):
+    prob, target = random_batch(1)["depth"], random_batch(2)["depth"]
     groups = zip(prob.numpy(), target.numpy()) if per_image else [(prob.numpy(), target.numpy())]
-    wanted = np.mean([1 - (2 * (p * t).sum() + smooth) / (p.sum() + t.sum() + smooth) for p, t in groups])
-    assert soft_dice_loss(prob, target, smooth, per_image).item() == pytest.approx(wanted, abs=1e-6)
+    wanted = np.mean([1 - (2 * (p * t).sum() + smooth) / ((p**power + t**power).sum() + smooth) for p, t in groups])
+    assert soft_dice_loss(prob, target, smooth, per_image, squared=power == 2).item() == pytest.approx(wanted, abs=1e-6)
 
 
-def test_the_course_judges_each_image_and_the_published_loss_the_batch():
+def test_only_squared_dice_has_its_minimum_at_a_soft_target():
+    target = F.avg_pool2d(toys(size=64)["mask"], 4)  # (3, 1, 16, 16), with edges between 0 and 1
+    hard = (target > 0.5).float()
+    assert soft_dice_loss(target, target) > soft_dice_loss(hard, target) > 0.01
+    assert soft_dice_loss(target, target, squared=True) == pytest.approx(0, abs=1e-6)
+    prob = target.clone().requires_grad_()
+    soft_dice_loss(prob, target, squared=True).backward()
+    assert prob.grad.abs().max() < 1e-7 < 1e-3 < soft_dice_loss(hard, target, squared=True)
+
+
+def test_the_courses_dice_is_of_each_image_and_the_published_one_of_the_batch():
     batch, (mask_logits, depth_logits) = random_batch(), random_logits()
     batch["mask"][0, :, 1:] = 0  # a small cat and a large one
     for loss, per_image in ((CourseLoss(), True), (PublishedLoss(), False)):
@@ -71,6 +91,67 @@ def test_ssim_loss_equals_scikit_image():
         wanted.append((1 - full[1:-1, 1:-1]).mean() / 2)
     everywhere = torch.ones_like(x, dtype=torch.bool)
     assert ssim_loss(x, y, everywhere).item() == pytest.approx(np.mean(wanted), abs=1e-4)
+
+
+def kornia_ssim_loss(x, y):
+    """kornia 0.3.1's SSIM(window_size=3, reduction="mean"), from its formula."""
+    g = torch.exp(-torch.tensor([-1.0, 0.0, 1.0]).to(x) ** 2 / (2 * 1.5**2))
+    kernel = torch.outer(g, g)[None, None] / g.sum() ** 2
+
+    def mean(image):
+        return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="reflect"), kernel)
+
+    xx, yy, xy = mean(x * x) - mean(x) ** 2, mean(y * y) - mean(y) ** 2, mean(x * y) - mean(x) * mean(y)
+    luminance = (2 * mean(x) * mean(y) + 0.01**2) / (mean(x) ** 2 + mean(y) ** 2 + 0.01**2)
+    return torch.clamp(1 - luminance * (2 * xy + 0.03**2) / (xx + yy + 0.03**2), 0, 1).mean() / 2
+
+
+def value_and_gradient(loss, logits, *arguments):
+    logits = logits.clone().requires_grad_()
+    value = loss(logits, *arguments)
+    return value.detach(), torch.autograd.grad(value.sum(), logits)[0]
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
+def test_the_published_ssim_is_kornias(scale):
+    target, raw = toys(2)["depth"].double(), scale * random_logits(count=2, size=32)[1].double()
+    ours = value_and_gradient(published_ssim_loss, raw, target, torch.ones_like(raw, dtype=torch.bool))
+    wanted = value_and_gradient(kornia_ssim_loss, raw, target)
+    for got, reference in zip(ours, wanted):
+        torch.testing.assert_close(got, reference, rtol=1e-5, atol=1e-8)
+
+
+def test_the_published_ssim_has_no_gradient_where_it_is_negative_and_the_courses_has():
+    target = toys(1)["depth"]
+    opposite, everywhere = 1 - target, torch.ones_like(target, dtype=torch.bool)
+    published, course = (value_and_gradient(loss, opposite, target, everywhere) for loss in (published_ssim_loss, ssim_loss))
+    assert published[0] <= 0.5 and course[0] > published[0]
+    assert (published[1] == 0).sum() > (course[1] == 0).sum()
+
+
+def test_the_published_cross_entropy_is_bce_loss_after_a_sigmoid():
+    logits = torch.tensor([-200.0, -100, -30, -20, -3, 0, 3, 16, 17, 20, 200]).repeat(3, 1)
+    target = torch.tensor([[0.0], [0.4], [1.0]]).expand_as(logits)
+    ours = value_and_gradient(lambda x: saturating_bce(x.sigmoid(), target), logits)
+    wanted = value_and_gradient(lambda x: torch.nn.BCELoss(reduction="none")(x.sigmoid(), target), logits)
+    assert all(torch.equal(*pair) for pair in zip(ours, wanted))
+    assert (ours[0][0, 9], ours[1][0, 9]) == (100, 0)  # as wrong as can be, and nothing to learn from
+
+
+def test_the_published_cross_entropy_is_not_worked_out_in_16_bits():
+    with torch.autocast("cpu", torch.bfloat16):
+        part = PublishedLoss()(*(x.bfloat16() for x in random_logits()), random_batch())["mask_bce"]
+    torch.testing.assert_close(part, F.binary_cross_entropy(random_logits()[0].bfloat16().float().sigmoid(), random_batch()["mask"]))
+
+
+@both
+@pytest.mark.parametrize("head", [0, 1])
+def test_a_logit_that_is_no_number_makes_the_loss_none(loss, head):
+    """The training loop looks for that; an error from inside the loss would hide it."""
+    logits = random_logits()
+    logits[head][0, 0, 3, 3] = math.nan
+    valid = {"valid": torch.ones_like(random_batch()["valid"])}
+    assert loss(*logits, {**random_batch(), **valid})["loss"].isnan()
 
 
 def test_gradient_loss_equals_a_plain_loop():
@@ -235,7 +316,7 @@ def test_an_empty_mask_is_a_target_like_any_other():
     assert soft_dice_loss(torch.ones_like(empty), torch.ones_like(empty)) == 0
 
 
-# -- unknown depth says nothing -------------------------------------------------------------------------------------
+# -- unknown depth has no influence -------------------------------------------------------------------------------------
 
 
 @both
@@ -244,9 +325,9 @@ def test_the_target_of_an_invalid_pixel_has_no_influence_and_no_gradient(loss, r
     batch = random_batch()
     soiled = {**batch, "depth": batch["depth"].masked_fill(~batch["valid"], rubbish)}
     results = []
-    for truth in (batch, soiled):
+    for target in (batch, soiled):
         mask_logits, depth_logits = (value.requires_grad_() for value in random_logits())
-        parts = loss(mask_logits, depth_logits, truth)
+        parts = loss(mask_logits, depth_logits, target)
         parts["loss"].backward()
         assert (depth_logits.grad[~batch["valid"]] == 0).all()
         assert (depth_logits.grad[batch["valid"]] != 0).any()
@@ -262,6 +343,18 @@ def test_the_prediction_at_an_invalid_pixel_has_no_influence(loss):
         assert part == same
 
 
+@pytest.mark.parametrize("loss", [ssim_loss, published_ssim_loss])
+def test_an_invalid_pixel_has_no_influence_on_ssim_and_no_gradient(loss):
+    batch = random_batch()
+    results = []
+    for other in (0.1, 0.9):
+        soiled = [torch.where(batch["valid"], x, other) for x in (random_logits()[1], batch["depth"])]
+        value, gradient = value_and_gradient(loss, *soiled, batch["valid"])
+        assert (gradient[~batch["valid"]] == 0).all()
+        results.append((value, gradient))
+    assert all(torch.equal(*pair) for pair in zip(*results)) and results[0][0] > 0
+
+
 def test_one_invalid_pixel_takes_exactly_its_windows_out_of_the_ssim_loss():
     x, y = random_batch(5, 1, 8)["depth"], random_batch(6, 1, 8)["depth"]
     valid = torch.ones_like(x, dtype=torch.bool)
@@ -275,12 +368,12 @@ def test_one_invalid_pixel_takes_exactly_its_windows_out_of_the_ssim_loss():
     torch.testing.assert_close(ssim_loss(x, y, valid), windows[away].mean())
 
 
-# -- better predictions lose less -----------------------------------------------------------------------------------
+# -- better predictions cost less -----------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=10)
 @given(seeds, st.floats(0.05, 0.45), st.floats(0.1, 0.9))
-def test_on_the_way_to_the_truth_every_part_falls(seed, share, noise):
+def test_on_the_way_to_the_ground_truth_every_part_falls(seed, share, noise):
     batch = toys(2)
     start = random_logits(seed, 2, 32, noise)
     goal = [logit(batch["mask"]), logit(batch["depth"])]

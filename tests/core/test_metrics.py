@@ -23,7 +23,7 @@ DEPTH = ("depth_mae", "depth_rmse", "depth_ssim")
 EDGES = ("edge_accuracy", "edge_completeness")
 
 
-def truth(count=10, size=24, holes=True):
+def quartets(count=10, size=24, holes=True):
     """Toys with some invalid pixels, an image without a cat, one without metres and one without any valid pixel."""
     batch = ToyQuartets(placements=6).get_batch(range(0, 6 * count, 6))
     batch = {key: value[..., :size, :size].clone() if value.ndim > 2 else value.clone() for key, value in batch.items()}
@@ -55,7 +55,7 @@ def measure(mask, depth, batch, cuts=()):
 
 
 def test_mask_metrics_equal_torchmetrics_over_all_pixels_of_the_set():
-    batch = truth()
+    batch = quartets()
     mask, depth = guess(batch)
     ours = measure(mask, depth, batch, [4])
     for name, metric in (("mask_dice", BinaryF1Score()), ("mask_iou", BinaryJaccardIndex())):
@@ -63,7 +63,7 @@ def test_mask_metrics_equal_torchmetrics_over_all_pixels_of_the_set():
 
 
 def test_depth_errors_equal_torchmetrics_over_all_valid_pixels_of_the_set():
-    batch = truth()
+    batch = quartets()
     mask, depth = guess(batch)
     ours, valid = measure(mask, depth, batch, [4]), batch["valid"]
     for name, metric in (("depth_mae", MeanAbsoluteError()), ("depth_rmse", MeanSquaredError(squared=False))):
@@ -71,7 +71,7 @@ def test_depth_errors_equal_torchmetrics_over_all_valid_pixels_of_the_set():
 
 
 def test_dice_of_each_image_is_averaged_and_both_empty_counts_as_right():
-    batch = truth(25)
+    batch = quartets(25)
     mask, depth = guess(batch)
     mask[4] = 0  # misses the cat of image 4; image 1 has none
     mask[1] = 0
@@ -93,7 +93,7 @@ def reference_outline(mask):
 
 @pytest.mark.parametrize("radius", [1, 2])
 def test_boundary_f_equals_scipy(radius):
-    batch = truth()
+    batch = quartets()
     mask, depth = guess(batch)
     square = np.ones((2 * radius + 1, 2 * radius + 1), bool)
     hit_p = hit_t = all_p = all_t = 0
@@ -104,57 +104,54 @@ def test_boundary_f_equals_scipy(radius):
         all_p, all_t = all_p + p.sum(), all_t + t.sum()
     precision, recall = hit_p / all_p, hit_t / all_t
     wanted = 2 * precision * recall / (precision + recall)
-    assert measure(mask, depth, batch, [7])[f"boundary_f{radius}"] == pytest.approx(wanted)
+    assert measure(mask, depth, batch, [7])[f"boundary_f_{radius}px"] == pytest.approx(wanted)
     assert 0.1 < wanted < 0.999
-
-
-def torchmetrics_calibration(mask, truth):
-    return binary_calibration_error(mask.flatten(), (truth > 0.5).long().flatten(), n_bins=15, norm="l1").item()
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard", "on the borders of the bins", "confident"])
 def test_calibration_equals_torchmetrics_over_all_pixels_of_the_set(kind):
-    batch = truth()
+    batch = quartets()
     batch["mask"] = torch.roll(batch["mask"], (1, 1), (2, 3)) * 0.6 + batch["mask"] * 0.4  # resized masks are soft
     mask, depth = guess(batch)
     mask = {
         "soft": mask, "hard": (mask > 0.5).float(), "on the borders of the bins": (mask * 15).round() / 15,
         "confident": (5 * (mask - 0.5)).sigmoid(),
     }[kind]  # fmt: skip
-    wanted = torchmetrics_calibration(mask, batch["mask"])
+    target = (batch["mask"] > 0.5).long().flatten()
+    wanted = binary_calibration_error(mask.flatten(), target, n_bins=15, norm="l1").item()
     assert measure(mask, depth, batch, [1, 4])["mask_ece"] == pytest.approx(wanted, abs=1e-5)
     assert wanted > 0.005
 
 
-@pytest.mark.parametrize("said, cats, error", [(0.7, 7, 0), (0.7, 4, 0.3), (0.2, 10, 0.8), (1.0, 9, 0.1), (0.0, 0, 0)])
-def test_calibration_is_how_far_what_is_said_is_from_what_is(said, cats, error):
-    batch = truth(10, holes=False)
+@pytest.mark.parametrize("predicted, cats, error", [(0.7, 7, 0), (0.7, 4, 0.3), (0.2, 10, 0.8), (1.0, 9, 0.1), (0.0, 0, 0)])
+def test_calibration_is_how_far_the_probability_is_from_the_share_of_cats(predicted, cats, error):
+    batch = quartets(10, holes=False)
     batch["mask"].zero_()[:cats] = 1
-    result = measure(torch.full_like(batch["mask"], said), batch["depth"], batch, [3])
+    result = measure(torch.full_like(batch["mask"], predicted), batch["depth"], batch, [3])
     assert result["mask_ece"] == pytest.approx(error, abs=1e-6)
 
 
-def test_calibration_asks_for_the_probability_of_cat_not_for_that_of_the_likelier_answer():
-    batch = truth(2, holes=False)
+def test_calibration_is_of_the_probability_of_cat_not_of_the_likelier_class():
+    batch = quartets(2, holes=False)
     mask = torch.full_like(batch["mask"], 0.3)
-    batch["mask"].zero_()[0] = 1  # cat: half of the pixels, though 30 % are said
-    mask[1] = 0.7  # and no cat where 70 % are said; either way the likelier answer is wrong
+    batch["mask"].zero_()[0] = 1  # cat in all pixels where 30 % are predicted
+    mask[1] = 0.7  # and in none where 70 % are; either way the likelier class is wrong
     assert measure(mask, batch["depth"], batch)["mask_ece"] == pytest.approx(0.7, abs=1e-6)
 
 
 def test_depth_edges_are_scikit_images_and_their_errors_the_mean_over_images():
-    batch = truth(size=32)
-    rough = 0.004 * torch.rand(batch["depth"].shape, generator=torch.Generator().manual_seed(1))  # no two equal slopes
+    batch = quartets(size=32)
+    rough = 0.004 * torch.rand(batch["depth"].shape, generator=torch.Generator().manual_seed(1))
     batch["depth"] = torch.where(batch["valid"], 0.9 * batch["depth"] + rough, 0.0)
-    batch["depth"][4] = torch.where(batch["valid"][4], 0.5, 0.0)  # no true edge; image 3 has no valid pixel
+    batch["depth"][4] = torch.where(batch["valid"][4], 0.5, 0.0)  # no edge in the target; image 3 has no valid pixel
     mask, depth = guess({**batch, "depth": torch.roll(batch["depth"], 2, 3)}, noise=0.02)
     rows = []
     for d, t, v in zip(*(value[:, 0].double().numpy() for value in (depth, batch["depth"], batch["valid"]))):
-        found, true = (np.argwhere(canny(np.where(v, x, 0), 2**0.5, 0.1, 0.2, mask=v > 0)) for x in (d, t))
-        distance = np.sqrt(((found[:, None] - true[None]) ** 2).sum(2))
-        if len(true):
-            to_true = distance.min(1)
-            rows.append((to_true[to_true < 10].mean(), np.minimum(distance.min(0), 10).mean()))
+        found, wanted = (np.argwhere(canny(np.where(v, x, 0), 2**0.5, 0.1, 0.2, mask=v > 0)) for x in (d, t))
+        distance = np.sqrt(((found[:, None] - wanted[None]) ** 2).sum(2))
+        if len(wanted):
+            to_target = distance.min(1)
+            rows.append((to_target[to_target < 10].mean(), np.minimum(distance.min(0), 10).mean()))
     ours = measure(mask, depth, batch, [2, 3, 7])
     assert [ours[name] for name in EDGES] == pytest.approx(np.mean(rows, 0).tolist(), abs=1e-9)
     assert len(rows) == 8 and all(0.5 < ours[name] < 5 for name in EDGES)
@@ -162,17 +159,17 @@ def test_depth_edges_are_scikit_images_and_their_errors_the_mean_over_images():
 
 @pytest.mark.parametrize("pixels", [1, 3])
 def test_depth_edges_that_are_moved_are_wrong_by_as_many_pixels(pixels):
-    batch = truth(4, size=32, holes=False)
-    columns = torch.arange(32).expand_as(batch["depth"])
-    batch["depth"] = 0.3 + 0.4 * (columns >= 12)
-    result = measure(batch["mask"], 0.3 + 0.4 * (columns >= 12 + pixels), batch)
+    batch = quartets(4, size=32, holes=False)
+    columns = torch.arange(32.0).expand_as(batch["depth"])
+    batch["depth"], moved = (0.5 + 0.2 * (columns - place).clamp(-1, 1) for place in (12, 12 + pixels))
+    result = measure(batch["mask"], moved, batch)
     assert [result[name] for name in EDGES] == [pixels, pixels]
     result = measure(batch["mask"], torch.full_like(batch["depth"], 0.5), batch)
     assert [result[name] for name in EDGES] == [10, 10], "the truncation, where nothing is predicted"
 
 
 def test_without_the_edges_everything_else_is_the_same():
-    batch = truth()
+    batch = quartets()
     mask, depth = guess(batch)
     quick = Meter(edges=False)
     quick.update(mask, depth, batch)
@@ -193,43 +190,19 @@ def test_outlines_and_dilation_equal_scipy_on_noise(seed):
             assert (ours == ndimage.binary_dilation(m, square)).all()
 
 
-def test_ssim_is_scikit_images_mean_over_images():
-    batch = truth(4, holes=False)
+@pytest.mark.parametrize("columns", [24, 13])
+def test_ssim_is_scikit_images_mean_over_images_and_over_windows_without_invalid_pixels(columns):
+    batch = quartets(4, holes=False)
     mask, depth = guess(batch)
-    wanted = [
-        structural_similarity(
-            d.double().numpy(),
-            t.double().numpy(),
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            data_range=1,
-        )
-        for d, t in zip(depth[:, 0], batch["depth"][:, 0])
-    ]
-    assert measure(mask, depth, batch, [1])["depth_ssim"] == pytest.approx(np.mean(wanted), abs=1e-4)
-
-
-def test_ssim_looks_at_windows_without_invalid_pixels_only():
-    batch = truth(3, holes=False)
-    mask, depth = guess(batch)
-    batch["valid"][..., 13:] = False
-    wanted = [
-        structural_similarity(
-            d.double().numpy(),
-            t.double().numpy(),
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            data_range=1,
-        )
-        for d, t in zip(depth[:, 0, :, :13], batch["depth"][:, 0, :, :13])
-    ]
-    assert measure(mask, depth, batch)["depth_ssim"] == pytest.approx(np.mean(wanted), abs=1e-4)
+    batch["valid"][..., columns:] = False
+    pairs = zip(*(value[:, 0, :, :columns].double().numpy() for value in (depth, batch["depth"])))
+    like_the_paper = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1}
+    wanted = np.mean([structural_similarity(*pair, **like_the_paper) for pair in pairs])
+    assert measure(mask, depth, batch, [1])["depth_ssim"] == pytest.approx(wanted, abs=1e-4)
 
 
 def test_maps_smaller_than_the_window_have_no_ssim_but_everything_else():
-    batch = truth(size=10)
+    batch = quartets(size=10)
     batch["mask"][:, :, 2:5, 2:5] = 1
     result = measure(*guess(batch), batch)
     assert math.isnan(result.pop("depth_ssim")) and all(math.isfinite(value) for value in result.values())
@@ -251,7 +224,7 @@ def reference_metres(depth, target, valid, near_far):
 
 @pytest.mark.parametrize("noise", [0.05, 0.6])
 def test_metres_are_aligned_by_least_squares_and_averaged_over_images(noise):
-    batch = truth()
+    batch = quartets()
     batch["near_far"][5] = torch.tensor([0.12, 9.0])  # near enough for the clamp to matter
     mask, depth = guess(batch, noise=noise)
     arrays = (value.double().numpy() for value in (depth[:, 0], batch["depth"][:, 0], batch["near_far"]))
@@ -275,8 +248,29 @@ def test_alignment_undoes_any_scale_and_shift(scale, shift):
     torch.testing.assert_close(got[valid], metres[valid])
 
 
+@pytest.mark.parametrize("contrast", [1e-3, 1e-6, 1e-9])
+def test_a_nearly_constant_prediction_is_aligned_like_any_other(contrast):
+    generator = torch.Generator().manual_seed(0)
+    metres, noise = torch.rand(2, 3, 1, 12, 10, generator=generator, dtype=torch.float64)
+    depth, valid = 0.4 + contrast * (metres + noise), noise > 0.2
+    got = align(depth, metres, valid)
+    for a, d, z, v in zip(got, depth, metres, valid):
+        columns = torch.stack((d[v], torch.ones_like(d[v])), 1).numpy()
+        wanted = columns @ np.linalg.lstsq(columns, z[v].numpy(), rcond=None)[0]
+        np.testing.assert_allclose(a[v], wanted, atol=1e-5)
+        assert wanted.std() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("level", [0.0, 0.1, 1 / 3, 0.4, 1.0])
+def test_a_constant_prediction_is_not_scaled(level, dtype):
+    metres = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    got = align(torch.full_like(metres, level), metres, metres > 0.1)
+    assert all((g - z[z > 0.1].mean()).abs().max() < 1e-6 for g, z in zip(got, metres))
+
+
 def test_a_constant_prediction_is_aligned_to_the_mean():
-    batch = truth(3, holes=False)
+    batch = quartets(3, holes=False)
     result = measure(batch["mask"], torch.full_like(batch["depth"], 0.4), batch)
     z = batch["near_far"][:, :1, None, None] + batch["depth"] * batch["near_far"].diff()[..., None, None]
     assert result["rmse_m"] == pytest.approx(z.double().flatten(1).std(1, correction=0).mean().item(), abs=1e-5)
@@ -288,7 +282,7 @@ def test_a_constant_prediction_is_aligned_to_the_mean():
 @settings(deadline=None, max_examples=20)
 @given(st.sets(st.integers(1, 9)))
 def test_the_result_does_not_depend_on_the_cut_into_batches(cuts):
-    batch = truth()
+    batch = quartets()
     mask, depth = guess(batch)
     whole, pieces = measure(mask, depth, batch), measure(mask, depth, batch, sorted(cuts))
     assert whole.keys() == pieces.keys()
@@ -297,7 +291,7 @@ def test_the_result_does_not_depend_on_the_cut_into_batches(cuts):
 
 
 def test_nor_on_the_order_of_the_images():
-    batch = truth()
+    batch = quartets()
     mask, depth = guess(batch)
     order = torch.randperm(10, generator=torch.Generator().manual_seed(0))
     turned = measure(mask[order], depth[order], {key: value[order] for key, value in batch.items()}, [5])
@@ -305,7 +299,7 @@ def test_nor_on_the_order_of_the_images():
 
 
 def test_the_set_is_not_the_mean_of_its_batches():
-    batch = truth()
+    batch = quartets()
     mask, depth = guess(batch)
     first, rest = (
         measure(mask[part], depth[part], {k: v[part] for k, v in batch.items()}) for part in (slice(1), slice(1, 10))
@@ -318,7 +312,7 @@ def test_the_set_is_not_the_mean_of_its_batches():
 
 
 def test_a_perfect_prediction_scores_perfectly():
-    batch = truth()
+    batch = quartets()
     result = measure(batch["mask"], batch["depth"], batch)
     assert result.pop("images") == 10
     errors = {"mask_ece", "depth_mae", "depth_rmse", "abs_rel", "rmse_m", "log10", *EDGES}
@@ -327,14 +321,14 @@ def test_a_perfect_prediction_scores_perfectly():
 
 
 def test_a_prediction_without_any_cat_scores_0():
-    batch = truth(4, holes=False)
+    batch = quartets(4, holes=False)
     result = measure(torch.zeros_like(batch["mask"]), batch["depth"], batch)
     names = ("mask_dice", "mask_iou", "mask_dice_image", "mask_dice_worst", "boundary_f_1px", "boundary_f_2px")
     assert [result[name] for name in names] == [0] * 6
 
 
 def test_an_outline_in_the_wrong_place_scores_0():
-    batch = truth(1, holes=False)
+    batch = quartets(1, holes=False)
     batch["mask"].zero_()[..., 2:5, 2:5] = 1
     wrong = torch.zeros_like(batch["mask"])
     wrong[..., 15:20, 15:20] = 1
@@ -343,7 +337,7 @@ def test_an_outline_in_the_wrong_place_scores_0():
 
 
 def test_one_and_two_pixels_of_tolerance():
-    batch = truth(1, holes=False)
+    batch = quartets(1, holes=False)
     batch["mask"].zero_()[..., 5:15, 5:15] = 1
     scores = []
     for shift in range(4):
@@ -353,11 +347,11 @@ def test_one_and_two_pixels_of_tolerance():
 
 
 def test_where_no_image_has_a_cat_predicting_none_is_right():
-    batch = truth(3)
+    batch = quartets(3)
     nothing = batch["mask"].zero_()
     result = measure(nothing, batch["depth"], batch)
     assert [result[name] for name in ("mask_dice", "mask_iou", "mask_dice_image", "mask_dice_worst")] == [1] * 4
-    assert math.isnan(result["boundary_f_1px"])  # there is no outline to be judged by
+    assert math.isnan(result["boundary_f_1px"])  # neither has an outline
     nothing = nothing.clone()
     nothing[0, 0, 5, 5] = 1
     result = measure(nothing, batch["depth"], batch)
@@ -365,7 +359,7 @@ def test_where_no_image_has_a_cat_predicting_none_is_right():
 
 
 def test_invalid_pixels_do_not_count():
-    batch = truth()
+    batch = quartets()
     mask, depth = guess(batch)
     wild = torch.where(batch["valid"], depth, torch.rand_like(depth))
     soiled = {**batch, "depth": batch["depth"].masked_fill(~batch["valid"], torch.nan)}
@@ -374,22 +368,22 @@ def test_invalid_pixels_do_not_count():
     assert all(math.isfinite(value) for value in result.values())
 
 
-def test_a_truth_that_touches_the_camera_has_ratios_too():
-    batch = truth()
+def test_a_target_that_touches_the_camera_has_ratios_too():
+    batch = quartets()
     batch["near_far"][:, 0] = 0.0
     result = measure(batch["mask"].float(), guess(batch)[1], batch)
     assert all(np.isfinite(result[name]) for name in METRES)
 
 
 def test_without_metres_only_the_metres_are_missing():
-    batch = truth(4, holes=False)
+    batch = quartets(4, holes=False)
     batch["near_far"].fill_(torch.nan)
     result = measure(*guess(batch), batch)
     assert {name for name, value in result.items() if math.isnan(value)} == set(METRES)
 
 
 def test_without_any_valid_pixel_only_the_mask_is_measured():
-    batch = truth(4, holes=False)
+    batch = quartets(4, holes=False)
     batch["valid"].fill_(False)
     result = measure(*guess(batch), batch)
     assert {name for name, value in result.items() if math.isnan(value)} == {*METRES, *DEPTH, *EDGES}
@@ -401,7 +395,7 @@ def test_without_any_valid_pixel_only_the_mask_is_measured():
 @pytest.mark.parametrize("name", ["mask_prob", "depth"])
 @pytest.mark.parametrize("value", [-0.01, 1.01, float("nan"), 7.0])
 def test_logits_passed_by_mistake_are_told(name, value):
-    batch = truth(2)
+    batch = quartets(2)
     prediction = dict(zip(("mask_prob", "depth"), guess(batch)))
     prediction[name][1, 0, 4, 4] = value
     with pytest.raises(ValueError, match=rf"{name} must hold probabilities.*apply sigmoid to the logits, once"):
@@ -409,9 +403,9 @@ def test_logits_passed_by_mistake_are_told(name, value):
 
 
 def test_shapes_that_differ_are_told():
-    batch = truth(2)
+    batch = quartets(2)
     mask, depth = guess(batch)
-    message = re.escape("depth has shape (2, 1, 24, 23), the truth (2, 1, 24, 24)")
+    message = re.escape("depth has shape (2, 1, 24, 23), the target (2, 1, 24, 24)")
     with pytest.raises(ValueError, match=message):
         Meter().update(mask, depth[..., :-1], batch)
 
@@ -422,7 +416,7 @@ def test_nothing_counted_is_told():
 
 
 def test_counting_keeps_no_graph():
-    batch = truth(2)
+    batch = quartets(2)
     mask, depth = (value.requires_grad_() for value in guess(batch))
     meter = Meter()
     meter.update(mask, depth, batch)
@@ -518,7 +512,7 @@ def test_the_index_is_decided_by_its_seed_and_does_not_touch_the_global_generato
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_rows_and_columns_are_judged_alike():
+def test_rows_and_columns_count_alike():
     maps = nearest(ramps(), 4) * 0.5 + ramps() * 0.5
     maps[:, :, ::8] += 0.01
     assert grid_index(maps) == pytest.approx(grid_index(maps.transpose(1, 2)), rel=1e-6)

@@ -35,6 +35,7 @@ COLAB = {
     "numpy": "2.1.3",
     "opencv-python-headless": "5.0.0.93",
     "plotly": "5.24.1",
+    "scikit-image": "0.25.2",
     "tensorboard": "2.20.0",
     "torch": "2.11.0+cu128",
     "torchsummary": "1.5.1",
