@@ -230,7 +230,7 @@ class Run:
 
         ``whole``: it is not this process's part, but all of it.
         """
-        batch = resize(to_device(batch, self.device), self.recipe.stages[self.stage].size)
+        batch = resize(to_device(batch, self.device), self.recipe.stages[self.stage].size, self.recipe.antialias)
         if self.augment:
             part = (0, 1) if whole else (self.accelerator.process_index, self.processes)
             batch = self.augment(batch, generator_of(self.recipe.seed, self.stage, self.epoch, number), part)
