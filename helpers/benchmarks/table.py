@@ -269,14 +269,14 @@ def _corruptions(rows: dict[str, dict[str, list[float]]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.table", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default=data_source(), help="'rooms', 'archive' or a folder of photographs")
-    parser.add_argument("--profile", default=profile().name, choices=PROFILES)
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
-    arguments = parser.parse_args()
-    os.environ["COURSE_DATA"], os.environ["COURSE_PROFILE"] = arguments.data, arguments.profile
     with plain_errors():
+        parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.table", description=__doc__.splitlines()[0])
+        parser.add_argument("--data", default=data_source(), help="'rooms', 'archive' or a folder of photographs")
+        parser.add_argument("--profile", default=profile().name, choices=PROFILES)
+        parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+        parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+        arguments = parser.parse_args()
+        os.environ["COURSE_DATA"], os.environ["COURSE_PROFILE"] = arguments.data, arguments.profile
         result = compare(range(arguments.seeds), arguments.rows)
         name = f"{run_dir('table').name}.json"
         write_json(runs_dir() / "bench" / name, result)
