@@ -145,8 +145,8 @@ def measure(sizes: Sequence[int], batch: int, steps: int) -> dict:
 def markdown(result: dict) -> str:
     """What the whole recipe is worth in time, in a sentence, the table of all levers, and how it was made."""
     rows = result["rows"]
-    published = {size: rate for name, size, rate in (
-        (*column.split(", "), rate) for column, rate in rows[PUBLISHED].items()) if name == "DepthMaskNet"}
+    split = {tuple(column.split(", ")): rate for column, rate in rows[PUBLISHED].items()}
+    published = {size: rate for (network, size), rate in split.items() if network == "DepthMaskNet"}
 
     def times(row: str, column: str) -> float:
         """Its speed over that of the published loop with the published network at the same size."""
