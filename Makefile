@@ -33,7 +33,7 @@ images: $(INSTALLED) ## draw the pictures of the README again
 	@$(RUN) -m helpers.upkeep.images $(ARGS)
 
 bench: $(INSTALLED) ## measure what the README's table of results says
-	@$(RUN) -m helpers.benchmarks.table table $(ARGS)
+	@$(RUN) -m helpers.benchmarks.table $(ARGS)
 
 speed: $(INSTALLED) ## measure how fast single answers and the training loop are, beside the published ones
 	@$(RUN) -m helpers.benchmarks.latency
