@@ -28,7 +28,7 @@ class SetFacts:
     unusual: float  # RMSE from ``mean_depth`` that a tenth of the rooms reaches
 
 
-@dataclass
+@dataclass(eq=False)  # arrays have no single truth value
 class Case:
     """A quartet with its prediction, as planes (H, W), and the cause of its error."""
 

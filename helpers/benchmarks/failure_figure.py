@@ -61,9 +61,9 @@ def figure(cases: Sequence[Case]) -> Figure:
     if not tasks:
         raise ValueError("there are no cases to draw")
     rows = max(map(len, grouped.values()))
-    width = MARGIN + sum(len(COLUMNS[task]) * WIDTH + MARGIN for task in tasks)
+    width = sum(len(COLUMNS[task]) * WIDTH + MARGIN for task in tasks)
     height = TOP + rows * HEIGHT + BOTTOM
-    drawn, left = plt.figure(figsize=(width, height)), MARGIN
+    drawn, left = plt.figure(figsize=(width, height)), MARGIN / 2
     for task in tasks:
         drawn.text(left / width, 1 - 0.1 / height, f"The {len(grouped[task])} {HEADINGS[task]}", fontsize=14, va="top")
         for row, case in enumerate(grouped[task]):

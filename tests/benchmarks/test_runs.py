@@ -82,10 +82,9 @@ def test_another_experiment_in_its_place_is_trained_and_that_is_said(sets, tmp_p
 
 
 def test_a_damaged_score_is_made_anew(sets, tmp_path):
-    first = run(Experiment("one", DuoNet, SHORT), *sets, tmp_path)
     (tmp_path / runs.SCORE).write_text('{"what": ')
-    again = run(Experiment("one", DuoNet, SHORT), *sets, tmp_path)
-    assert again["scores"] == first["scores"] and json.loads((tmp_path / runs.SCORE).read_text()) == again
+    result = run(Experiment("one", DuoNet, SHORT), *sets, tmp_path)
+    assert json.loads((tmp_path / runs.SCORE).read_text()) == result
 
 
 def test_the_seed_decides_the_weights(sets, tmp_path):
