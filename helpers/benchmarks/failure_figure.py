@@ -68,17 +68,17 @@ def figure(cases: Sequence[Case]) -> Figure:
         drawn.text(left / width, 1 - 0.1 / height, f"The {len(grouped[task])} {HEADINGS[task]}", fontsize=14, va="top")
         for row, case in enumerate(grouped[task]):
             top = height - TOP - row * HEIGHT
-            drawn.text(left / width, top / height, f"{case.score}\n{case.sentence}", fontsize=8, va="top")
+            drawn.text(left / width, top / height, f"{case.score}:\n{case.sentence}", fontsize=8, va="top")
             panels = _mask_panels(case) if task == "mask" else _depth_panels(case)
             for i, (name, (image, frame)) in enumerate(zip(COLUMNS[task], panels)):
-                place = ((left + i * WIDTH) / width, (top - HEIGHT) / height, 0.95 * WIDTH / width, 0.95 * WIDTH / height)
-                axis = drawn.add_axes(place)
+                x, y = left + i * WIDTH, top - HEIGHT + 0.1
+                axis = drawn.add_axes((x / width, y / height, 0.95 * WIDTH / width, 0.95 * WIDTH / height))
                 axis.imshow(image, interpolation="nearest" if image.shape[0] <= 100 else "auto")
                 axis.set_axis_off()
                 if frame is not None:
                     axis.add_patch(frame)
-                if row == len(grouped[task]) - 1:
-                    drawn.text(place[0], place[1] - 0.03 / height, name, fontsize=8, va="top")
+                if not row:
+                    drawn.text(x / width, (top + 0.18) / height, name, fontsize=8, color="0.35", va="top")
         left += len(COLUMNS[task]) * WIDTH + MARGIN
     if "mask" in tasks:
         handles = [Patch(facecolor=colour, edgecolor="grey", label=name) for colour, name in PIXELS]

@@ -20,7 +20,7 @@ def cases():
 def test_the_figure_has_the_words_of_every_case_and_five_or_four_panels(cases):
     drawn = figure(cases)
     words = [text.get_text() for text in drawn.texts]
-    assert all(f"{case.score}\n{case.sentence}" in words for case in cases)
+    assert all(f"{case.score}:\n{case.sentence}" in words for case in cases)
     assert sum(bool(axis.images) for axis in drawn.axes) == 10 * 5 + 10 * 4
     width, height = drawn.get_size_inches()
     assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y in (text.get_position() for text in drawn.texts))
