@@ -19,16 +19,8 @@ from typing import NamedTuple
 from torch import nn
 
 from helpers.benchmarks import variants
-from helpers.benchmarks.runs import (
-    VERSION,
-    Experiment,
-    data_kind,
-    difference,
-    gather,
-    markdown_table,
-    run_seeds,
-    with_spread,
-)  # fmt: skip
+from helpers.benchmarks.runs import Experiment, run_seeds
+from helpers.benchmarks.summary import VERSION, data_kind, difference, gather, markdown_table, with_spread
 from helpers.checkpoints import fingerprint
 from helpers.config import CourseError, plain_errors, profile, runs_dir
 from helpers.dataset import CachedDataset, cached, sample, split

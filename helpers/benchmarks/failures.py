@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from helpers.benchmarks.failure_causes import CAUSES, Case, SetFacts, by_cause, explain
 from helpers.benchmarks.failure_figure import figure, save
-from helpers.benchmarks.runs import VERSION, data_kind, markdown_table
+from helpers.benchmarks.summary import VERSION, data_kind, markdown_table
 from helpers.config import CourseError, plain_errors, profile, runs_dir
 from helpers.dataset import get_batch, scenes, to_device
 from helpers.evaluate import MeanDepth, Predictor, network_predictor

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.benchmarks.runs import VERSION, markdown_table
+from helpers.benchmarks.summary import VERSION, markdown_table
 from helpers.config import CourseError, plain_errors, runs_dir
 from helpers.model import NETWORKS, build
 from helpers.predict import TOLERANCE, OnnxModel, Probabilities, exported, write_onnx

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from helpers.benchmarks.runs import VERSION, markdown_table
+from helpers.benchmarks.summary import VERSION, markdown_table
 from helpers.config import plain_errors, profile, runs_dir
 from helpers.dataset import Quartet
 from helpers.losses import PublishedLoss

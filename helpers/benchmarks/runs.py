@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,9 +16,9 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import Dataset
 
+from helpers.benchmarks.summary import VERSION
 from helpers.callbacks import ProgressBar
 from helpers.checkpoints import LAST, PREVIOUS
-from helpers.config import data_source
 from helpers.dataset import CachedDataset
 from helpers.evaluate import corrupted_mask_dice, network_predictor, score, test_batches
 from helpers.model import count_parameters, forward_gflop, seeded
@@ -28,7 +27,6 @@ from helpers.train import train
 from helpers.utils import machine, write_json
 
 SCORE = "score.json"
-VERSION = 2  # of the stored scores: raise it when training or scoring changes what comes out
 FLOP_SIZE = 192  # pixels, at which operations are counted: the largest size of the published schedule
 
 
@@ -100,9 +98,6 @@ def _read(path: Path) -> dict:
         return {}
 
 
-# -- several seeds --------------------------------------------------------------------------------------------------
-
-
 def run_seeds(
     experiment: Experiment, train_set: Dataset, test_set: CachedDataset, folder: Path, seeds: Iterable[int],
     activations: Sequence[str] = (),
@@ -114,41 +109,3 @@ def run_seeds(
         own = folder.with_name(f"{folder.name}-{seed}")
         results.append(run(experiment, train_set, test_set, own, seed, activations))
     return results
-
-
-def gather(results: Iterable[dict[str, float]]) -> dict[str, list[float]]:
-    """One list for each key that every result has: one value a seed."""
-    results = list(results)
-    return {key: [result[key] for result in results] for key in results[0] if all(key in result for result in results)}
-
-
-def spread(values: Sequence[float]) -> float:
-    """Standard deviation over seeds; 0 for a single one."""
-    return statistics.stdev(values) if len(values) > 1 else 0.0
-
-
-def with_spread(values: Sequence[float], form: str) -> str:
-    """``mean ± spread`` in the given form, such as "{:.3f}"; the mean alone of a single value."""
-    mean = form.format(statistics.fmean(values))
-    # No-break spaces: in a narrow cell a line ends elsewhere.
-    return mean if len(values) < 2 else f"{mean}\u00a0±\u00a0{form.format(spread(values))}"
-
-
-def difference(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Mean of ``ours`` minus mean of ``theirs``; 0 where it is no larger than the larger of the two spreads."""
-    gap = statistics.fmean(ours) - statistics.fmean(theirs)
-    return gap if abs(gap) > max(spread(ours), spread(theirs)) else 0.0
-
-
-# -- words ----------------------------------------------------------------------------------------------------------
-
-
-def data_kind() -> str:
-    """"rooms", "archive" or "photographs": the data in force, without the name of anybody's folder."""
-    return data_source() if data_source() in ("rooms", "archive") else "photographs"
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int | None = None) -> str:
-    """A table in Markdown; columns from ``numbers_from`` on are aligned to the right."""
-    marks = ["--:" if numbers_from is not None and i >= numbers_from else "---" for i in range(len(header))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, marks, *rows))

@@ -20,17 +20,8 @@ from typing import NamedTuple
 import torch
 
 from helpers.benchmarks.networks import BASELINES
-from helpers.benchmarks.runs import (
-    FLOP_SIZE,
-    VERSION,
-    Experiment,
-    data_kind,
-    difference,
-    gather,
-    markdown_table,
-    run_seeds,
-    with_spread,
-)  # fmt: skip
+from helpers.benchmarks.runs import FLOP_SIZE, Experiment, run_seeds
+from helpers.benchmarks.summary import VERSION, data_kind, difference, gather, markdown_table, with_spread
 from helpers.checkpoints import fingerprint
 from helpers.config import PROFILES, CourseError, data_source, plain_errors, profile, runs_dir
 from helpers.dataset import Quartet

@@ -8,7 +8,18 @@ import pytest
 import torch
 
 from helpers.benchmarks import latency
-from helpers.benchmarks.latency import LAYOUT, ONNX, PLAIN, PUBLISHED, SIXTEEN, latencies, make, markdown, measure, runtimes
+from helpers.benchmarks.latency import (
+    LAYOUT,
+    ONNX,
+    PLAIN,
+    PUBLISHED,
+    SIXTEEN,
+    latencies,
+    make,
+    markdown,
+    measure,
+    runtimes,
+)
 from helpers.config import CourseError, runs_dir
 from helpers.model import NETWORKS, build, count_parameters
 

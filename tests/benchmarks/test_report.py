@@ -1,12 +1,13 @@
 """The results page is made of stored results, keeps what nobody measured again, and changes nothing else."""
 
 import json
+import re
 
 import pytest
 
 from helpers.benchmarks import loop, report, table
-from helpers.benchmarks.report import FRONT_MARKS, FRONT_PAGE, PAGE, SECTIONS, page, parts
-from helpers.benchmarks.runs import VERSION
+from helpers.benchmarks.report import FRONT_MARKS, FRONT_PAGE, PAGE, SECTIONS, parts
+from helpers.benchmarks.summary import VERSION
 from helpers.config import ROOT, CourseError
 from helpers.evaluate import CORRUPTION_LEVELS
 
@@ -72,8 +73,6 @@ def test_with_nothing_stored_every_section_keeps_its_content(root):
     report.main(root)
     assert sections(root) == {name: f"old {name}" for name in SECTIONS}
     assert (root / FRONT_PAGE).read_text() == FRONT
-    text = (root / PAGE).read_text()
-    assert page(text) == text and all(f"\n## {section.heading}\n" in text for section in SECTIONS.values())
 
 
 @pytest.mark.parametrize("stored, data", [("rooms-quick", "rooms"), ("photos-mine-quick", "photographs")])
@@ -124,8 +123,10 @@ def test_speed_of_another_version_is_left_out(root):
     assert "2.0 times as many at 64 px." in sections(root)["loop"]
 
 
-def test_our_page_is_the_one_that_the_report_writes(monkeypatch, tmp_path):
-    monkeypatch.setenv("COURSE_RUNS", str(tmp_path))
+def test_our_page_has_every_section_with_its_command_and_date():
     text = (ROOT / PAGE).read_text(encoding="utf-8")
-    assert page(text) == text, "change the texts in helpers/benchmarks/report.py and run it"
+    for name in SECTIONS:
+        before, inside, _ = parts(text, name)
+        assert "`make " in before[before.rindex("\n## ") :], name
+        assert name == "failures" or re.search(r"\b20\d\d-\d\d-\d\d\b", inside), name
     assert "real/" not in text

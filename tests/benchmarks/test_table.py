@@ -6,7 +6,7 @@ import pytest
 from toy import ToyQuartets
 
 from helpers.benchmarks import table as bench
-from helpers.benchmarks.runs import VERSION
+from helpers.benchmarks.summary import VERSION
 from helpers.checkpoints import fingerprint
 from helpers.config import CourseError
 from helpers.dataset import sample, split
