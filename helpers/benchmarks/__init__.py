@@ -1,7 +1,6 @@
-"""The evidence: commands that measure what the course claims, and :mod:`helpers.benchmarks.report`, which writes the
-results page (``README.md`` in this folder). Nothing in the library or the notebooks needs any of it.
+"""The evidence: commands that measure what the course claims. The results page is ``README.md`` in this folder.
 
-:mod:`~helpers.benchmarks.table` compares networks and recipes, :mod:`~helpers.benchmarks.ablation` the course's choices;
-both train through :mod:`~helpers.benchmarks.runs`. :mod:`~helpers.benchmarks.latency` times single predictions,
-:mod:`~helpers.benchmarks.loop` the training loop. :mod:`~helpers.benchmarks.failures` explains the worst predictions.
+``table`` compares networks and recipes and ``ablation`` the course's choices; both train through ``runs``. ``latency``
+times single predictions and ``loop`` the training loop; ``failures`` explains the worst predictions. What they store,
+``report`` puts into the pages. Nothing in the library needs any of it.
 """

@@ -125,17 +125,18 @@ def ablate(seeds: Sequence[int] = (0, 1, 2), choices: Sequence[str] = tuple(CHOI
             "facts": gather(result["facts"] for result in results),
         }
     return {
-        "version": VERSION, "data": data_kind(), "profile": profile().name, "seeds": list(seeds), "size": STAGES[-1].size,
-        "train_quartets": len(fit), "validation_quartets": len(validation), "machine": "; ".join(sorted(machines)),
-        "date": date.today().isoformat(), "rows": rows,
+        "version": VERSION, "data": data_kind(), "profile": profile().name, "seeds": list(seeds),
+        "size": STAGES[-1].size, "train_quartets": len(fit), "validation_quartets": len(validation),
+        "machine": "; ".join(sorted(machines)), "date": date.today().isoformat(), "rows": rows,
     }  # fmt: skip
 
 
 def markdown(result: dict) -> str:
-    """A line for each choice: what it scores, and by how much that differs from the course's, if by more than the spread."""
-    base, lines = result["rows"][BASE]["scores"], []
+    """A line for each choice: its scores, and what changes against the course's, if more than the spread."""
+    lines = []
     for name, row in result["rows"].items():
-        cells = [_cell(row["scores"][key], None if name == BASE else base[key], form) for key, (_, form) in COLUMNS.items()]
+        base = {} if name == BASE else result["rows"][BASE]["scores"]
+        cells = [_cell(row["scores"][key], base.get(key), form) for key, (_, form) in COLUMNS.items()]
         facts = {key: statistics.fmean(values) for key, values in row["facts"].items()}
         cost = [f"{facts['parameters'] / 1e6:.2f}", f"{facts['gflop']:.1f}", f"{facts['seconds']:.0f}"]
         lines.append([CHOICES[name].about, CHOICES[name].instead, *cells, *cost])
@@ -143,8 +144,8 @@ def markdown(result: dict) -> str:
     header = ["changed", "instead", *titles, "parameters (M)", "GFLOP", "training (s)"]
     caption = (
         f"In brackets what changes, and = where that is no more than the spread over {len(result['seeds'])} seeds. "
-        f"{result['data'].capitalize()}, profile `{result['profile']}`: {result['train_quartets']} "
-        f"quartets to train on and {result['validation_quartets']} for validation, all from the training set, at "
+        f"{result['data'].capitalize()}, profile `{result['profile']}`: {result['train_quartets']} quartets "
+        f"to train on and {result['validation_quartets']} for validation, all from the training set, at "
         f"{result['size']} px; {result['machine']}; {result['date']}."
     )
     return f"{markdown_table(header, lines)}\n\n{caption}"

@@ -285,8 +285,7 @@ def _share_towards(case: Case, other: np.ndarray) -> float:
 
 
 def _worst_region(case: Case, sign: int) -> np.ndarray:
-    """Of the connected regions that are too far (``sign`` 1) or too near (-1) by more than the RMSE, the one whose shift
-    takes most of the error away."""
+    """Of the regions that are too far (``sign`` 1) or too near (-1) by more than the RMSE, the one with most error."""
     labels, count = ndimage.label(sign * case.error > case.rmse)
     regions = (labels == number for number in range(1, count + 1))
     return max(regions, key=lambda region: _gain_of_shift(case, region), default=np.zeros_like(case.valid))

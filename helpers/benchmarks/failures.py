@@ -1,13 +1,14 @@
 """Where a network fails: the worst quartets of a test set, each with the cause that explains most of its error.
 
-``make failures``, or ``python -m helpers.benchmarks.failures``, runs the trained network (or that of ``--run FOLDER``) on
-every test quartet, takes the ten worst masks and the ten worst depth maps, and writes ``runs/bench/failures.png`` and
-``.json``. No cause is typed by hand: each is a rule of :mod:`helpers.benchmarks.failure_causes`.
+``make failures``, or ``python -m helpers.benchmarks.failures``, runs the trained network (or that of ``--run FOLDER``)
+on every test quartet, takes the ten worst masks and the ten worst depth maps, and writes ``runs/bench/failures.png``
+and ``.json``. No cause is chosen by hand: each is a rule of :mod:`helpers.benchmarks.failure_causes`.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -99,39 +100,26 @@ def _quantile(values: Sequence[float], q: float) -> float:
     return float(np.quantile(known, q)) if known.size else float("nan")
 
 
-# -- words and files ----------------------------------------------------------------------------------------------
-
-
-def record(cases: Sequence[Case]) -> list[dict]:
-    """The cases by their causes, without images, JSON-ready."""
-    return [
-        {
-            "task": case.task, "quartet": case.index, "room": case.room, "cat": case.cat, "dice": case.dice,
-            "rmse": case.rmse if case.valid.any() else None, "cause": case.cause, "sentence": case.sentence,
-            "score": case.score, "shares": {name: share for name, share in case.shares.items() if share > 0},
-        }
-        for task in CAUSES for group in by_cause(cases, task) for case in group
-    ]  # fmt: skip
-
-
 def markdown(result: dict) -> str:
     """How many of the worst cases each cause explains, and how that was found out."""
-    counts: dict[tuple[str, str], int] = {}
-    for case in result["cases"]:
-        key = case["task"], case["sentence"]
-        counts[key] = counts.get(key, 0) + 1
-    table = markdown_table(("worst", "cause of most of the error", "cases"),
-                           [(*key, str(count)) for key, count in counts.items()], numbers_from=2)  # fmt: skip
+    counts = Counter((case["task"], case["sentence"]) for case in result["cases"])
+    rows = [(*cause, str(count)) for cause, count in counts.items()]
+    table = markdown_table(("worst", "cause of most of the error", "cases"), rows, numbers_from=2)
     return (
-        f"{table}\n\n{result['data'].capitalize()}, profile `{result['profile']}`: the worst of {result['test_quartets']} "
-        f"test quartets at {result['size']} px, predicted by {result['network']}; {result['date']}."
+        f"{table}\n\n{result['data'].capitalize()}, profile `{result['profile']}`: the worst of "
+        f"{result['test_quartets']} test quartets at {result['size']} px, predicted by {result['network']}; {result['date']}."
     )
 
 
 def write(cases: Sequence[Case], folder: Path, about: Mapping[str, object]) -> dict:
-    """Write ``failures.png`` and ``failures.json`` into ``folder``; the content of the latter, ``about`` the test first."""
+    """Write ``failures.png`` and ``failures.json`` into ``folder``; the latter's content, which begins with ``about``."""
     save(figure(cases), folder / "failures.png")
-    result = {"version": VERSION, **about, "cases": record(cases)}
+    ordered = [case for task in CAUSES for group in by_cause(cases, task) for case in group]
+    result = {"version": VERSION, **about, "cases": [{
+        "task": case.task, "quartet": case.index, "room": case.room, "cat": case.cat, "dice": case.dice,
+        "rmse": case.rmse if case.valid.any() else None, "cause": case.cause, "sentence": case.sentence,
+        "score": case.score, "shares": {name: share for name, share in case.shares.items() if share > 0},
+    } for case in ordered]}  # fmt: skip
     write_json(folder / RESULT, result)
     return result
 
@@ -140,8 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.failures", description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, help="folder of a finished run (default: that of notebook 05)")
     parser.add_argument("--out", type=Path, help="folder of the figure and its numbers (default: runs/bench)")
-    chosen = parser.parse_args(arguments)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen, device = parser.parse_args(arguments), "cuda" if torch.cuda.is_available() else "cpu"
     with plain_errors():
         own = chosen.run or (run_dir() if is_finished(run_dir(), our_recipe()) else None)
         net = (load(chosen.run) if chosen.run else trained_network()).to(device)

@@ -3,7 +3,7 @@
 ``python -m helpers.benchmarks.latency [--sizes 64 192] [--repeats 50] [--threads 2]`` runs every network in plain
 PyTorch, with channels last, in 16 bits where the processor multiplies them faster, and in ONNX Runtime. All predict
 probabilities, and a runtime whose predictions differ is not timed. The runtimes take turns, one prediction each in
-every round, so that a busy moment hits all alike. Memory is measured in a process of its own for each. The result goes to ``runs/bench/latency.json``.
+every round, so that a busy moment hits all alike. The result goes to ``runs/bench/latency.json``.
 """
 
 from __future__ import annotations
@@ -79,10 +79,8 @@ def latencies(predictions: Mapping[tuple[str, str], Prediction], repeats: int) -
 
 
 def peak_memory(network: str, runtime: str, size: int, threads: int, onnx_file: Path) -> float | None:
-    """Megabytes that a network with all it needs takes on top of a process that has only imported things.
-
-    Measured in a process of its own. None where the system does not tell (Linux does).
-    """
+    """Megabytes that a network takes on top of a new process that has only imported things; None where the system does
+    not tell (Linux does)."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_own_peak, network, runtime, size, threads, onnx_file).result()
 
@@ -174,7 +172,8 @@ def markdown(result: dict) -> str:
         gain = theirs["median_ms"] / ours["median_ms"]
         sentences.append(
             f"At {size} px DuoNet is fastest in {ours['runtime']}: {ours['times_published']:.1f} times as fast as "
-            f"{PUBLISHED} in {PLAIN}, {gain:.1f} times as fast as {PUBLISHED} where that is fastest ({theirs['runtime']})."
+            f"{PUBLISHED} in {PLAIN}, {gain:.1f} times as fast as {PUBLISHED} where that is fastest "
+            f"({theirs['runtime']})."
         )
     header = ("size (px)", "network", "runs in", "median (ms)", "90 % within (ms)", "times as fast", "memory (MB)")
     table = markdown_table(header, [(
@@ -183,8 +182,8 @@ def markdown(result: dict) -> str:
     ) for row in result["rows"]], numbers_from=3)  # fmt: skip
     load = "" if result["load_before"] is None else f", load {result['load_before']:.1f} before"
     caption = (
-        f"One pair of images at a time, {result['repeats']} predictions each, in turns; times as fast: as {PUBLISHED} in "
-        f"{PLAIN}; memory: the most that weights and workspace take on top of the imported packages. "
+        f"One pair of images at a time, {result['repeats']} predictions each, in turns; times as fast: as {PUBLISHED} "
+        f"in {PLAIN}; memory: the most that weights and workspace take on top of the imported packages. "
         f"{result['threads']} of {result['cores']} cores ({result['machine']}){load}; Python {result['python']}, "
         f"torch {result['torch']}, onnxruntime {result['onnxruntime']}; {result['date']}."
     )
@@ -197,7 +196,7 @@ def _fastest(rows: list[dict], network: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.latency", description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 192], help="image sizes in pixels, multiples of 16")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 192], help="pixels, multiples of 16")
     parser.add_argument("--repeats", type=int, default=50, help="predictions of each runtime that count")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

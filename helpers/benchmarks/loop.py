@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from helpers.benchmarks.summary import VERSION, markdown_table
-from helpers.config import plain_errors, profile, runs_dir
+from helpers.config import plain_errors, runs_dir
 from helpers.dataset import Quartet
 from helpers.losses import PublishedLoss
 from helpers.model import NETWORKS, build, forward_gflop
@@ -157,24 +157,22 @@ def markdown(result: dict) -> str:
         if name != "tiny" and (share := time_share(rows, name)):
             gains.append(f"all stages of `{name}` take {share:.2f} times as long")
     columns = list(rows[PUBLISHED])
-    table = markdown_table(["images a second", *columns], [
-        [row, *(f"{rate:.1f} ({times(row, column):.1f}×)" for column, rate in cells.items())] for row, cells in rows.items()
-    ], numbers_from=1)  # fmt: skip
+    lines = [[row, *(f"{rows[row][column]:.1f} ({times(row, column):.1f}×)" for column in columns)] for row in rows]
+    table = markdown_table(["images a second", *columns], lines, numbers_from=1)
     return "\n\n".join([
         "The course's loop and recipe train DuoNet on more images a second than the published loop trains its network: "
         f"{'; '.join(gains)}.", table,
-        "Both loops on images that are in memory already; in brackets, times the published loop with its network. Batches "
-        f"of {result['batch']}, {result['steps']} steps; {result['machine']}; {result['date']}.",
+        "Both loops on images that are in memory already; in brackets, times the published loop with its network. "
+        f"Batches of {result['batch']}, {result['steps']} steps; {result['machine']}; {result['date']}.",
     ])  # fmt: skip
 
 
 def time_share(rows: dict[str, dict[str, float]], profile_name: str) -> float | None:
-    """How many times as long as the published loop with its network all stages of a profile take in the course's loop
-    and recipe with DuoNet; None where a stage's size was not measured."""
-    samples, stages = profile(profile_name).train_samples, STAGES[profile_name]
+    """How many times as long all stages of a profile take in the course's loop with DuoNet as in the published loop
+    with its network; None where a stage's size was not measured."""
 
     def whole(row: str, network: str) -> float:
-        return sum(stage.epochs * samples / rows[row][f"{network}, {stage.size} px"] for stage in stages)
+        return sum(stage.epochs / rows[row][f"{network}, {stage.size} px"] for stage in STAGES[profile_name])
 
     try:
         return whole(WHOLE, "DuoNet") / whole(PUBLISHED, "DepthMaskNet")
@@ -185,7 +183,7 @@ def time_share(rows: dict[str, dict[str, float]], profile_name: str) -> float | 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.loop", description=__doc__.splitlines()[0])
     sizes = sorted({stage.size for stage in recipe("course").stages})
-    parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="image sizes, multiples of 16; else the profile's")
+    parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="multiples of 16; default the profile's")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8)
     arguments = parser.parse_args()

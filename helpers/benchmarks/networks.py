@@ -34,7 +34,7 @@ def _start_output(output: nn.Conv2d, biases: Sequence[float]) -> nn.Conv2d:
 
 
 class EarlyFusion(nn.Module):
-    """Room and scene as six channels of one image, for a ``body`` (B, 6, H, W) -> (B, 2, H, W): mask and depth logits."""
+    """Room and scene as six channels of one image; ``body`` makes two of them, mask and depth logits."""
 
     def __init__(self, body: nn.Module):
         super().__init__()

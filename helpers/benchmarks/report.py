@@ -1,18 +1,17 @@
-"""Puts stored results into the results page, ``README.md`` in this folder, and into the table of the course's front page.
+"""Puts stored results into the results page, ``README.md`` in this folder, and into the table of the front page.
 
-``python -m helpers.benchmarks.report`` takes what ``make bench``, ``make speed``, ``make ablation`` and ``make failures``
-have left in ``runs/``. Each section of the page stands between ``<!-- name:begin -->`` and ``<!-- name:end -->``; one of
-which nothing is stored keeps what it has.
+``python -m helpers.benchmarks.report`` takes what ``make bench``, ``make speed``, ``make ablation`` and ``make
+failures`` have left in ``runs/``. Each section of the page stands between ``<!-- name:begin -->`` and ``<!-- name:end
+-->``; one of which nothing is stored keeps what it has.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from helpers.benchmarks import ablation, failures, latency, loop, table
-from helpers.benchmarks.summary import VERSION, markdown_table, with_spread
-from helpers.config import ROOT, CourseError, plain_errors, runs_dir
+from helpers.benchmarks.summary import markdown_table, stored, with_spread
+from helpers.config import ROOT, CourseError, plain_errors
 from helpers.utils import whole_file
 
 PAGE, FRONT_PAGE = Path("helpers", "benchmarks", "README.md"), Path("README.md")  # in the repository
@@ -44,10 +43,8 @@ def parts(text: str, name: str, marks: tuple[str, str] = MARKS) -> tuple[str, st
 
 
 def newest(pattern: str) -> dict | None:
-    """The newest result of this version of the course that fits ``pattern`` in ``runs/``; None if there is none."""
-    results = [json.loads(path.read_text("utf-8")) for path in runs_dir().glob(pattern)]
-    results = [result for result in results if result.get("version") == VERSION]
-    return max(results, key=lambda result: result["date"], default=None)
+    """The newest result that fits ``pattern`` in ``runs/``; None if there is none."""
+    return max(stored(pattern), key=lambda result: result["date"], default=None)
 
 
 def page(text: str) -> str:
@@ -66,11 +63,11 @@ def front_page(text: str) -> str:
         return text
     before, _, after = parts(text, "results", FRONT_MARKS)
     scores, facts, lines = result["scores"], result["facts"], []
-    without_network = {**scores[table.MEAN_DEPTH], **scores[table.SUBTRACTION]}
-    rows = {f"{table.SUBTRACTION}; {table.MEAN_DEPTH}": without_network, **{title: scores[title] for title in FRONT_ROWS}}
-    for title, row in rows.items():
+    both = f"{table.SUBTRACTION}; {table.MEAN_DEPTH}"
+    scores = {**scores, both: {**scores[table.MEAN_DEPTH], **scores[table.SUBTRACTION]}}
+    for title in (both, *FRONT_ROWS):
         cost = f"{facts[title]['parameters'][0] / 1e6:.2f} / {facts[title]['gflop'][0]:.1f}" if title in facts else ""
-        lines.append([title, *(with_spread(row[key], table.COLUMNS[key].form) for key in FRONT_COLUMNS), cost])
+        lines.append([title, *(with_spread(scores[title][key], table.COLUMNS[key].form) for key in FRONT_COLUMNS), cost])
     header = ["", *(table.COLUMNS[key].title for key in FRONT_COLUMNS), "M / GFLOP"]
     return f"{before}\n{markdown_table(header, lines, numbers_from=1)}\n{after}"
 
@@ -79,10 +76,12 @@ def main(root: Path = ROOT) -> None:
     """Write what is stored into both pages.
 
     Raises:
-        CourseError: the marks of a section are gone; then nothing is written.
+        CourseError: nothing is stored, or the marks of a section are gone; then nothing is written.
     """
-    texts = {path: fill((root / path).read_text(encoding="utf-8")) for path, fill in ((PAGE, page), (FRONT_PAGE, front_page))}
-    for path, text in texts.items():
+    if not any(newest(pattern) for pattern, _ in SECTIONS.values()):
+        raise CourseError("No results are stored in runs/: run `make bench`, `make speed` or `make ablation` first.")
+    pages = {path: (root / path).read_text(encoding="utf-8") for path in (PAGE, FRONT_PAGE)}
+    for path, text in {PAGE: page(pages[PAGE]), FRONT_PAGE: front_page(pages[FRONT_PAGE])}.items():
         with whole_file(root / path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         print(f"wrote {path}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Iterable, Sequence
 
-from helpers.config import data_source
+from helpers.config import data_source, runs_dir
 
 VERSION = 2  # of what is stored: raise it when training or scoring changes, or the form of the files does
 
@@ -13,6 +14,18 @@ VERSION = 2  # of what is stored: raise it when training or scoring changes, or 
 def data_kind() -> str:
     """"rooms", "archive" or "photographs": the data in force, without the name of anybody's folder."""
     return data_source() if data_source() in ("rooms", "archive") else "photographs"
+
+
+def stored(pattern: str) -> list[dict]:
+    """The results in ``runs/`` that fit ``pattern``; those of another version of the course are left out, and named."""
+    results = []
+    for path in sorted(runs_dir().glob(pattern), reverse=True):  # rooms before photographs
+        result = json.loads(path.read_text("utf-8"))
+        if result.get("version") == VERSION:
+            results.append(result)
+        else:
+            print(f"{path.parent.name}/{path.name} is of another version of the course: measure again to replace it.")
+    return results
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int | None = None) -> str:

@@ -10,11 +10,10 @@ subtraction and the mean depth map, on rooms and cats that none was trained on: 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
 from collections.abc import Mapping, Sequence
 from datetime import date
+from statistics import fmean as mean
 from typing import NamedTuple
 
 import torch
@@ -103,12 +102,12 @@ def compare(seeds: Sequence[int] = (0, 1, 2), rows: Sequence[str] = tuple(ROWS))
         raise CourseError(f"The table has no row {', '.join(sorted(unknown))}: choose from {', '.join(ROWS)}.")
     train_set, test_set = sets()
     pairs = list(test_batches(test_set))
-    mean = MeanDepth().fit(train_set)
+    mean_depth = MeanDepth().fit(train_set)
     targets = torch.cat([batch["depth"][:, 0] for batch in pairs])
     scores = {
         GROUND_TRUTH: {"grid": [grid_index(targets)]},
         SUBTRACTION: gather([score(_subtraction, test_set)]),
-        MEAN_DEPTH: gather([score(lambda batch: (None, mean.predict(batch)), test_set)]),
+        MEAN_DEPTH: gather([score(lambda batch: (None, mean_depth.predict(batch)), test_set)]),
     }
     corrupted = {SUBTRACTION: gather([_flat(corrupted_mask_dice(_subtraction, pairs))])}
     facts, machines = {}, {machine()}
@@ -126,8 +125,8 @@ def compare(seeds: Sequence[int] = (0, 1, 2), rows: Sequence[str] = tuple(ROWS))
         corrupted[row.title] = gather(_flat(result["corrupted"]) for result in results)
         machines |= {result["machine"] for result in results}
     return {
-        "version": VERSION, "data": data_kind(), "profile": profile().name, "seeds": list(seeds), "size": test_set.size,
-        "train_quartets": len(train_set), "test_quartets": len(test_set),
+        "version": VERSION, "data": data_kind(), "profile": profile().name, "seeds": list(seeds),
+        "size": test_set.size, "train_quartets": len(train_set), "test_quartets": len(test_set),
         "stages": [vars(stage) for stage in recipe("course").stages], "machine": "; ".join(sorted(machines)),
         "date": date.today().isoformat(), "scores": scores, "facts": facts, "corrupted": corrupted,
     }  # fmt: skip
@@ -141,32 +140,25 @@ def _flat(levels: dict[str, list[float]]) -> dict[str, float]:
     return {f"{kind} {i}": value for kind, values in levels.items() for i, value in enumerate(values)}
 
 
-def stored() -> list[dict]:
-    """The comparisons in ``runs/bench/``, rooms first; those of another version of the course are left out, and named."""
-    results = []
-    for path in sorted((runs_dir() / "bench").glob("*-table.json"), reverse=True):
-        result = json.loads(path.read_text("utf-8"))
-        if result.get("version") == VERSION:
-            results.append(result)
-        else:
-            print(f"runs/bench/{path.name} is of another version of the course: run `make bench` again to replace it.")
-    return results
-
-
 # -- words ----------------------------------------------------------------------------------------------------------
 
 
 def markdown(result: dict) -> str:
     """The tables of one result, what they show, and a caption that says how they were made."""
     scores = result["scores"]
-    columns = {key: (column.title, column.form) for key, column in COLUMNS.items()}
-    about_mask = {key for key in columns if key.removeprefix("perturbed_").startswith(ABOUT_MASK)}
-    texts = [f"**{result['data'].capitalize()}**"]
-    for task, keys in (("mask", about_mask), ("depth", set(columns) - about_mask)):
-        texts.append(_table(task, {key: column for key, column in columns.items() if key in keys}, scores))
-    texts.append(_table("cost", FACTS, {name: _scaled(facts) for name, facts in result["facts"].items()}))
-    summary = "<details><summary>Mask Dice under one corruption at a time</summary>"
-    return "\n\n".join([*texts, *reading(result), _caption(result), summary, _corruptions(result["corrupted"]), "</details>"])
+    columns = {"mask": {}, "depth": {}}
+    for key, column in COLUMNS.items():
+        task = "mask" if key.removeprefix("perturbed_").startswith(ABOUT_MASK) else "depth"
+        columns[task][key] = column.title, column.form
+    cost = {  # parameters in millions; one value for what no seed changes
+        title: {**facts, "parameters": [facts["parameters"][0] / 1e6], "gflop": facts["gflop"][:1]}
+        for title, facts in result["facts"].items()
+    }
+    tables = [*(_table(task, columns[task], scores) for task in columns), _table("cost", FACTS, cost)]
+    return "\n\n".join([
+        f"**{result['data'].capitalize()}**", *tables, *reading(result), _caption(result),
+        "<details><summary>Mask Dice under one corruption at a time</summary>", _corruptions(result["corrupted"]), "</details>",
+    ])  # fmt: skip
 
 
 def _table(title: str, columns: dict[str, tuple[str, str]], rows: Mapping[str, dict[str, list[float]]]) -> str:
@@ -177,11 +169,6 @@ def _table(title: str, columns: dict[str, tuple[str, str]], rows: Mapping[str, d
         if any(cells):
             lines.append([name, *cells])
     return markdown_table([title, *(column for column, _ in columns.values())], lines)
-
-
-def _scaled(facts: dict[str, list[float]]) -> dict[str, list[float]]:
-    """Parameters in millions; one value for what no seed changes."""
-    return {**facts, "parameters": [facts["parameters"][0] / 1e6], "gflop": facts["gflop"][:1]}
 
 
 def _is_known(values: Sequence[float] | None) -> bool:
@@ -196,21 +183,23 @@ def reading(result: dict) -> list[str]:
     scores, facts = result["scores"], result["facts"]
     if OUR_TITLE not in scores:
         return []
-    ours, target, lines = scores[OUR_TITLE], statistics.fmean(scores[GROUND_TRUTH]["grid"]), []
+    ours, target, lines = scores[OUR_TITLE], mean(scores[GROUND_TRUTH]["grid"]), []
 
     def rmse(row: dict, title: str = PUBLISHED_TITLE) -> float:
-        return statistics.fmean(row["depth_rmse"]) / statistics.fmean(scores[title]["depth_rmse"])
+        return mean(row["depth_rmse"]) / mean(scores[title]["depth_rmse"])
 
     def mask_error(row: dict) -> float:
-        return (1 - statistics.fmean(row["mask_dice"])) / (1 - statistics.fmean(scores[PUBLISHED_TITLE]["mask_dice"]))
+        return (1 - mean(row["mask_dice"])) / (1 - mean(scores[PUBLISHED_TITLE]["mask_dice"]))
 
     if PUBLISHED_TITLE in scores:
-        other = f" ({rmse(ours, AS_PUBLISHED):.2f} times in the published output activation)" if AS_PUBLISHED in scores else ""
-        seconds = statistics.fmean(facts[OUR_TITLE]["seconds"]) / statistics.fmean(facts[PUBLISHED_TITLE]["seconds"])
+        other = ""
+        if AS_PUBLISHED in scores:
+            other = f" ({rmse(ours, AS_PUBLISHED):.2f} times in the published output activation)"
+        seconds = mean(facts[OUR_TITLE]["seconds"]) / mean(facts[PUBLISHED_TITLE]["seconds"])
         lines.append(
             f"The course against the published recipe: {rmse(ours):.2f} times its depth RMSE{other}, "
             f"{mask_error(ours):.2f} times its mask error (1 - Dice), {seconds:.2f} times its training time in the "
-            f"same loop. Grid index {statistics.fmean(ours['grid']):.4f}; the ground truth's own is {target:.4f}."
+            f"same loop. Grid index {mean(ours['grid']):.4f}; the ground truth's own is {target:.4f}."
         )
         if tuned := scores.get(TUNED_TITLE):
             lines.append(
@@ -219,20 +208,20 @@ def reading(result: dict) -> list[str]:
                 "compared with the others."
             )
 
-    def is_behind(row: dict[str, list[float]], key: str) -> bool:
+    def is_as_good(row: dict[str, list[float]], key: str) -> bool:
         # Less of a grid than the ground truth has is too smooth: what counts is how far the index is from its own.
         values = ([abs(value - target) for value in each[key]] if key == "grid" else each[key] for each in (ours, row))
         return difference(*values) * COLUMNS[key].better <= 0
 
-    compared = [name for name in scores if name not in (GROUND_TRUTH, OUR_TITLE, TUNED_TITLE)]
+    others = {name: row for name, row in scores.items() if name not in (GROUND_TRUTH, OUR_TITLE, TUNED_TITLE)}
     as_good = {
-        COLUMNS[key].title: [name for name in compared if _is_known(scores[name].get(key)) and is_behind(scores[name], key)]
+        COLUMNS[key].title: [name for name, row in others.items() if _is_known(row.get(key)) and is_as_good(row, key)]
         for key in COLUMNS if _is_known(ours.get(key))
     }  # fmt: skip
     if first := [title for title, names in as_good.items() if not names]:
         by = "by more than the spread over seeds" if len(result["seeds"]) > 1 else "under the one seed that was run"
         lines.append(f"The course is ahead of every other row, {by}, in: {'; '.join(first)}.")
-    columns_of = {name: [title for title, names in as_good.items() if name in names] for name in compared}
+    columns_of = {name: [title for title, names in as_good.items() if name in names] for name in others}
     if bullets := [f"- {name}: {'; '.join(titles)}" for name, titles in columns_of.items() if titles]:
         lines.append("Not ahead of these, which are as good or better:\n\n" + "\n".join(bullets))
     return lines
@@ -243,8 +232,8 @@ def _caption(result: dict) -> str:
     count = len(result["seeds"])
     over = f"mean ± standard deviation over {count} seeds" if count > 1 else f"seed {result['seeds'][0]}"
     return (
-        f"Profile `{result['profile']}`: {result['train_quartets']} training and {result['test_quartets']} test quartets "
-        f"at {result['size']} px, no room and no cat in both; the course's epochs by stage {stages}; {over}; "
+        f"Profile `{result['profile']}`: {result['train_quartets']} training and {result['test_quartets']} test "
+        f"quartets at {result['size']} px, no room and no cat in both; the course's epochs by stage {stages}; {over}; "
         f"{result['machine']}; {result['date']}."
     )
 

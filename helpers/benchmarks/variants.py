@@ -1,6 +1,6 @@
 """DuoNet and its loss with one thing changed, for :mod:`helpers.benchmarks.ablation`.
 
-Where a variant takes something away, zeros stand in its place, so that all other layers and first weights stay the same.
+Where a variant takes something away, zeros stand in its place, so that all other layers and weights begin the same.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Attentive(DuoNet):
 
 
 class GroupNormed(DuoNet):
-    """Statistics of 8 channels of one image instead of one channel of the batch (Wu & He, 2018)."""
+    """Statistics of 8 channels of one image, not of one channel of the batch (Wu & He, 2018)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,8 +148,7 @@ class Weighted(CourseLoss):
 
 
 class Uncertain(CourseLoss):
-    """Each task weighted by its uncertainty (Kendall et al., 2018), at the optimum of their learnt weights: a sum of
-    logarithms."""
+    """Each task weighted by its uncertainty (Kendall et al., 2018): at the best weights, a sum of logarithms."""
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         tasks = [sum(part for name, part in parts.items() if name.startswith(task)) for task in ("mask", "depth")]
