@@ -292,7 +292,7 @@ def _worst_region(case: Case, sign: int) -> np.ndarray:
 
 
 def _median(values: np.ndarray) -> float:
-    return float(np.median(values)) if values.size else float("nan")
+    return float(np.median(values)) if values.size else float("nan")  # without numpy's warning
 
 
 def _grown(where: np.ndarray, radius: int) -> np.ndarray:

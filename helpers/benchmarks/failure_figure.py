@@ -12,23 +12,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
-from scipy import ndimage
 
+from helpers import plots
 from helpers.benchmarks.failure_causes import CAUSES, Case, by_cause
-from helpers.plots import (
-    DEPTH_COLOURS,
-    ERROR_COLOURS,
-    ERROR_LIMIT,
-    FALSE_ALARM,
-    MASK_COLOUR,
-    MISSED,
-    TRUE,
-    depth_picture,
-    error_picture,
-    mask_errors,
-    picture,
-    styled,
-)  # fmt: skip
+from helpers.plots import depth_picture, picture
 from helpers.utils import whole_file
 
 COLUMNS = {
@@ -36,10 +23,10 @@ COLUMNS = {
     "depth": ("bg_fg", "depth", "predicted", "error"),
 }
 HEADINGS = {"mask": "worst masks", "depth": "worst depth maps"}
-PIXELS = ((TRUE, "cat, found"), (MISSED, "cat, missed"), (FALSE_ALARM, "no cat, but taken for one"))
+PIXELS = ((plots.TRUE, "cat, found"), (plots.MISSED, "cat, missed"), (plots.FALSE_ALARM, "no cat, but taken for one"))
 SCALES = (
-    (DEPTH_COLOURS, 1, "relative depth", {0: "near", 1: "far"}),
-    (ERROR_COLOURS, ERROR_LIMIT, "depth error", {0: "0", ERROR_LIMIT: f"{ERROR_LIMIT} and more"}),
+    (plots.DEPTH_COLOURS, 1, "relative depth", ("near", "far")),
+    (plots.ERROR_COLOURS, plots.ERROR_LIMIT, "depth error", ("0", f"{plots.ERROR_LIMIT} and more")),
 )
 WIDTH, HEIGHT, TOP, BOTTOM, MARGIN = 1.0, 1.35, 0.6, 0.75, 0.2  # inches: a panel with its words, and what is around all
 DPI, LARGEST = (120, 100, 80), 400_000  # of the file: the first with which it has at most so many bytes, or the last
@@ -47,7 +34,7 @@ DPI, LARGEST = (120, 100, 80), 400_000  # of the file: the first with which it h
 Panel = tuple[np.ndarray, Rectangle | None]  # an image and a frame on it
 
 
-@styled
+@plots.styled
 def figure(cases: Sequence[Case]) -> Figure:
     """All explained cases in two columns, masks and depth maps (one where there are none of the others).
 
@@ -84,10 +71,10 @@ def figure(cases: Sequence[Case]) -> Figure:
         handles = [Patch(facecolor=colour, edgecolor="grey", label=name) for colour, name in PIXELS]
         drawn.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 0.05 / height), ncols=3)
     if "depth" in tasks:
-        for i, (colours, high, label, ticks) in enumerate(SCALES):
+        for i, (colours, high, label, ends) in enumerate(SCALES):
             axis = drawn.add_axes(((width - (4 - 2 * i) * WIDTH) / width, 0.25 / height, 1.3 / width, 0.12 / height))
             bar = drawn.colorbar(ScalarMappable(Normalize(0, high), colours), cax=axis, orientation="horizontal")
-            bar.set_ticks(list(ticks), labels=list(ticks.values()))
+            bar.set_ticks((0, high), labels=ends)
             bar.outline.set_visible(False)
             axis.set_title(label, fontsize=9, pad=3)
     return drawn
@@ -109,25 +96,23 @@ def _mask_panels(case: Case) -> list[Panel]:
     """The photograph with a frame, and within the frame the cat, its mask, the prediction and its errors."""
     rows, columns = _window(case.target | case.extra)
     size = rows.stop - rows.start
-    frame = Rectangle((columns.start - 0.5, rows.start - 0.5), size, size, fill=False, edgecolor=MASK_COLOUR)
-    closer = (picture(case.bg_fg), picture(case.mask), picture(case.prob), mask_errors(case.mask, case.prob))
+    frame = Rectangle((columns.start - 0.5, rows.start - 0.5), size, size, fill=False, edgecolor=plots.MASK_COLOUR)
+    closer = (picture(case.bg_fg), picture(case.mask), picture(case.prob), plots.mask_errors(case.mask, case.prob))
     return [(picture(case.bg_fg), frame), *((image[rows, columns], None) for image in closer)]
 
 
 def _window(where: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns of a square that holds ``where`` and a little around it, and lies in the image."""
-    boxes = ndimage.find_objects(where.astype(int))
-    if not boxes:
-        return slice(0, min(where.shape)), slice(0, min(where.shape))
-    size = max(extent.stop - extent.start for extent in boxes[0])
-    size = min(*where.shape, max(size + 4 * size // 10, min(where.shape) // 3))
-    starts = [int(np.clip((extent.start + extent.stop - size) // 2, 0, length - size))
-              for extent, length in zip(boxes[0], where.shape)]  # fmt: skip
-    return slice(starts[0], starts[0] + size), slice(starts[1], starts[1] + size)
+    found = np.argwhere(where) if where.any() else np.argwhere(~where)
+    first, last = found.min(0), found.max(0) + 1
+    largest = int((last - first).max())
+    size = min(*where.shape, max(largest + 4 * largest // 10, min(where.shape) // 3))
+    top, left = np.clip((first + last - size) // 2, 0, np.array(where.shape) - size)
+    return slice(top, top + size), slice(left, left + size)
 
 
 def _depth_panels(case: Case) -> list[Panel]:
     """The photograph, its depth and the predicted one, and the error; stripes where nothing is known."""
-    error = error_picture(np.where(case.valid, np.abs(case.error), np.nan))
+    error = plots.error_picture(np.where(case.valid, np.abs(case.error), np.nan))
     images = picture(case.bg_fg), depth_picture(case.depth, case.valid), depth_picture(case.predicted), error
     return [(image, None) for image in images]

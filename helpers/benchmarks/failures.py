@@ -107,12 +107,13 @@ def markdown(result: dict) -> str:
     table = markdown_table(("worst", "cause of most of the error", "cases"), rows, numbers_from=2)
     return (
         f"{table}\n\n{result['data'].capitalize()}, profile `{result['profile']}`: the worst of "
-        f"{result['test_quartets']} test quartets at {result['size']} px, predicted by {result['network']}; {result['date']}."
+        f"{result['test_quartets']} test quartets at {result['size']} px, predicted by {result['network']}; "
+        f"{result['date']}."
     )
 
 
 def write(cases: Sequence[Case], folder: Path, about: Mapping[str, object]) -> dict:
-    """Write ``failures.png`` and ``failures.json`` into ``folder``; the latter's content, which begins with ``about``."""
+    """Write ``failures.png`` and ``failures.json`` into ``folder``; the latter's content."""
     save(figure(cases), folder / "failures.png")
     ordered = [case for task in CAUSES for group in by_cause(cases, task) for case in group]
     result = {"version": VERSION, **about, "cases": [{

@@ -1,4 +1,4 @@
-"""How long one prediction takes, and how much memory: a single pair of images on the processor, for both networks.
+"""How long one prediction takes: a single pair of images on the processor, for both networks.
 
 ``python -m helpers.benchmarks.latency [--sizes 64 192] [--repeats 50] [--threads 2]`` runs every network in plain
 PyTorch, with channels last, in 16 bits where the processor multiplies them faster, and in ONNX Runtime. All predict
@@ -16,9 +16,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from datetime import date
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -78,34 +76,6 @@ def latencies(predictions: Mapping[tuple[str, str], Prediction], repeats: int) -
     return taken
 
 
-def peak_memory(network: str, runtime: str, size: int, threads: int, onnx_file: Path) -> float | None:
-    """Megabytes that a network takes on top of a new process that has only imported things; None where the system does
-    not tell (Linux does)."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_own_peak, network, runtime, size, threads, onnx_file).result()
-
-
-def _own_peak(network: str, runtime: str, size: int, threads: int, onnx_file: Path) -> float | None:
-    torch.set_num_threads(threads)
-    if runtime == ONNX:
-        import onnxruntime  # noqa: F401 - the package itself is not counted, PyTorch's is not either
-    try:
-        # Not resource.getrusage: its maximum begins with that of the process which started this one.
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-        before = _from_status("VmRSS")
-    except OSError:
-        return None
-    predict = make(network, runtime, size, threads, onnx_file)
-    for _ in range(WARM_UP):
-        predict()
-    return _from_status("VmHWM") - before
-
-
-def _from_status(name: str) -> float:
-    """A line of /proc/self/status, in megabytes."""
-    return int(re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1]) * 1024 / 1e6
-
-
 def measure(sizes: Sequence[int], repeats: int, threads: int) -> dict:
     """Every network in every runtime at every size, on ``threads`` threads: JSON-ready, with what was run where.
 
@@ -135,11 +105,10 @@ def _measure_size(size: int, repeats: int, threads: int, folder: Path) -> list[d
         onnx_file = folder / f"{network}-{size}.onnx"
         write_onnx(exported(build(network), size), onnx_file)
         for runtime in runtimes():
-            memory = peak_memory(network, runtime, size, threads, onnx_file)
             predictions[network, runtime] = predict = make(network, runtime, size, threads, onnx_file)
             if _difference(predict, predictions[network, PLAIN]) > TOLERANCE and runtime != SIXTEEN:
                 raise CourseError(f"{network} in {runtime} does not predict what it does in {PLAIN}: it is not timed.")
-            rows.append({"size": size, "network": network, "runtime": runtime, "memory_mb": memory})
+            rows.append({"size": size, "network": network, "runtime": runtime})
             print(f"{size} px, {network} in {runtime}: ready", flush=True)
     taken = latencies(predictions, repeats)
     reference = float(np.median(taken[PUBLISHED, PLAIN]))
@@ -175,17 +144,16 @@ def markdown(result: dict) -> str:
             f"{PUBLISHED} in {PLAIN}, {gain:.1f} times as fast as {PUBLISHED} where that is fastest "
             f"({theirs['runtime']})."
         )
-    header = ("size (px)", "network", "runs in", "median (ms)", "90 % within (ms)", "times as fast", "memory (MB)")
+    header = ("size (px)", "network", "runs in", "median (ms)", "90 % within (ms)", "times as fast")
     table = markdown_table(header, [(
         str(row["size"]), row["network"], row["runtime"], f"{row['median_ms']:.1f}", f"{row['p90_ms']:.1f}",
-        f"{row['times_published']:.2f}", "-" if row["memory_mb"] is None else f"{row['memory_mb']:.0f}",
+        f"{row['times_published']:.2f}",
     ) for row in result["rows"]], numbers_from=3)  # fmt: skip
     load = "" if result["load_before"] is None else f", load {result['load_before']:.1f} before"
     caption = (
         f"One pair of images at a time, {result['repeats']} predictions each, in turns; times as fast: as {PUBLISHED} "
-        f"in {PLAIN}; memory: the most that weights and workspace take on top of the imported packages. "
-        f"{result['threads']} of {result['cores']} cores ({result['machine']}){load}; Python {result['python']}, "
-        f"torch {result['torch']}, onnxruntime {result['onnxruntime']}; {result['date']}."
+        f"in {PLAIN}. {result['threads']} of {result['cores']} cores ({result['machine']}){load}; "
+        f"Python {result['python']}, torch {result['torch']}, onnxruntime {result['onnxruntime']}; {result['date']}."
     )
     return "\n\n".join([" ".join(sentences), table, caption])
 

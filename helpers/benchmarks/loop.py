@@ -4,8 +4,8 @@
 networks, at the sizes of the profile in force if none are given. The published loop is rebuilt as it was written (32
 bits, SGD, its losses, and metrics fetched from the device after every batch), with ready tensors in place of its JPEG
 loader, so that only the loop differs. The course's rows are :func:`helpers.train.train` itself, with one lever after
-the other. Each row runs twice and the faster run counts: the rest is the machine being busy. The last row is what the
-arithmetic alone would take at the speed of one large matrix product. The result goes to ``runs/bench/loop.json``.
+the other. Each row runs twice and the faster run counts: the rest is the machine being busy. The result goes to
+``runs/bench/loop.json``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from helpers.benchmarks.summary import VERSION, markdown_table
 from helpers.config import plain_errors, runs_dir
 from helpers.dataset import Quartet
 from helpers.losses import PublishedLoss
-from helpers.model import NETWORKS, build, forward_gflop
-from helpers.recipes import STAGES, Recipe, Stage, make_optimizer, pick_precision, recipe
+from helpers.model import NETWORKS, build
+from helpers.recipes import STAGES, Recipe, Stage, make_optimizer, recipe
 from helpers.train import train
 from helpers.utils import machine, write_json
 
@@ -41,7 +41,7 @@ LEVERS: dict[str, dict] = {
     "+ Muon": {"augment": None},
     "+ augmentation (the whole recipe)": {},
 }
-PUBLISHED, ARITHMETIC = "published loop", "arithmetic alone"
+PUBLISHED = "published loop"
 WHOLE = tuple(LEVERS)[-1]
 RESULT = "loop.json"  # in runs/bench/
 
@@ -113,33 +113,19 @@ def seconds(row: str, network: str, data: InMemory, stage: Stage) -> float:
     return our_loop(net, data, recipe("course", stages=(stage,), **LEVERS[row]))
 
 
-def matrix_product_gflops(device: torch.device, size: int = 2048) -> float:
-    """Billions of operations a second in one large matrix product, in the type that training runs in here."""
-    a, b = torch.rand(2, size, size, device=device).to(pick_precision("auto", device))
-    times = []
-    for _ in range(5):
-        started = time.monotonic()
-        (a @ b).sum().item()
-        times.append(time.monotonic() - started)
-    return 2 * size**3 / min(times) / 1e9
-
-
 def measure(sizes: Sequence[int], batch: int, steps: int) -> dict:
     """Images a second of every row, network and size: JSON-ready, with what was run where."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows: dict[str, dict[str, float]] = {row: {} for row in (PUBLISHED, *LEVERS, ARITHMETIC)}
-    rate = matrix_product_gflops(device)
+    rows: dict[str, dict[str, float]] = {row: {} for row in (PUBLISHED, *LEVERS)}
     for size in sizes:
         data, stage = InMemory(batch * steps, size, device), Stage(size, batch, 1)
         for network in NETWORKS:
             column = f"{network}, {size} px"
-            for row in (PUBLISHED, *LEVERS):
-                rows[row][column] = len(data) / min(seconds(row, network, data, stage) for _ in range(REPEATS))
-                print(f"{column:24} {row:34} {rows[row][column]:8.1f} images/s", flush=True)
-            # Forward, and backward through inputs and weights: three times the operations. No loop can be faster.
-            rows[ARITHMETIC][column] = rate / (3 * forward_gflop(build(network), size))
-    return {"version": VERSION, "rows": rows, "gflop_per_second": rate, "batch": batch, "steps": steps,
-            "date": date.today().isoformat(), "machine": machine()}  # fmt: skip
+            for row, cells in rows.items():
+                cells[column] = len(data) / min(seconds(row, network, data, stage) for _ in range(REPEATS))
+                print(f"{column:24} {row:34} {cells[column]:8.1f} images/s", flush=True)
+    return {"version": VERSION, "rows": rows, "batch": batch, "steps": steps, "machine": machine(),
+            "date": date.today().isoformat()}  # fmt: skip
 
 
 def markdown(result: dict) -> str:

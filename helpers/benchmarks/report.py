@@ -64,10 +64,11 @@ def front_page(text: str) -> str:
     before, _, after = parts(text, "results", FRONT_MARKS)
     scores, facts, lines = result["scores"], result["facts"], []
     both = f"{table.SUBTRACTION}; {table.MEAN_DEPTH}"
-    scores = {**scores, both: {**scores[table.MEAN_DEPTH], **scores[table.SUBTRACTION]}}
+    scores = scores | {both: {**scores[table.MEAN_DEPTH], **scores[table.SUBTRACTION]}}
     for title in (both, *FRONT_ROWS):
         cost = f"{facts[title]['parameters'][0] / 1e6:.2f} / {facts[title]['gflop'][0]:.1f}" if title in facts else ""
-        lines.append([title, *(with_spread(scores[title][key], table.COLUMNS[key].form) for key in FRONT_COLUMNS), cost])
+        cells = [with_spread(scores[title][key], table.COLUMNS[key].form) for key in FRONT_COLUMNS]
+        lines.append([title, *cells, cost])
     header = ["", *(table.COLUMNS[key].title for key in FRONT_COLUMNS), "M / GFLOP"]
     return f"{before}\n{markdown_table(header, lines, numbers_from=1)}\n{after}"
 

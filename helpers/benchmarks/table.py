@@ -157,7 +157,8 @@ def markdown(result: dict) -> str:
     tables = [*(_table(task, columns[task], scores) for task in columns), _table("cost", FACTS, cost)]
     return "\n\n".join([
         f"**{result['data'].capitalize()}**", *tables, *reading(result), _caption(result),
-        "<details><summary>Mask Dice under one corruption at a time</summary>", _corruptions(result["corrupted"]), "</details>",
+        "<details><summary>Mask Dice under one corruption at a time</summary>", _corruptions(result["corrupted"]),
+        "</details>",
     ])  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Latency: every runtime is measured, in turns, and only if it predicts what the network does."""
 
 import json
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -21,14 +20,13 @@ from helpers.benchmarks.latency import (
     runtimes,
 )
 from helpers.config import CourseError, runs_dir
-from helpers.model import NETWORKS, build, count_parameters
+from helpers.model import NETWORKS
 
 
-def quick(monkeypatch, times, memory=None):
-    """A measurement in which no time passes: predictions are computed, their times and the memory are given."""
+def quick(monkeypatch, times):
+    """A measurement in which no time passes: predictions are computed, and their times are given."""
     monkeypatch.setattr(latency, "runtimes", lambda: [PLAIN, LAYOUT])
     monkeypatch.setattr(latency, "write_onnx", lambda program, path: None)
-    monkeypatch.setattr(latency, "peak_memory", lambda *arguments: memory)
     monkeypatch.setattr(latency, "latencies", lambda predictions, repeats: {key: times[key] for key in predictions})
 
 
@@ -62,14 +60,6 @@ def test_what_was_run_where_is_noted(result):
     assert text.count("| 32 | DuoNet |") == text.count("| 32 | DepthMaskNet |") == len(runtimes())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
-def test_the_memory_holds_at_least_the_weights_and_none_of_the_packages(result):
-    """It is the new process's own: this one is larger, and so would its peak be if it were handed down."""
-    for row in result["rows"]:
-        weights = 4 * count_parameters(build(row["network"])) / 1e6
-        assert 0.8 * weights < row["memory_mb"] < 400, row
-
-
 # -- how the numbers are made -----------------------------------------------------------------------------------------
 
 
@@ -93,7 +83,7 @@ def test_runtimes_take_turns_and_every_second_prediction_counts(monkeypatch):
 
 
 def test_medians_and_ratios_are_those_of_the_times(monkeypatch):
-    quick(monkeypatch, KNOWN, memory=31.4)
+    quick(monkeypatch, KNOWN)
     rows = measure([32, 48], repeats=3, threads=1)["rows"]
     assert len(rows) == 8 and {row["size"] for row in rows} == {32, 48}
     assert [row["median_ms"] for row in rows[:4]] == [20, 16, 8, 5]
@@ -102,16 +92,11 @@ def test_medians_and_ratios_are_those_of_the_times(monkeypatch):
 
 
 def test_the_text_compares_with_the_plain_published_network_and_with_the_best_of_it(monkeypatch):
-    quick(monkeypatch, KNOWN, memory=31.4)
+    quick(monkeypatch, KNOWN)
     text = markdown(measure([32], repeats=3, threads=1))
-    assert "| 32 | DuoNet | PyTorch, channels last | 5.0 | 5.8 | 4.00 | 31 |" in text
+    assert "| 32 | DuoNet | PyTorch, channels last | 5.0 | 5.8 | 4.00 |" in text
     assert "DuoNet is fastest in PyTorch, channels last: 4.0 times as fast as DepthMaskNet in PyTorch, 3.2 times" in text
     assert "where that is fastest (PyTorch, channels last)" in text
-
-
-def test_where_the_system_does_not_tell_its_memory_the_table_has_a_dash(monkeypatch):
-    quick(monkeypatch, KNOWN)
-    assert "| 2.50 | - |" in markdown(measure([32], repeats=3, threads=1))
 
 
 @pytest.mark.parametrize("fast, precision", [(True, torch.bfloat16), (False, torch.float32)])
@@ -170,7 +155,7 @@ def test_what_cannot_be_measured_is_told(size, repeats, threads, words):
 
 
 def test_the_command_stores_the_result_and_prints_the_table(monkeypatch, capsys):
-    quick(monkeypatch, KNOWN, memory=31.4)
+    quick(monkeypatch, KNOWN)
     monkeypatch.setattr("sys.argv", ["latency", "--sizes", "32", "--repeats", "3", "--threads", "1"])
     latency.main()
     stored = json.loads((runs_dir() / "bench" / latency.RESULT).read_text())
