@@ -11,31 +11,40 @@ INSTALLED := $(VENV)/installed
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab notebooks images bench speed ablation failures relink clean
+.PHONY: help course lab test clean notebooks images bench speed ablation failures relink
 
-help: ## show this list
-	@echo "make ... (the first one that needs it installs everything into .venv)"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-11s %s\n", $$1, $$2 }'
+help:
+	@awk '/^##@ / { print substr($$0, 5) } \
+	  /^[a-z]+:.*## / { split($$0, part, ":.*## "); printf "  %-11s %s\n", part[1], part[2] }' $(MAKEFILE_LIST)
 
-course: $(INSTALLED) ## run all notebooks, top to bottom, and leave results, network and figures in runs/
+##@ make ... (the first one that needs it installs everything into .venv)
+
+course: $(INSTALLED) ## run all notebooks, top to bottom, and leave pages, network and figures in runs/
 	@$(RUN) -m helpers.upkeep.run_notebooks $(ARGS)
-
-test: $(INSTALLED) ## run all tests, the notebooks among them
-	@$(RUN) -m pytest tests notebooks --nbval-lax --nbval-current-env $(ARGS)
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	@$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
-notebooks: $(INSTALLED) ## run all notebooks and keep their outputs in notebooks/, as readers on GitHub see them
-	@$(RUN) -m helpers.upkeep.refresh $(ARGS)
+test: $(INSTALLED) ## run all tests, the notebooks among them
+	@$(RUN) -m pytest tests notebooks --nbval-lax --nbval-current-env $(ARGS)
 
-images: $(INSTALLED) ## draw the pictures of the README again
+clean: ## remove what can be made again (.venv, rendered sets); results in runs/ and downloaded data stay
+	rm -rf $(VENV) .pytest_cache .hypothesis build *.egg-info
+	[ ! -d .cache ] || find .cache -mindepth 1 -maxdepth 1 ! -name archive -exec rm -rf {} +
+	rm -rf __pycache__ */__pycache__ */*/__pycache__ */.ipynb_checkpoints
+
+##@ To change the course (see CONTRIBUTING.md):
+
+notebooks: $(INSTALLED) ## run all notebooks and keep their outputs in notebooks/, as readers on GitHub see them
+	@$(RUN) -m helpers.upkeep.run_notebooks --in-place $(ARGS)
+
+images: $(INSTALLED) ## draw the images of the README and of the results page again
 	@$(RUN) -m helpers.upkeep.images $(ARGS)
 
 bench: $(INSTALLED) ## measure what the README's table of results says
 	@$(RUN) -m helpers.benchmarks.table $(ARGS)
 
-speed: $(INSTALLED) ## measure how fast single answers and the training loop are, beside the published ones
+speed: $(INSTALLED) ## measure how fast prediction and the training loop are, beside the published ones
 	@$(RUN) -m helpers.benchmarks.latency
 	@$(RUN) -m helpers.benchmarks.loop
 
@@ -47,11 +56,6 @@ failures: $(INSTALLED) ## draw where the network fails: the worst test quartets,
 
 relink: ## point badges and clone lines at your fork: make relink REPO=owner/name
 	@$(PYTHON) -m helpers.upkeep.links relink $(REPO)
-
-clean: ## remove what can be made again (.venv, rendered sets); results in runs/ and downloaded data stay
-	rm -rf $(VENV) .pytest_cache .hypothesis build *.egg-info
-	[ ! -d .cache ] || find .cache -mindepth 1 -maxdepth 1 ! -name archive -exec rm -rf {} +
-	rm -rf __pycache__ */__pycache__ */.ipynb_checkpoints
 
 # The stamp is written last: an installation that failed, or was interrupted, is done again by the next make.
 $(INSTALLED): pyproject.toml

@@ -1,8 +1,9 @@
-"""What a network says while it learns: its predictions to a few test quartets, at some moments of the training.
+"""What watches a training: a progress bar, TensorBoard, and snapshots of what the network predicts while it learns.
 
-``train`` keeps them in ``frames.npz`` of the run's folder; :mod:`helpers.widgets.snapshot_viewer` shows them. Moments are dense at
-first, when much happens in a few steps, and sparse later. Which quartets and which moments is decided by the test set
-and the recipe alone, so a run that was interrupted keeps the same snapshots as one that was not.
+``train(..., callbacks=[ProgressBar(), TensorBoardLogger(), SnapshotRecorder()])`` or, the same, ``callbacks=standard()``.
+Snapshots are kept in ``snapshots.npz`` of the run's folder, and :mod:`helpers.widgets.snapshot_viewer` shows them. They are
+dense at first, when much happens in a few steps, and sparse later. Which quartets and when is decided by the test set and
+the recipe alone, so a run that was interrupted keeps the same snapshots as one that was not.
 """
 
 from __future__ import annotations
@@ -11,31 +12,132 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.utils.data import Dataset
 
 from helpers.augment import resize
 from helpers.config import CourseError
-from helpers.dataset import get_batch
+from helpers.dataset import get_batch, to_device
 from helpers.model import probabilities
-from helpers.utils import whole_file
+from helpers.utils import bar, whole_file
+
+if TYPE_CHECKING:
+    from helpers.train import Run
+
+
+class Callback:
+    """Told what happens in a run, in the first process only. Each method may read everything of ``run``
+    (:class:`helpers.train.Run`) and change nothing of it: weights are the same bit for bit without callbacks."""
+
+    def start(self, run: Run) -> None:
+        """Before the first step, or where an interrupted run is resumed; the folder is there."""
+
+    def epoch_start(self, run: Run) -> None:
+        """``run.epoch`` of ``run.stage`` begins, at batch ``run.batch`` (not 0 in a resumed epoch)."""
+
+    def step(self, run: Run) -> None:
+        """The weights were changed."""
+
+    def log(self, run: Run, point: dict[str, float]) -> None:
+        """The curve has a new point: losses and metrics of the last batch."""
+
+    def epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        """The test set was scored; ``run.history`` has a new row."""
+
+    def save(self, run: Run) -> None:
+        """A checkpoint is about to be written: what belongs to it is written first."""
+
+    def close(self, run: Run) -> None:
+        """The run ends, finished or not."""
+
+
+def standard() -> list[Callback]:
+    """What the notebooks watch a training with."""
+    return [ProgressBar(), TensorBoardLogger(), SnapshotRecorder()]
+
+
+class ProgressBar(Callback):
+    """A bar for each epoch, with the last batch's loss, Dice and depth RMSE."""
+
+    bar = None
+
+    def epoch_start(self, run: Run) -> None:
+        self.close(run)
+        stages, stage = run.recipe.stages, run.recipe.stages[run.stage]
+        name = f"stage {run.stage + 1}/{len(stages)}, {stage.size} px, epoch {run.epoch + 1}/{stage.epochs}"
+        batches = run.batches(stage)
+        self.bar = bar(sum(map(len, batches)), name, "img", keep=True)
+        self.bar.update(sum(map(len, batches[: run.batch])))
+        self.seen = run.seen
+
+    def step(self, run: Run) -> None:
+        self.bar.update(run.seen - self.seen)
+        self.seen = run.seen
+
+    def log(self, run: Run, point: dict[str, float]) -> None:
+        shown = {"loss": point["loss"], "dice": point["mask_dice"], "rmse": point["depth_rmse"]}
+        self.bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
+
+    def close(self, run: Run) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        self.close(run)
+
+
+class TensorBoardLogger(Callback):
+    """The curves, and pictures of four test quartets, in the folder ``tensorboard/`` of the run."""
+
+    writer = None
+
+    def start(self, run: Run) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import: only when something is trained
+
+        self.writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.seen)
+
+    def log(self, run: Run, point: dict[str, float]) -> None:
+        for key in point.keys() - {"samples", "size"}:
+            self.writer.add_scalar(f"train/{key}", point[key], run.seen)
+
+    @torch.no_grad()
+    def epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
+        for key, value in metrics.items():
+            self.writer.add_scalar(f"test/{key}", value, run.seen)
+        batch = get_batch(run.test_set, range(min(4, len(run.test_set))))
+        batch = resize(to_device(batch, run.device), run.recipe.stages[run.stage].size)
+        was_training = run.net.training
+        run.net.eval()
+        mask, depth = probabilities(*run.net(batch["bg"], batch["bg_fg"]), run.recipe.depth_activation)
+        run.net.train(was_training)
+        panels = [batch["bg"] / 255, batch["bg_fg"] / 255, batch["mask"], mask, batch["depth"], depth]
+        strips = torch.cat([panel.expand(-1, 3, -1, -1) for panel in panels], 3)  # (4, 3, H, 6W)
+        title = "test/room, scene, mask, predicted, depth, predicted"
+        self.writer.add_image(title, torch.cat(list(strips), 1).cpu(), run.seen)
+
+    def close(self, run: Run) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+# -- snapshots ----------------------------------------------------------------------------------------------------
 
 SNAPSHOTS = "snapshots.npz"
 QUARTETS = 4
 CANDIDATES = 32  # quartets of the test set from which they are chosen
-MOMENTS = 36  # asked for; several that fall into one step are one
-CROWDED = 2.5  # how much denser moments are at first; found by looking at films of the quick profile
-LARGEST = 128  # side in pixels at which larger predictions and scenes are kept: a file of a few megabytes at most
+COUNT = 36  # snapshots asked for; several that fall into one step are one
+CROWDED = 2.5  # how much denser they are at first; found by looking at runs of the quick profile
+LARGEST = 128  # image size in pixels at which larger predictions and scenes are kept: a file of a few megabytes at most
 DAMAGED = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)  # what unreadable files raise
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The predictions after ``samples`` training samples, in stage ``stage`` (counted from 1), asked at ``size`` pixels."""
+    """The predictions after ``samples`` training samples, in stage ``stage`` (counted from 1), at ``size`` pixels."""
 
     samples: int
     stage: int
@@ -67,24 +169,21 @@ def read_snapshots(run_dir: str | Path) -> Snapshots:
     path = Path(run_dir) / SNAPSHOTS
     if not path.exists():
         raise CourseError(
-            f"{path.parent.name}/ holds no {SNAPSHOTS}: nothing has been trained there yet, or by an older version of the "
-            "course, which kept no snapshots; delete the folder and train again."
+            f"{path.parent.name}/ holds no {SNAPSHOTS}: nothing has been trained there yet, or without a SnapshotRecorder, or "
+            "by an older version of the course; delete the folder and train again."
         )
     try:
-        film = _read(path)
+        return _read(path)
     except DAMAGED as error:
-        raise CourseError(
-            f"{SNAPSHOTS} in {path.parent.name}/ cannot be read ({type(error).__name__}): "
-            "delete the folder and train again."
-        ) from error
-    if not film.snapshots:
-        raise CourseError(f"{SNAPSHOTS} in {path.parent.name}/ is empty: delete the folder and train again.")
-    return film
+        why = f"{SNAPSHOTS} in {path.parent.name}/ cannot be read ({type(error).__name__})"
+        raise CourseError(f"{why}: delete the folder and train again.") from error
 
 
 def _read(path: Path) -> Snapshots:
     with np.load(path, allow_pickle=False) as held:
         facts = held["moments"].tolist()  # (n, 3)
+        if not facts:
+            raise ValueError("no snapshots")
         snapshots = tuple(Snapshot(*fact, held[f"predictions-{number}"]) for number, fact in enumerate(facts))
         scene = {key: held[key] for key in ("bg_fg", "mask", "depth", "valid")}
         return Snapshots(snapshots, int(held["stages"]), **scene)
@@ -92,67 +191,60 @@ def _read(path: Path) -> Snapshots:
 
 def snapshot_times(total: int) -> np.ndarray:
     """Samples after which snapshots are due, from 0 to ``total``: as a power of time, dense at first."""
-    return np.unique((total * np.linspace(0, 1, MOMENTS) ** CROWDED).round().astype(int))
+    return np.unique((total * np.linspace(0, 1, COUNT) ** CROWDED).round().astype(int))
 
 
-class SnapshotRecorder:
-    """Takes the snapshots of one run.
+class SnapshotRecorder(Callback):
+    """Keeps what the network predicts for four quartets of the test set: cats from large to small, the smallest left out."""
 
-    Args:
-        folder: of the run.
-        test_set: quartets are chosen from its first ones: cats from large to small, the smallest left out.
-        total: samples in the whole run.
-        stages: how many the run has.
-        seen: samples so far. Frames of a later moment, which an interrupted run may have left, are forgotten.
-    """
+    def start(self, run: Run) -> None:
+        self.path, self._due, self._stages = run.folder / SNAPSHOTS, snapshot_times(run.total), len(run.recipe.stages)
+        self._indices = _choose(run.test_set)
+        self._scene = _scene(run.test_set, self._indices)
+        self._pair: list[torch.Tensor] | None = None  # the network's input, at the size of the stage
+        # Those of a later moment, which an interrupted run may have left, are forgotten.
+        self._snapshots = [snapshot for snapshot in self._kept() if snapshot.samples <= run.seen]
+        self._seen = run.seen if run.seen else -1
 
-    def __init__(self, folder: Path, test_set: Dataset, total: int, stages: int, seen: int):
-        self.path = folder / SNAPSHOTS
-        self._due = snapshot_times(total)
-        self._stages = stages
-        self._indices = _choose(test_set)
-        self._scene = _scene(test_set, self._indices)
-        self._pair: list[torch.Tensor] | None = None  # what the network is asked, at the size of the stage
-        self._snapshots = [snapshot for snapshot in self._kept() if snapshot.samples <= seen]
+    def epoch_start(self, run: Run) -> None:
+        if not run.seen:
+            self.step(run)
+
+    def step(self, run: Run) -> None:
+        """A snapshot, if one is due after the step that was just made; one is due before the first."""
+        if ((self._due > self._seen) & (self._due <= run.seen)).any():
+            self._take(run)
+        self._seen = run.seen
+
+    @torch.no_grad()
+    def _take(self, run: Run) -> None:
+        """The network stays as it was, batch statistics and random numbers included."""
+        size = run.recipe.stages[run.stage].size
+        if self._pair is None or self._pair[0].shape[-1] != size:
+            batch = resize(get_batch(run.test_set, self._indices), size)
+            self._pair = [batch[key].to(run.device) for key in ("bg", "bg_fg")]
+        was_training = run.net.training
+        run.net.eval()
+        maps = torch.stack(probabilities(*run.net(*self._pair), run.recipe.depth_activation))  # (2, Q, 1, H, W)
+        run.net.train(was_training)
+        maps = _small(maps.squeeze(2)).nan_to_num()  # a run that diverged is told elsewhere
+        self._snapshots.append(Snapshot(run.seen, run.stage + 1, size, _bytes(maps)))
+
+    def save(self, run: Run) -> None:
+        maps = {f"predictions-{number}": snapshot.predictions for number, snapshot in enumerate(self._snapshots)}
+        facts = [(snapshot.samples, snapshot.stage, snapshot.size) for snapshot in self._snapshots]
+        facts = np.array(facts, dtype=np.int64).reshape(-1, 3)
+        with whole_file(self.path) as path, open(path, "wb") as stream:
+            np.savez_compressed(stream, moments=facts, stages=np.array(self._stages), **self._scene, **maps)
 
     def _kept(self) -> tuple[Snapshot, ...]:
         """What the folder holds, if it can be read and is about the same quartets."""
         try:
-            film = _read(self.path)
+            kept = _read(self.path)
         except DAMAGED:  # also: there is none
             return ()
-        same = all(np.array_equal(getattr(film, key), value) for key, value in self._scene.items())
-        return film.snapshots if same else ()
-
-    def is_due(self, before: int, after: int) -> bool:
-        """Whether a moment lies in the step that went from ``before`` to ``after`` samples; at 0 before the first."""
-        return bool(((self._due > before) & (self._due <= after)).any())
-
-    @torch.no_grad()
-    def take(self, net: nn.Module, dataset: Dataset, samples: int, stage: int, size: int, depth_activation: str) -> None:
-        """Ask ``net`` as it is now, and leave it as it was: batch statistics and random numbers included.
-
-        Args:
-            dataset: the test set as this stage sees it.
-            depth_activation: see :func:`helpers.model.probabilities`.
-        """
-        if self._pair is None or self._pair[0].shape[-1] != size:
-            batch = resize(get_batch(dataset, self._indices), size)
-            self._pair = [batch[key].to(next(net.parameters()).device) for key in ("bg", "bg_fg")]
-        was_training = net.training
-        net.eval()
-        predictions = torch.stack(probabilities(*net(*self._pair), depth_activation))  # (2, Q, 1, H, W)
-        net.train(was_training)
-        predictions = _small(predictions.squeeze(2)).nan_to_num()  # a run that lost its way is told elsewhere
-        self._snapshots.append(Snapshot(samples, stage, size, _bytes(predictions)))
-
-    def save(self) -> None:
-        """Write all snapshots, as a whole; before the checkpoint, so that there is none without its snapshots."""
-        predictions = {f"predictions-{number}": snapshot.predictions for number, snapshot in enumerate(self._snapshots)}
-        facts = [(snapshot.samples, snapshot.stage, snapshot.size) for snapshot in self._snapshots]
-        facts = np.array(facts, dtype=np.int64).reshape(-1, 3)
-        with whole_file(self.path) as path, open(path, "wb") as stream:
-            np.savez_compressed(stream, moments=facts, stages=np.array(self._stages), **self._scene, **predictions)
+        same = all(np.array_equal(getattr(kept, key), value) for key, value in self._scene.items())
+        return kept.snapshots if same else ()
 
 
 def _choose(dataset: Dataset) -> list[int]:

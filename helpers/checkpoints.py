@@ -1,8 +1,8 @@
-"""The files that a training run goes on from: whole or absent, the last two of them, and nothing is trusted unread.
+"""The files that a training run is resumed from: whole or absent, the last two of them, and nothing is trusted unread.
 
-``last.pt`` is the newest checkpoint, ``previous.pt`` the one before it. A checkpoint holds tensors, numbers and text;
-it is read without unpickling code, its fingerprint must fit its content, and it must be of the same run. One that is
-cut short, damaged or foreign is refused with the reason, and the other one is taken.
+``last.pt`` is the newest checkpoint, ``previous.pt`` the one before it. A checkpoint holds tensors, numbers and text, and at
+its end the SHA-256 of all that. It is read without unpickling code, after the SHA-256 was found to fit, and it must be of
+the same run. One that is cut short, damaged or foreign is refused with the reason, and the other one is taken.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 import torch
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from helpers.config import CourseError
@@ -29,11 +30,18 @@ def save_checkpoint(folder: Path, content: dict) -> None:
     Killed at any moment, the folder holds at least one whole checkpoint, if it held one before.
     """
     stream = io.BytesIO()  # torch.save into a file hides what the disk says when it is full
-    torch.save({**content, "fingerprint": fingerprint(content)}, stream)
+    torch.save(content, stream)
     with whole_file(folder / LAST) as path:
-        path.write_bytes(stream.getbuffer())
+        path.write_bytes(stream.getvalue() + hashlib.sha256(stream.getbuffer()).digest())
         if (folder / LAST).exists():
             os.replace(folder / LAST, folder / PREVIOUS)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all; ``about`` stands in its header."""
+    with whole_file(path) as temporary:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        temporary.write_bytes(safetensors_bytes(tensors, about))  # whose own writing hides what a full disk says
 
 
 def newest(folder: Path, identity: dict | None = None, say=print) -> dict | None:
@@ -59,7 +67,7 @@ def newest(folder: Path, identity: dict | None = None, say=print) -> dict | None
             reasons.append(error)
             continue
         if reasons:
-            say(f"{reasons[0]} Going on from {name}, {content['seen']} samples into the run.")
+            say(f"{reasons[0]} Resuming from {name}, {content['seen']} samples into the run.")
         return content
     if reasons:
         raise reasons[0]
@@ -75,11 +83,11 @@ def read_checkpoint(path: Path) -> dict:
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError("it is too large")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        claimed = content.pop("fingerprint")
+        data = path.read_bytes()
+        if hashlib.sha256(memoryview(data)[:-32]).digest() != data[-32:]:
+            raise ValueError("it is damaged, or another version of the course wrote it")
+        content = torch.load(io.BytesIO(data[:-32]), map_location="cpu", weights_only=True)
         json.loads(content["identity"])
-        if claimed != fingerprint(content):
-            raise ValueError("its content does not fit its fingerprint")
         return content
     except Exception as error:  # torch raises many kinds for a damaged file
         why = str(error) if isinstance(error, ValueError) else type(error).__name__
@@ -97,27 +105,3 @@ def _check_identity(content: dict, identity: dict, folder: Path) -> None:
                 f"The folder {folder.name}/ holds a run with another {what}: choose another run_dir, "
                 "or delete the folder to train anew."
             )
-
-
-def fingerprint(content: object) -> str:
-    """SHA-256 of tensors, numbers and text in dicts and lists: finds what changed on the disk, by accident or by hand."""
-    digest = hashlib.sha256()
-    _feed(digest, content)
-    return digest.hexdigest()
-
-
-def _feed(digest, content: object) -> None:
-    if isinstance(content, dict):
-        for key in sorted(content, key=str):
-            digest.update(f"{{{key}:".encode())
-            _feed(digest, content[key])
-    elif isinstance(content, list | tuple):
-        digest.update(f"[{len(content)}".encode())
-        for item in content:
-            _feed(digest, item)
-    elif isinstance(content, Tensor):
-        plain = content.detach().cpu().contiguous()
-        digest.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy())
-    else:
-        digest.update(repr(content).encode())

@@ -43,8 +43,8 @@ class Profile:
     """How much of everything one run of the course uses.
 
     ``rooms``, ``cats``, ``placements`` size the rendered data; ``train_samples`` and ``test_samples`` are the
-    quartets drawn from the two sides of the split; ``size`` is the side, in pixels, at which notebooks show
-    and test; ``stored`` says that training quartets are made once and kept on disk, else they are drawn when
+    quartets drawn from the two parts of the split; ``size`` is the image size, in pixels, at which notebooks show
+    and test; ``cached`` says that training quartets are made once and kept on disk, else they are drawn when
     needed; ``purpose`` says whom it is for.
     """
 
@@ -55,7 +55,7 @@ class Profile:
     train_samples: int
     test_samples: int
     size: int
-    stored: bool
+    cached: bool
     purpose: str
 
 

@@ -95,11 +95,11 @@ class SceneDataset(Dataset):
         raise NotImplementedError
 
     def at_size(self, size: int) -> SceneDataset:
-        """The same quartets at another image side (the next training stage)."""
+        """The same quartets at another image size (the next training stage)."""
         raise NotImplementedError
 
     def key(self) -> dict:
-        """Every parameter that changes a pixel, JSON-ready: names stored sets on disk."""
+        """Every parameter that changes a pixel, JSON-ready: names cached sets on disk."""
         raise NotImplementedError
 
     def __getitem__(self, index: int) -> Quartet:
@@ -134,8 +134,7 @@ class Subset(Dataset):
         return self.dataset.size
 
     def at_size(self, size: int) -> Subset:
-        """The same quartets at another side; unchanged where the dataset has only one (training then resizes)."""
-        return Subset(self.dataset.at_size(size), self.indices) if hasattr(self.dataset, "at_size") else self
+        return Subset(at_size(self.dataset, size), self.indices)
 
     def key(self) -> dict:
         whole = self.dataset.key() if hasattr(self.dataset, "key") else {"quartets": len(self.dataset)}
@@ -147,9 +146,7 @@ class Subset(Dataset):
     def __getitem__(self, index: int) -> Quartet:
         return self.dataset[int(self.indices[index])]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Quartet]:
-        batch = self.get_batch(indices)
-        return [{name: value[i] for name, value in batch.items()} for i in range(len(indices))]
+    __getitems__ = SceneDataset.__getitems__
 
 
 def get_batch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
@@ -161,6 +158,11 @@ def get_batch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
     return default_collate([dataset[int(i)] for i in indices])
 
 
+def at_size(dataset: Dataset, size: int) -> Dataset:
+    """The same quartets at another image size, where the dataset can draw anew; else unchanged (training then resizes)."""
+    return dataset.at_size(size) if hasattr(dataset, "at_size") else dataset
+
+
 def scenes(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Rooms and cats of all quartets, two arrays (N,): at once where the dataset offers it, else one by one."""
     if hasattr(dataset, "scenes"):
@@ -169,40 +171,53 @@ def scenes(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.array([dataset.room_of(i) for i in indices]), np.array([dataset.cat_of(i) for i in indices])
 
 
-def split(dataset: Dataset, test: float = 0.3, seed: int = 0) -> tuple[Subset, Subset]:
-    """Hold out rooms *and* cats: no room and no cat of the second part is in the first.
+def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: int = 0) -> tuple[Subset, ...]:
+    """Hold out rooms *and* cats: no room and no cat is in two parts.
+
+    Choices are made on the validation set; test scenes are scored once.
 
     Args:
         dataset: anything with ``room_of(index)`` and ``cat_of(index)``; a :class:`Subset` can be split again.
-        test: share of the rooms, and of the cats, that the test part gets (at least one of each).
-        seed: which rooms and cats.
+        test, validation: share of the rooms, and of the cats, that a part gets (at least one of each).
+        seed: which rooms and cats; the test set is the same with and without a validation set.
 
     Returns:
-        ``train, test``. Quartets that pair a training room with a test cat, or the reverse, are in neither,
-        so the two together are smaller than the whole: at 0.3, 49 % and 9 %.
+        ``train, test``, or ``train, validation, test`` where ``validation`` is not 0. Quartets that pair a room of one part
+        with a cat of another are in none, so the parts together are smaller than the whole: at 0.3, 49 % and 9 %.
 
     Raises:
-        CourseError: fewer than two rooms or cats, or a share outside (0, 1).
+        CourseError: fewer rooms or cats than parts, or shares that leave nothing to train on.
     """
-    if not 0 < test < 1:
-        raise CourseError(f"test={test}: the share of held-out rooms and cats must lie between 0 and 1, say 0.3.")
-    rooms, cats = scenes(dataset)
-    rng = np.random.default_rng(seed)
-    in_test = []
-    for name, ids in (("room", rooms), ("cat", cats)):
+    if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
+        raise CourseError(
+            f"test={test}, validation={validation}: the shares of held-out rooms and cats must lie between 0 and 1, "
+            "together too, say 0.3 and 0.1."
+        )
+    rng, parts = np.random.default_rng(seed), 3 if validation else 2
+    held_out: list[list[np.ndarray]] = [[], []]  # for test and for validation, which quartets have such a room, such a cat
+    for name, ids in zip(("room", "cat"), scenes(dataset)):
         distinct = np.unique(ids)
-        if len(distinct) < 2:
+        if len(distinct) < parts:
             raise CourseError(
-                f"This data has {len(distinct)} {name}(s); holding some out for the test needs at least 2: add a {name}."
+                f"This data has {len(distinct)} {name}(s); holding some out for the test needs at least {parts}: add a {name}."
             )
-        count = min(max(1, round(test * len(distinct))), len(distinct) - 1)
-        in_test.append(np.isin(ids, rng.permutation(distinct)[:count]))
-    parts = []
-    for which, chosen in (("train", ~in_test[0] & ~in_test[1]), ("test", in_test[0] & in_test[1])):
+        order, used, others = rng.permutation(distinct), 0, parts - 1
+        for share, chosen in zip((test, validation), held_out):
+            count = min(max(1, round(share * len(distinct))), len(distinct) - used - others) if share else 0
+            chosen.append(np.isin(ids, order[used : used + count]))
+            used, others = used + count, others - 1  # each of the others gets at least one
+    (test_rooms, test_cats), (validation_rooms, validation_cats) = held_out
+    masks = {
+        "train": ~(test_rooms | test_cats | validation_rooms | validation_cats),
+        "validation": validation_rooms & validation_cats,
+        "test": test_rooms & test_cats,
+    }
+    if not validation:
+        del masks["validation"]
+    for name, chosen in masks.items():
         if not chosen.any():
-            raise CourseError(f"No quartet is left for the {which} part at test={test}, seed={seed}: use more quartets.")
-        parts.append(Subset(dataset, np.flatnonzero(chosen)))
-    return parts[0], parts[1]
+            raise CourseError(f"No quartet is left for the {name} part at test={test}, seed={seed}: use more quartets.")
+    return tuple(Subset(dataset, np.flatnonzero(chosen)) for chosen in masks.values())
 
 
 def sample(dataset: Dataset, count: int, seed: int = 0) -> Subset:
@@ -254,7 +269,7 @@ def check_quartet(quartet: Quartet) -> Quartet:
 def normalise_depth(metres: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Metres (B, 1, H, W) to the contract's ``depth`` in [0, 1] and ``near_far`` (B, 2), over valid pixels.
 
-    Depth comes in steps of 1/65535, so that a stored set gives back exactly what was rendered; invalid
+    Depth comes in steps of 1/65535, so that a cached set gives back exactly what was rendered; invalid
     pixels get 0. An image with no valid pixel gets NaN for ``near_far``.
     """
     near = metres.masked_fill(~valid, float("inf")).amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
@@ -266,13 +281,18 @@ def normalise_depth(metres: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantise(x: Tensor, steps: int) -> Tensor:
-    """``x`` in [0, 1] rounded to multiples of 1/steps (255: what a mask is stored as; 65535: what depth is)."""
+    """``x`` in [0, 1] rounded to multiples of 1/steps (255: what a mask is cached as; 65535: what depth is)."""
     return (x.clamp(0, 1) * steps).round() / steps
 
 
-# -- stored sets --------------------------------------------------------------------------------------------------
+# -- cached sets --------------------------------------------------------------------------------------------------
 
 CACHE_VERSION = 1  # raise it when the files below change
+# The files of a cached set: the type of each, and the steps into which [0, 1] is cut.
+FILES = {
+    "bg": ("uint8", None), "bg_fg": ("uint8", None), "mask": ("uint8", 255), "depth": ("uint16", 65535),
+    "valid": ("bool", None), "near_far": ("float32", None),
+}  # fmt: skip
 
 
 class CachedDataset(Dataset):
@@ -283,15 +303,12 @@ class CachedDataset(Dataset):
         meta = json.loads((self.folder / "meta.json").read_text())
         self._key = meta["key"]
         self._rooms, self._cats = np.array(meta["rooms"]), np.array(meta["cats"])
-        self._arrays = {name: self._open(name) for name in ("bg", "bg_fg", "mask", "depth", "valid", "near_far")}
+        self._arrays = {n: np.load(self.folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in FILES}
         self._distinct = {room: i for i, room in enumerate(dict.fromkeys(meta["rooms"]))}
         self.size = self._arrays["bg"].shape[-1]
-        counts = {name: len(a) for name, a in self._arrays.items() if name != "bg"}
+        counts = {name: len(array) for name, array in self._arrays.items() if name != "bg"}
         if set(counts.values()) != {len(self._rooms)} or len(self._arrays["bg"]) != len(self._distinct):
             raise ValueError(f"{self.folder} is incomplete: {counts}")
-
-    def _open(self, name: str) -> np.ndarray:
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
     def __getstate__(self) -> dict:  # workers open the files themselves instead of receiving the bytes
         return {"folder": self.folder}
@@ -316,16 +333,9 @@ class CachedDataset(Dataset):
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         rows = np.asarray(indices)
-        get = {name: torch.from_numpy(array[rows]) for name, array in self._arrays.items() if name != "bg"}
-        bg = self._arrays["bg"][[self._distinct[int(room)] for room in self._rooms[rows]]]
-        return {
-            "bg": torch.from_numpy(bg),
-            "bg_fg": get["bg_fg"],
-            "mask": get["mask"].float() / 255,
-            "depth": get["depth"].float() / 65535,
-            "valid": get["valid"],
-            "near_far": get["near_far"],
-        }
+        places = {"bg": [self._distinct[int(room)] for room in self._rooms[rows]]}  # each room is kept once
+        batch = {name: torch.from_numpy(array[places.get(name, rows)]) for name, array in self._arrays.items()}
+        return {name: value.float() / FILES[name][1] if FILES[name][1] else value for name, value in batch.items()}
 
     __getitem__ = SceneDataset.__getitem__
     __getitems__ = SceneDataset.__getitems__
@@ -336,7 +346,7 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers: int | No
 
     The folder (in :func:`helpers.config.cache_dir`) is named by a hash of ``dataset.key()``, so another seed,
     size, split or renderer version never meets old pixels. A run that is killed leaves nothing behind that a
-    later one would trust. Photographs count among the parameters by name, size and time.
+    later one would trust. Photographs are known by their content.
 
     Args:
         dataset: a source, or a :class:`Subset` of one, with ``key()``. ``bg`` must depend on the room alone.
@@ -367,42 +377,33 @@ def _set_aside(path: Path) -> None:
 
 
 def _write(dataset: Dataset, key: dict, folder: Path, workers: int, progress: bool) -> None:
-    count, side = len(dataset), dataset.size
     rooms, cats = (ids.tolist() for ids in scenes(dataset))
     row_of_room = {room: i for i, room in enumerate(dict.fromkeys(rooms))}
-
-    def create(name: str, rows: int, shape: tuple[int, ...], dtype: str) -> np.memmap:
-        array = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype=dtype, shape=(rows, *shape))
-        if hasattr(os, "posix_fallocate"):  # a full disk must be an error here, not a bus error in the middle
-            with open(folder / f"{name}.npy", "rb+") as stream:
-                os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
-        return array
-
-    arrays = {
-        "bg": create("bg", len(row_of_room), (3, side, side), "uint8"),
-        "bg_fg": create("bg_fg", count, (3, side, side), "uint8"),
-        "mask": create("mask", count, (1, side, side), "uint8"),
-        "depth": create("depth", count, (1, side, side), "uint16"),
-        "valid": create("valid", count, (1, side, side), "bool"),
-        "near_far": create("near_far", count, (2,), "float32"),
-    }
     # Quartets of one room are made together, so that each worker renders or reads a room once.
     order = np.argsort([row_of_room[room] for room in rooms], kind="stable")
-    batches = [order[i : i + 32].tolist() for i in range(0, count, 32)]
-    loader = DataLoader(_Batches(dataset), sampler=batches, batch_size=None, num_workers=min(workers, len(batches)))
-    counter = bar(count, f"making quartets at {side} px", "img", show=progress)
-    for rows, batch in zip(batches, loader):
-        arrays["bg"][[row_of_room[rooms[i]] for i in rows]] = batch["bg"].cpu().numpy()
-        arrays["bg_fg"][rows] = batch["bg_fg"].cpu().numpy()
-        arrays["mask"][rows] = (batch["mask"].cpu() * 255).round().byte().numpy()
-        arrays["depth"][rows] = (batch["depth"].cpu().double() * 65535).round().numpy().astype("uint16")
-        arrays["valid"][rows] = batch["valid"].cpu().numpy()
-        arrays["near_far"][rows] = batch["near_far"].cpu().numpy()
+    batches = [order[i : i + 32].tolist() for i in range(0, len(order), 32)]
+    counter, arrays = bar(len(order), f"making quartets at {dataset.size} px", "img", show=progress), {}
+    for rows, batch in zip(batches, loader(dataset, batches, min(workers, len(batches)))):
+        for name, (dtype, steps) in FILES.items():
+            values = batch[name].cpu()
+            values = ((values.double() * steps).round() if steps else values).numpy().astype(dtype)
+            if name not in arrays:
+                count = len(row_of_room) if name == "bg" else len(order)
+                arrays[name] = _create(folder / f"{name}.npy", dtype, (count, *values.shape[1:]))
+            arrays[name][[row_of_room[rooms[i]] for i in rows] if name == "bg" else rows] = values
         counter.update(len(rows))
     counter.close()
     for array in arrays.values():
         array.flush()
     (folder / "meta.json").write_text(json.dumps({"key": key, "rooms": rooms, "cats": cats}))
+
+
+def _create(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
+    array = np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk must be an error here, not a bus error in the middle
+        with open(path, "rb+") as stream:
+            os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+    return array
 
 
 class _Batches(Dataset):
@@ -422,11 +423,6 @@ def to_device(batch: Quartet, device: torch.device) -> Quartet:
 def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0) -> DataLoader:
     """A DataLoader that yields one batch for each list of indices in ``batches``."""
     return DataLoader(
-        _Batches(dataset),
-        sampler=batches,
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=False,
+        _Batches(dataset), sampler=batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available(),
         prefetch_factor=2 if workers else None,  # a first-stage batch has 31 MB: more would fill a small machine
-    )
+    )  # fmt: skip

@@ -20,58 +20,61 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from helpers.augment import generator_of, perturb, resize, shift_images
-from helpers.dataset import CachedDataset, Quartet, get_batch, loader, to_device
-from helpers.memory import kept_memory
+from helpers.dataset import CachedDataset, Quartet, at_size, get_batch, loader, to_device
 from helpers.metrics import Meter, grid_index, phase_bias
 from helpers.model import probabilities
 
 # -- a network on a data set --------------------------------------------------------------------------------------
 
-EVALUATION_BATCH = 64
+BATCH = 64
 ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth
 
 Predictor = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it says nothing
 
 
-def resized(dataset: Dataset, size: int) -> Dataset:
-    """The dataset at another side where it can draw anew; a stored one is unchanged (the loop resizes each batch)."""
-    return dataset.at_size(size) if hasattr(dataset, "at_size") else dataset
-
-
 @torch.no_grad()
 def evaluate(
-    net: nn.Module, dataset: Dataset, size: int | None = None, depth_activation: str = "sigmoid",
-    perturbed: bool = False, seed: int = 0,
+    net: nn.Module, dataset: Dataset, size: int | None = None, perturbed: bool = False,
+    depth_activation: str | None = None, seed: int = 0,
 ) -> dict[str, float]:  # fmt: skip
     """Every metric of ``net`` on ``dataset`` (see :class:`helpers.metrics.Meter`), without gradients, in 32 bits.
 
     Args:
-        size: side in pixels; default the dataset's own.
-        depth_activation: see :func:`helpers.model.probabilities`.
+        size: image size in pixels; default the dataset's own.
         perturbed: give each pair another camera position, exposure and noise first (:func:`helpers.augment.perturb`).
+        depth_activation: see :func:`helpers.model.probabilities`; default the one that ``net`` was trained for.
         seed: of the perturbation.
     """
     device, was_training, meter = next(net.parameters()).device, net.training, Meter()
-    net.eval()
-    with kept_memory():
-        for batch in test_batches(dataset, size, device, perturbed, seed):
-            meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), depth_activation), batch)
+    predict = network_predictor(net, depth_activation)
+    for batch in test_batches(dataset, size, device, perturbed, seed):
+        meter.update(*predict(batch), batch)
     net.train(was_training)
     return meter.result()
+
+
+def network_predictor(net: nn.Module, depth_activation: str | None = None) -> Predictor:
+    """The network's probabilities for a batch, in evaluation mode; the arguments are those of :func:`evaluate`."""
+    net.eval()
+    activation = depth_activation or getattr(net, "depth_activation", "sigmoid")
+
+    @torch.no_grad()
+    def predict(batch: Quartet) -> tuple[Tensor, Tensor]:
+        return probabilities(*net(batch["bg"], batch["bg_fg"]), activation)
+
+    return predict
 
 
 def test_batches(
     dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", perturbed: bool = False, seed: int = 0
 ) -> Iterator[Quartet]:
     """The whole set in order, batch by batch; the arguments are those of :func:`evaluate`."""
-    dataset = resized(dataset, size) if size else dataset
-    batches = [list(range(i, min(i + EVALUATION_BATCH, len(dataset)))) for i in range(0, len(dataset), EVALUATION_BATCH)]
+    dataset = at_size(dataset, size) if size else dataset
+    batches = [list(range(i, min(i + BATCH, len(dataset)))) for i in range(0, len(dataset), BATCH)]
     for number, batch in enumerate(loader(dataset, batches)):
         batch = to_device(batch, device)
         batch = resize(batch, size) if size else batch
-        if perturbed:
-            batch = perturb(batch, generator_of(seed, number))
-        yield batch
+        yield perturb(batch, generator_of(seed, number)) if perturbed else batch
 
 
 def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[str, float]:
@@ -100,17 +103,6 @@ def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[st
             result[f"{prefix}grid"] = grid_index(torch.cat(maps))
             result[f"{prefix}phase_bias"] = phase_bias(torch.cat(errors))
     return result
-
-
-def network_predictor(net: nn.Module, depth_activation: str) -> Predictor:
-    """What ``net`` says, as probabilities; see :func:`helpers.model.probabilities`."""
-    net.eval()
-
-    @torch.no_grad()
-    def predict(batch: Quartet) -> tuple[Tensor, Tensor]:
-        return probabilities(*net(batch["bg"], batch["bg_fg"]), depth_activation)
-
-    return predict
 
 
 # -- predictions without a network --------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from helpers import config
 from helpers.config import PROFILES, CourseError, data_folder, data_source, profile, runs_dir
+from helpers.utils import device
 
 if TYPE_CHECKING:
     from helpers.dataset import CachedDataset, SceneDataset, Subset
@@ -39,46 +40,25 @@ def setup(number: int) -> None:
             "or choose its .venv as the notebook's kernel."
         ) from None
 
-    chosen, source = profile(), describe_data()
+    chosen, source = profile(), data_source()
+    data = {"rooms": "rooms, rendered here (no download)", "archive": "the published archive"}.get(source)
+    data = data or f"your photographs in {data_folder().name}/"
+    times = {name[:2]: by_profile for name, by_profile in json.loads(MINUTES.read_text("utf-8")).items()}
+    time = times.get(f"{number:02d}", {}).get(chosen.name, f"not measured with profile {chosen.name} yet")
+    others = " or ".join(name for name in PROFILES if name not in (chosen.name, "tiny"))
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}"
     print(f"Notebook {number:02d} · {versions}")
-    print(f"Device   {_device()}")
+    print(f"Device   {device()}")
     print(f"Profile  {chosen.name}, {chosen.purpose}")
-    print(f"Time     {_time(number, chosen.name)}")
-    print(f"Data     {source}")
-    others = " or ".join(name for name in PROFILES if name not in (chosen.name, "tiny"))
+    print(f"Time     {time}")
+    print(f"Data     {data}")
     print(f"Change   put %env COURSE_PROFILE=... ({others}) or %env COURSE_DATA=... in a cell above, then run all")
-    if "COLAB_RELEASE_TAG" in os.environ and not torch.cuda.is_available():
-        print("No GPU   everything works, but slowly: choose Runtime > Change runtime type > T4 GPU, then run all")
     if "COLAB_RELEASE_TAG" in os.environ:
+        if not torch.cuda.is_available():
+            print("No GPU   everything works, but slowly: choose Runtime > Change runtime type > T4 GPU, then run all")
         on_drive = config.DRIVE in runs_dir().parents
         print("Runs     " + ("kept on your Drive, in " + runs_dir().name if on_drive else
               "lost when Colab takes this machine back: mount Drive first (folder icon, left) to keep them"))  # fmt: skip
-
-
-def _time(number: int, profile_name: str) -> str:
-    """What :mod:`helpers.upkeep.front_page` wrote of this notebook's minutes in this profile."""
-    times = {name[:2]: by_profile for name, by_profile in json.loads(MINUTES.read_text("utf-8")).items()}
-    return times.get(f"{number:02d}", {}).get(profile_name, f"not measured with profile {profile_name} yet")
-
-
-def _device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        gpu = torch.cuda.get_device_properties(0)
-        return f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GB"
-    return f"CPU, {os.cpu_count()} cores"
-
-
-def describe_data() -> str:
-    """What ``$COURSE_DATA`` says, in words without a path; a CourseError if there is no such thing."""
-    source = data_source()
-    if source == "rooms":
-        return "rooms, rendered here (no download)"
-    if source == "archive":
-        return "the published archive"
-    return f"your photographs in {data_folder().name}/"
 
 
 def source(size: int | None = None) -> SceneDataset:
@@ -130,11 +110,11 @@ def sets() -> tuple[Subset | CachedDataset, CachedDataset]:
     p = profile()
     train_part, test_part = split(source())
     train_set = sample(train_part, p.train_samples)
-    return cached(train_set) if p.stored else train_set, cached(sample(test_part, p.test_samples))
+    return cached(train_set) if p.cached else train_set, cached(sample(test_part, p.test_samples))
 
 
 def our_recipe():
-    """By what notebook 05 trains: "course", or "fine-tune" on photographs, of which nobody has enough to start from nothing."""
+    """What notebook 05 trains by: "course", or "fine-tune" on photographs, of which nobody has enough to start from nothing."""
     from helpers.recipes import recipe
 
     return recipe("course" if _data() in ("rooms", "archive") else "fine-tune")
@@ -180,12 +160,13 @@ def train_network() -> list[dict]:
     import torch
     from accelerate import PartialState
 
+    from helpers.callbacks import standard
     from helpers.train import train
 
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the sets made
         parts = sets()
     net, recipe = start()
-    return train(net, *parts, recipe, run_dir())
+    return train(net, *parts, recipe, run_dir(), standard())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import math
@@ -10,7 +11,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +43,15 @@ def write_json(path: str | Path, content: dict | list) -> None:
     """``content`` as indented JSON, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1))
+
+
+def write_csv(path: str | Path, rows: Sequence[dict]) -> None:
+    """``rows`` under the names of all their keys, whole or not at all; nothing where there are none."""
+    if rows:
+        with whole_file(path) as temporary, open(temporary, "w", newline="") as stream:
+            table = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)))
+            table.writeheader()
+            table.writerows(rows)
 
 
 @contextmanager

@@ -1,1 +1,3 @@
-"""For whoever changes the course: runs the notebooks, draws the pictures, makes the weights, keeps links and times true."""
+"""For whoever changes the course: commands that run the notebooks, draw the images, make the weights, and keep links
+and measured times right. ``CONTRIBUTING.md`` lists them.
+"""

@@ -1,29 +1,27 @@
-"""Writes what was measured into the course: minutes and memory, in the README's table and above each notebook, and
+"""Writes what was measured into the course: minutes and memory into the README's table and above each notebook, and
 minutes into ``minutes.json``, from which a notebook's first code cell reads how long it will take.
 
-``python -m helpers.upkeep.front_page`` reads ``runs/course/measured.json`` (see :mod:`helpers.upkeep.timings`). It wants a run of
-every notebook on rendered rooms without a GPU, as ``make notebooks`` leaves it, and takes those with a GPU where there
-are some. Nothing is typed in: a machine on which nobody ran the course is told as not measured.
+``python -m helpers.upkeep.front_page`` wants a run of every notebook on rendered rooms without a GPU, as ``make
+notebooks`` leaves it in ``runs/course/measured.json``, and takes those on a T4 where there are some.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
 
 from helpers.benchmarks.report import parts
-from helpers.config import ROOT, CourseError
+from helpers.config import ROOT, CourseError, plain_errors
 from helpers.session import MINUTES
-from helpers.upkeep import timings as measured
+from helpers.upkeep import timings
 from helpers.upkeep.run_notebooks import find
 from helpers.utils import whole_file, write_json
 
-CPU, GPU = "CPU cores", "T4"  # how the name of a device ends
-PROFILES = {CPU: "quick", GPU: "standard"}  # what each of the two takes when nothing is set
+CPU, GPU = "quick", "standard"  # the profiles that are used when nothing is set
+DEVICES = {CPU: "CPU cores", GPU: "T4"}  # how the name of the device ends
 ROW = re.compile(r"^(\| \d+ \| \[(\w+)\]\([^)]+\) \|[^|]*\|)[^|]*(\|.*)$", re.MULTILINE)
 
 
@@ -34,58 +32,41 @@ def duration(minutes: float) -> str:
     return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
 
 
-def entry(log: Mapping[str, list[dict]], notebook: str, device: str) -> dict | None:
-    """The newest run of ``notebook`` on rendered rooms on such a device, in the profile that is used there."""
-    runs = [run for run in log.get(notebook, []) if run["device"].endswith(device)]
-    runs = [run for run in runs if (run["profile"], run["data"]) == (PROFILES[device], "rooms")]
-    return max(runs, key=lambda run: run["date"], default=None)
+def newest(runs: list[dict]) -> dict[str, dict]:
+    """The newest of a notebook's runs on rendered rooms for each of the profiles in :data:`DEVICES`, on its device."""
+    return {
+        run["profile"]: run
+        for run in sorted(runs, key=lambda run: run["date"])
+        if run["data"] == "rooms" and run["device"].endswith(DEVICES.get(run["profile"], " none"))
+    }
 
 
-def _when(run: dict) -> str:
+def _how(run: dict) -> str:
     start = "" if run["from_nothing"] else ", with sets that an earlier run had made"
     return f"profile `{run['profile']}`, measured {run['date']}{start}"
 
 
-def rows(log: Mapping[str, list[dict]], notebook: str) -> dict[str, str]:
-    """The rows *Time* and *Memory* of a notebook's opening table."""
-    cpu, gpu = (entry(log, notebook, device) for device in (CPU, GPU))
-    other = f"on a {GPU}: not measured yet"
-    if gpu:
-        other = f"{duration(gpu['minutes'])} on a {gpu['device']} ({_when(gpu)})"
-    return {
-        "Time": f"{duration(cpu['minutes'])} on {cpu['device']} ({_when(cpu)}); {other}",
-        "Memory": f"at most {cpu['gigabytes']:.1f} GB (the same run)",
-    }
+def _words(run: dict) -> str:
+    return f"{duration(run['minutes'])} on {run['device']}, measured {run['date']}"
 
 
-def times(log: Mapping[str, list[dict]], notebook: str) -> dict[str, str]:
-    """How long a notebook takes, in words, for each profile that was measured."""
-    runs = filter(None, (entry(log, notebook, device) for device in (CPU, GPU)))
-    return {run["profile"]: f"{duration(run['minutes'])} on {run['device']}, measured {run['date']}" for run in runs}
-
-
-def tell_time(notebook: nbformat.NotebookNode, words: str) -> None:
-    """Let the stored output of the set-up cell say what the cell would say now: it ran before its run was measured."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "setup(" in cell.source and "text" in output:
-                output.text = re.sub(r"^(Time +).*$", lambda match: match[1] + words, output.text, flags=re.MULTILINE)
-
-
-def with_rows(source: str, new: Mapping[str, str]) -> str:
-    """The text of a notebook's first cell with these rows of its table replaced.
+def with_rows(source: str, runs: Mapping[str, dict]) -> str:
+    """The text of a notebook's first cell with the rows *Time* and *Memory* of its table filled.
 
     Raises:
         CourseError: it has no such row, or several.
     """
-    for name, text in new.items():
+    cpu, gpu = runs[CPU], runs.get(GPU)
+    other = f"{duration(gpu['minutes'])} on a {gpu['device']} ({_how(gpu)})" if gpu else "on a T4: not measured yet"
+    time = f"{duration(cpu['minutes'])} on {cpu['device']} ({_how(cpu)}); {other}"
+    for name, text in {"Time": time, "Memory": f"at most {cpu['gigabytes']:.1f} GB (the same run)"}.items():
         source, count = re.subn(rf"^\| {name} \|.*\|$", lambda _: f"| {name} | {text} |", source, flags=re.MULTILINE)
         if count != 1:
-            raise CourseError(f"A first cell has {count} rows '| {name} | ... |' in its table: it must have one row.")
+            raise CourseError(f"{source.splitlines()[0]}: it has {count} rows '| {name} | ... |' and must have one.")
     return source
 
 
-def with_times(readme: str, log: Mapping[str, list[dict]]) -> str:
+def with_times(readme: str, runs: Mapping[str, Mapping[str, dict]]) -> str:
     """The README's text with the last column but one of its table of notebooks filled, and what it means below.
 
     Raises:
@@ -95,50 +76,50 @@ def with_times(readme: str, log: Mapping[str, list[dict]]) -> str:
     table, _, _ = table.strip().partition("\n\n")  # without the line of the last time
 
     def filled(match: re.Match) -> str:
-        run = entry(log, match[2], CPU)
+        run = runs[match[2]][CPU]
         return f"{match[1]} {duration(run['minutes'])}, {run['gigabytes']:.1f} GB {match[3]}"
 
-    runs = [entry(log, notebook, CPU) for _, notebook, _ in ROW.findall(table)]
-    gpus = [run for _, notebook, _ in ROW.findall(table) if (run := entry(log, notebook, GPU))]
-    oldest = min(runs, key=lambda run: run["date"])
-    caption = f"Time and peak memory: on {oldest['device']}, {_when(oldest)}. "
-    if gpus:
-        total = duration(sum(run["minutes"] for run in gpus))
-        caption += f"On a {gpus[0]['device']}: {total} for {len(gpus)} of {len(runs)} notebooks ({_when(gpus[0])})."
+    oldest = min((run[CPU] for run in runs.values()), key=lambda run: run["date"])
+    caption = f"Time and peak memory: on {oldest['device']}, {_how(oldest)}. "
+    if gpu := [run[GPU] for run in runs.values() if GPU in run]:
+        total = duration(sum(run["minutes"] for run in gpu))
+        caption += f"On a {gpu[0]['device']}: {total} for {len(gpu)} of {len(runs)} notebooks ({_how(gpu[0])})."
     else:
-        caption += f"Nobody has timed it on Colab's {GPU} yet."
+        caption += "Nobody has timed it on Colab's T4 yet."
     return f"{before}\n{ROW.sub(filled, table)}\n\n*{caption}*\n{after}"
 
 
 def main(root: Path = ROOT) -> None:
-    """Write the measured times into ``root/README.md`` and the first cell of ``root/notebooks/*.ipynb``.
+    """Write the measured times into ``root``'s README, ``minutes.json`` and the first cells of its notebooks.
 
     Raises:
-        CourseError: a notebook has no run to tell of, or a place to write to is gone; then nothing is written.
+        CourseError: a notebook has not been run, or a place to write to is gone; then nothing is written.
     """
-    notebooks, log = find([], root / "notebooks"), measured.read()
-    for path in notebooks:
-        if not entry(log, path.stem, CPU):
-            raise CourseError(
-                f"No run of {path.stem} on rendered rooms without a GPU, in profile {PROFILES[CPU]}, is in "
-                f"{measured.log_file().parent.name}/{measured.log_file().name}: run 'make notebooks' first."
-            )
-    readme = with_times((root / "README.md").read_text(encoding="utf-8"), log)
-    contents = {path: nbformat.read(path, as_version=4) for path in notebooks}
-    for path, notebook in contents.items():
-        notebook.cells[0].source = with_rows(notebook.cells[0].source, rows(log, path.stem))
-        tell_time(notebook, times(log, path.stem)[PROFILES[CPU]])
-    for path, notebook in contents.items():
+    log, notebooks = timings.read(), {path: nbformat.read(path, as_version=4) for path in find([], root / "notebooks")}
+    runs = {path.stem: newest(log.get(path.stem, [])) for path in notebooks}
+    missing = [name for name, kept in runs.items() if CPU not in kept]
+    if missing:
+        raise CourseError(
+            f"No run of {missing[0]} on rendered rooms without a GPU, in profile {CPU}, is in "
+            f"{timings.log_file().parent.name}/{timings.log_file().name}: run 'make notebooks' first."
+        )
+    times = {name: {profile: _words(run) for profile, run in kept.items()} for name, kept in runs.items()}
+    readme = with_times((root / "README.md").read_text(encoding="utf-8"), runs)
+    for path, notebook in notebooks.items():
+        notebook.cells[0].source = with_rows(notebook.cells[0].source, runs[path.stem])
+        printed = [out for cell in notebook.cells if "setup(" in cell.source for out in cell.get("outputs", [])]
+        for output in (output for output in printed if "text" in output):  # printed before this run was measured
+            now = rf"\g<1>{times[path.stem][CPU]}"
+            output.text = re.sub(r"^(Time +).*$", now, output.text, flags=re.MULTILINE)
+    for path, notebook in notebooks.items():
         with whole_file(path) as temporary:
             nbformat.write(notebook, temporary)
-    write_json(root / "helpers" / MINUTES.name, {path.stem: times(log, path.stem) for path in notebooks})
+    write_json(root / "helpers" / MINUTES.name, times)
     with whole_file(root / "README.md") as temporary:
         temporary.write_text(readme, encoding="utf-8")
     print(f"wrote the times of {len(notebooks)} notebooks into README.md and notebooks/")
 
 
 if __name__ == "__main__":
-    try:
+    with plain_errors():
         main()
-    except CourseError as error:
-        sys.exit(str(error))

@@ -2,8 +2,9 @@
 
 Every notebook begins with :data:`FIRST_CELL`, which finds this package (on Colab by cloning the repository), and
 :func:`helpers.session.setup`, which prints what is about to run. For a fork, ``python -m helpers.upkeep.links relink
-OWNER/NAME`` rewrites the repository's name everywhere. Addresses that the course uses go on after the name (``NAME.git``,
-``NAME/blob/...``) and are rewritten; the bare address credits the published project and stays as it is.
+OWNER/NAME`` rewrites the repository's name everywhere. Addresses that the course uses go on after the name
+(``NAME.git``, ``NAME/blob/...``) and are rewritten; the bare address credits the published project and stays.
+Nothing here needs an installed package: ``make relink`` runs it in a bare Python.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers.config import REPOSITORY, ROOT, CourseError
+from helpers.config import REPOSITORY, ROOT, CourseError, plain_errors
 from helpers.utils import whole_file
 
 BRANCH = "main"
@@ -86,12 +87,10 @@ def relink(repository: str, root: Path = ROOT) -> list[str]:
 def main(arguments: list[str]) -> None:
     if len(arguments) != 2 or arguments[0] != "relink":
         sys.exit("Say which repository the links should lead to: make relink REPO=owner/name")
-    try:
-        changed = relink(arguments[1])
-    except CourseError as error:
-        sys.exit(str(error))
+    changed = relink(arguments[1])
     print("\n".join(f"rewrote {name}" for name in changed) or f"Every link leads to {arguments[1]} already.")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with plain_errors():
+        main(sys.argv[1:])

@@ -1,9 +1,9 @@
-"""The weights that come with the course: how they were made, and what they are worth.
+"""The weights that come with the course: how they were made, and how good they are.
 
-``python -m helpers.upkeep.publish_weights train`` trains DuoNet on rendered rooms alone, longer than a notebook does and with rooms
-and cats of their own (another seed than the profiles'), so that every quartet of the course is new to these weights.
-It goes on where it was interrupted. ``python -m helpers.upkeep.publish_weights publish [--photos FOLDER ...]`` scores the network
-and writes ``helpers/weights/``: the weights in 16 bits, and a model card with every metric. :func:`pretrained` loads them.
+``python -m helpers.upkeep.publish_weights train`` trains DuoNet on rendered rooms alone, longer than a notebook does,
+and resumes if it was interrupted. Its rooms and cats have another seed than the profiles', so that every quartet of the
+course is new to these weights. ``... publish [--photos FOLDER]`` scores the network and writes ``helpers/weights/``: the
+weights in 16 bits, which :func:`helpers.predict.pretrained` loads, and a model card.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from safetensors.torch import save as safetensors_bytes
-from torch.utils.data import Dataset
-
+from helpers.callbacks import standard
+from helpers.checkpoints import save_tensors
 from helpers.config import CourseError, plain_errors, runs_dir
-from helpers.dataset import CachedDataset, Subset, cached, sample, split
+from helpers.dataset import CachedDataset, cached, sample, split
 from helpers.evaluate import evaluate
 from helpers.model import build, count_parameters
 from helpers.photos.dataset import PhotosDataset
@@ -36,7 +34,7 @@ SIZE, ROOMS, CATS, PLACEMENTS = 128, 6000, 400, 2
 TRAIN_SAMPLES, TEST_SAMPLES = 24_000, 400
 TEST_SIZES = (64, 96, 128, 192)
 METRICS = {
-    "mask_dice": "mask Dice", "mask_iou": "mask IoU", "boundary_f_1px": "outline F", "depth_mae": "depth MAE",
+    "mask_dice": "mask Dice", "mask_iou": "mask IoU", "boundary_f_1px": "boundary F 1 px", "depth_mae": "depth MAE",
     "depth_rmse": "depth RMSE", "abs_rel": "AbsRel", "delta1": "δ < 1.25",
 }  # fmt: skip
 
@@ -55,38 +53,34 @@ def training_sets() -> tuple[CachedDataset, CachedDataset]:
     return cached(sample(train_part, TRAIN_SAMPLES)), cached(sample(watched, TEST_SAMPLES))
 
 
-def unseen(dataset: Dataset) -> Subset:
-    """The test quartets of a source that these weights have never seen."""
-    return sample(split(dataset)[1], TEST_SAMPLES)
-
-
-def publish(run: Path, photos: Sequence[Path] = ()) -> str:
+def publish(run: Path, photos: Path | None = None) -> str:
     """Score the finished run, write the weights in 16 bits and the card beside them; returns the card's text.
 
     Args:
-        run: the folder of a finished :func:`train`.
-        photos: folders of photographs, on which nothing was trained.
+        run: the folder of a finished training.
+        photos: a folder of photographs, on which nothing was trained.
 
     Raises:
-        CourseError: the run has not finished, or a folder holds no photographs.
+        CourseError: the run has not finished, or the folder holds no photographs.
     """
     if not is_finished(run, plan()):
-        raise CourseError(f"{run.name}/ holds no finished training: run `python -m helpers.upkeep.publish_weights train` first.")
+        command = "python -m helpers.upkeep.publish_weights train"
+        raise CourseError(f"{run.name}/ holds no finished training: run `{command}` first.")
     net = load(run)
-    tensors = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
     about = {"network": NETWORK, "recipe": json.dumps(dataclasses.asdict(plan()))}
-    with whole_file(WEIGHTS) as path:
-        path.write_bytes(safetensors_bytes({name: value.contiguous() for name, value in tensors.items()}, about))
+    tensors = net.state_dict().items()
+    small = {name: value.half() if value.is_floating_point() else value for name, value in tensors}
+    save_tensors(WEIGHTS, small, about)
     net = pretrained()  # what is scored is what is shipped: 16 bits
     sources = {f"rooms, {size} px": RoomsDataset(size, seed=0) for size in TEST_SIZES}
-    sources |= {f"photographs in {folder.name}/, {size} px": PhotosDataset(folder, size) for folder in photos for size in TEST_SIZES}
+    if photos:
+        sources |= {f"photographs, {size} px": PhotosDataset(photos, size) for size in TEST_SIZES}
     rows = {}
     for name, dataset in sources.items():
-        test_set = cached(unseen(dataset))
-        for kind, perturbed in (("", False), (", perturbed", True)):
+        test_set = cached(sample(split(dataset)[1], TEST_SAMPLES))
+        for row, perturbed in ((name, False), (f"{name}, perturbed", True)):
             scores = evaluate(net, test_set, perturbed=perturbed)
-            rows[name + kind] = {title: scores[key] for key, title in METRICS.items() if key in scores}
-            print(name + kind, {title: round(value, 3) for title, value in rows[name + kind].items()}, flush=True)
+            rows[row] = {title: scores[key] for key, title in METRICS.items() if key in scores}
     text = card(rows, json.loads((run / "facts.json").read_text()))
     with whole_file(CARD) as path:
         path.write_text(text)
@@ -95,29 +89,33 @@ def publish(run: Path, photos: Sequence[Path] = ()) -> str:
 
 def card(rows: dict[str, dict[str, float]], facts: dict) -> str:
     """The model card, in Markdown."""
-    stages = ", ".join(f"{stage.epochs} x {stage.size} px" for stage in plan().stages)
+    used = plan()
+    stages = ", ".join(f"{stage.epochs} x {stage.size} px" for stage in used.stages)
+    magnitudes = ", ".join(f"{name} {value:g}" for name, value in used.augment.items())
     return f"""# {NETWORK}, trained on rendered rooms
 
 `{WEIGHTS.name}` holds the {count_parameters(build(NETWORK)):,} parameters of `helpers.model.{NETWORK}` in 16 bits
 ({WEIGHTS.stat().st_size / 1e6:.1f} MB). The notebooks load it when there is no network of your own yet:
 `helpers.predict.pretrained()`. This page was written by `python -m helpers.upkeep.publish_weights publish`.
 
-**What it does.** From a photograph of a room and the same view with a cat in it: the probability of cat for each pixel,
-and relative depth (0 the nearest, 1 the farthest point of the picture).
+**What it does.** From a photograph of a room and the same view with a cat in it, it predicts the probability of cat for
+each pixel, and relative depth (0 the nearest, 1 the farthest point of the image).
 
-**Data.** {facts["train_quartets"]:,} quartets of {ROOMS} rendered rooms and {CATS} rendered cats (`RoomsDataset`, seed {SEED}; a tenth of
-both was held out and only watched). No photograph. The profiles' rooms and cats have another seed: all of them are new to it.
+**Data.** {facts["train_quartets"]:,} quartets of {ROOMS} rendered rooms and {CATS} rendered cats
+(`RoomsDataset`, seed {SEED}; a tenth of both was held out and only watched). No photograph. The rooms and cats of the
+profiles have another seed: all of them are new to it.
 
-**Recipe.** `helpers.upkeep.publish_weights.plan()`: {facts["samples"]:,} samples, epochs by size {stages}, in batches of {plan().stages[0].batch};
-{plan().optimizer.capitalize()}, one cycle up to {plan().learning_rate:g}; augmentation {", ".join(f"{k} {v:g}" for k, v in plan().augment.items())}; seed {plan().seed}.
+**Recipe.** `helpers.upkeep.publish_weights.plan()`: {facts["samples"]:,} samples, epochs by size {stages},
+in batches of {used.stages[0].batch}; {used.optimizer.capitalize()}, one cycle up to {used.learning_rate:g};
+augmentation {magnitudes}; seed {used.seed}.
 
-**Hardware and time.** {facts["machine"]}, {facts["seconds"] / 60:.0f} minutes of training ({facts["cpu_seconds"] / 60:.0f} processor minutes),
-{facts["date"]}.
+**Hardware and time.** {facts["machine"]}, {facts["seconds"] / 60:.0f} minutes of training
+({facts["cpu_seconds"] / 60:.0f} processor minutes), {facts["date"]}.
 
-## What it is worth
+## How good it is
 
-{TEST_SAMPLES} test quartets each; *perturbed*: the camera has moved, the exposure has changed, and there is noise.
-Photographs were never trained on, and nothing was chosen by these numbers. The strengths of the augmentation come from an
+{TEST_SAMPLES} test quartets each; *perturbed*: the camera has moved, the exposure has changed, and there is noise. No
+photograph was trained on, and nothing was chosen by these numbers. The magnitudes of the augmentation come from an
 earlier comparison on other photographs, of which no record is kept.
 
 ```
@@ -127,24 +125,25 @@ earlier comparison on other photographs, of which no record is kept.
 ## Limits
 
 It has seen rendered furniture and rendered cats only. On photographs the mask is far better than the depth, which is
-relative, smooth, and often wrong where a photograph shows what no rendered room has. Both pictures must show the same
-view. It finds what is cat-sized, stands in the room and is in one picture only. It is made for teaching, not for measuring anything.
+relative, smooth, and often wrong where a photograph shows what no rendered room has. Both images must show the same
+view. It finds what is cat-sized, stands in the room and is in one image only. It is made for teaching, not for
+measuring anything.
 """
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.upkeep.publish_weights", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m helpers.upkeep.publish_weights")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("train", help="train, or go on")
+    commands.add_parser("train", help="train, or resume")
     final = commands.add_parser("publish", help="score it and write helpers/weights/")
-    final.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of photographs to score it on")
+    final.add_argument("--photos", type=Path, help="a folder of photographs to score it on")
     arguments, run = parser.parse_args(), runs_dir() / "pretrained"
     with plain_errors():
         if arguments.command == "publish":
-            print(publish(run, [folder.resolve() for folder in arguments.photos]))
+            print(publish(run, arguments.photos))
             return
         train_set, watched = training_sets()
-        last = train(build(NETWORK), train_set, watched, plan(), run)[-1]
+        last = train(build(NETWORK), train_set, watched, plan(), run, standard())[-1]
         facts = {key: last[key] for key in ("samples", "seconds", "cpu_seconds")}
         facts |= {"train_quartets": len(train_set), "machine": machine(), "date": date.today().isoformat()}
         write_json(run / "facts.json", facts)

@@ -1,17 +1,19 @@
-"""Runs the notebooks from top to bottom, each in a fresh kernel: what ``make course`` does.
+"""Runs the notebooks from top to bottom, each in a fresh kernel: ``make course`` and ``make notebooks``.
 
-``python -m helpers.upkeep.run_notebooks [NOTEBOOK ...]`` leaves, under ``runs/course/``, every executed notebook as a web page and
-its figures as PNG files, and in ``measured.json`` what each took; what the notebooks themselves save lies beside it.
-The notebooks in ``notebooks/`` are only read. The first cell that fails ends the run.
+``python -m helpers.upkeep.run_notebooks [NOTEBOOK ...]`` only reads ``notebooks/`` and leaves, under ``runs/course/``,
+every executed notebook as a web page and its figures as PNG files. With ``--in-place`` the notebooks themselves get the
+new outputs, small and without a trace of the machine, as readers on GitHub see them. Both keep what each took in
+``runs/course/measured.json``. The first cell that fails ends the run.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
+import io
 import os
 import re
 import sys
-import time
 from html import escape
 from pathlib import Path
 
@@ -19,32 +21,35 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from nbformat import NotebookNode
+from PIL import Image
+from plotly.io import to_html
 
-from helpers.config import ROOT, CourseError, cache_dir, data_folder, data_source, profile, runs_dir
-from helpers.session import describe_data
-from helpers.upkeep.timings import from_nothing, record, watched
+from helpers.config import ROOT, CourseError, cache_dir, data_folder, data_source, data_words, profile, runs_dir
+from helpers.upkeep.timings import from_nothing, record, timed
 from helpers.utils import whole_file
 
-NOTEBOOKS = ROOT / "notebooks"
 WIDGET, PLOTLY = "application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"
 
 
-def find(names: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
+def find(names: list[str], folder: Path = ROOT / "notebooks") -> list[Path]:
     """The notebooks called ``names`` (``03_model``, or a path); all of them, in order, where no name is given."""
-    there = sorted(folder.glob("[0-9]*.ipynb"))
-    if not there:
+    by_name = {path.stem: path for path in sorted(folder.glob("[0-9]*.ipynb"))}
+    if not by_name:
         raise CourseError(f"There are no notebooks in {folder}: get the whole course with 'git clone'.")
-    by_name = {path.stem: path for path in there}
     unknown = [name for name in names if Path(name).stem not in by_name]
     if unknown:
         raise CourseError(f"There is no notebook {unknown[0]!r}: choose from {', '.join(by_name)}.")
-    return [by_name[Path(name).stem] for name in names] or there
+    return [by_name[Path(name).stem] for name in names] or list(by_name.values())
 
 
-def run(path: Path, folder: Path) -> int:
-    """Execute the notebook at ``path`` and leave ``folder/NAME.html`` and ``folder/figures/NAME-*.png``.
+def run(path: Path, pages: Path | None = None) -> int:
+    """Execute the notebook at ``path``; returns how many cells it has.
 
-    They are left up to the cell that failed, too. Returns how many cells the notebook has.
+    Args:
+        path: replaced by itself with new outputs after its last cell has run, if ``pages`` is None.
+        pages: the folder for ``NAME.html`` and ``figures/NAME-*.png``, which show it up to the cell that failed, too.
 
     Raises:
         CourseError: a cell failed, or the kernel died; the message says which cell and how.
@@ -53,22 +58,23 @@ def run(path: Path, folder: Path) -> int:
     try:
         execute(notebook, path)
     finally:
-        _save_figures(notebook, folder / "figures", path.stem)
-        _save_page(notebook, folder / f"{path.stem}.html", path.parent)
+        if pages:
+            _save_figures(notebook, pages / "figures", path.stem)
+            _save_page(notebook, pages / f"{path.stem}.html", path.parent)
+    if not pages:
+        clean(notebook)
+        nbformat.validate(notebook)
+        with whole_file(path) as temporary:
+            nbformat.write(notebook, temporary)
     return len(notebook.cells)
 
 
-def execute(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Run all cells of ``notebook``, in place, in a fresh kernel that starts in the folder of ``path``.
-
-    Raises:
-        CourseError: a cell failed, or the kernel died.
-    """
-    count = len(notebook.cells)
+def execute(notebook: NotebookNode, path: Path) -> None:
+    """Run all cells of ``notebook``, in place, in a fresh kernel that starts in the folder of ``path``."""
 
     def show_progress(cell, cell_index):
         if sys.stdout.isatty():
-            print(f"\r{_title(path)}cell {cell_index + 1} of {count} ", end="", flush=True)
+            print(f"\r{_title(path)}cell {cell_index + 1} of {len(notebook.cells)} ", end="", flush=True)
 
     client = NotebookClient(
         notebook,
@@ -99,17 +105,62 @@ def _title(path: Path) -> str:
     return f"  {path.stem:<24}"
 
 
-def _save_figures(notebook: nbformat.NotebookNode, folder: Path, name: str) -> None:
+# -- outputs that are kept in a notebook --------------------------------------------------------------------------
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Make the outputs of an executed notebook fit to be kept, in place.
+
+    Progress bars stay as they ended and figures get a palette. Widgets go: they are dead without a kernel, and GitHub
+    calls a notebook that has saved them invalid. HTML and the data of plotly figures stay.
+    """
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        cell.metadata = {}
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
+            cell.outputs = [output for output in cell.outputs if _shorten(output)]
+
+
+def _shorten(output: NotebookNode) -> bool:
+    """Shorten one output in place; False if nothing is left of it."""
+    if output.output_type == "stream":
+        output.text = re.sub(r"[ \r]+$", "", output.text, flags=re.MULTILINE)
+        return bool(output.text.strip())
+    if "image/png" in output.get("data", {}):
+        output.data = {"image/png": with_palette(output.data["image/png"])}
+        output.metadata = {}
+    return True
+
+
+def with_palette(png: str) -> str:
+    """A base64 PNG with at most 255 colours, if that makes it smaller."""
+    before = base64.b64decode(png)
+    image = Image.open(io.BytesIO(before)).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")  # a page is white
+    reduced = image.quantize(255, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
+    stream = io.BytesIO()
+    reduced.save(stream, "PNG", optimize=True)
+    return base64.b64encode(min(stream.getvalue(), before, key=len)).decode()
+
+
+# -- pages --------------------------------------------------------------------------------------------------------
+
+
+def _save_figures(notebook: NotebookNode, folder: Path, name: str) -> None:
     for old in folder.glob(f"{name}-*.png"):
         old.unlink()
     outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
-    pictures = [data["image/png"] for data in outputs if "image/png" in data]
-    for number, picture in enumerate(pictures, 1):
+    for number, data in enumerate((data for data in outputs if "image/png" in data), 1):
         with whole_file(folder / f"{name}-{number:02d}.png") as temporary:
-            temporary.write_bytes(base64.b64decode(picture))
+            temporary.write_bytes(base64.b64decode(data["image/png"]))
 
 
-def _save_page(notebook: nbformat.NotebookNode, path: Path, images_from: Path) -> None:
+def _save_page(notebook: NotebookNode, path: Path, images_from: Path) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":  # a page leads to the next page
             cell.source = re.sub(r"\]\(([\w-]+)\.ipynb\b", r"](\1.html", cell.source)
@@ -121,36 +172,34 @@ def _save_page(notebook: nbformat.NotebookNode, path: Path, images_from: Path) -
         temporary.write_text(page, encoding="utf-8")
 
 
-def _on_a_page(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+def _on_a_page(output: NotebookNode) -> NotebookNode | None:
     """What a page shows of an output, which has no kernel and no front end.
 
-    A progress bar vanishes, a control becomes a line that says where it lives, a plotly figure can be turned.
+    A progress bar vanishes, a widget becomes a line that says where it works, and a plotly figure stands in a frame
+    with plotly's 5 MB inside: the page needs no network.
     """
     data = output.get("data", {})
     if PLOTLY in data:
-        return nbformat.v4.new_output("display_data", {"text/html": _plotly_page(data[PLOTLY])})
+        inside = escape(to_html(data[PLOTLY], include_plotlyjs=True, validate=False))
+        style = f"width:100%;height:{data[PLOTLY]['layout'].get('height', 450) + 20}px;border:0"
+        frame = f'<iframe title="figure" style="{style}" srcdoc="{inside}"></iframe>'
+        return nbformat.v4.new_output("display_data", {"text/html": frame})
     if WIDGET not in data:
         return output
     if "%|" in data.get("text/plain", ""):
         return None
-    text = "Here stands a control that you can move when you open the notebook with 'make lab'.\n"
+    text = "An interactive view stands here when you open the notebook with 'make lab'.\n"
     return nbformat.v4.new_output("stream", text=text)
 
 
-def _plotly_page(figure: dict) -> str:
-    """A figure with plotly's 5 MB inside, so that the page needs no network, and in a frame, away from its scripts."""
-    from plotly.io import to_html  # imported late: it takes a second
-
-    inside = to_html(figure, include_plotlyjs=True, validate=False)
-    height = figure["layout"].get("height", 450) + 20
-    return f'<iframe title="figure" style="width:100%;height:{height}px;border:0" srcdoc="{escape(inside)}"></iframe>'
+# -- the command --------------------------------------------------------------------------------------------------
 
 
 def prepare_environment() -> str:
     """Fix what the kernels will be told, whatever folder they start in; returns the data source in words."""
     # Kernels start in notebooks/: what was meant relative to this folder must not change its meaning there.
     os.environ["COURSE_CACHE"], os.environ["COURSE_RUNS"] = str(cache_dir().resolve()), str(runs_dir().resolve())
-    data = describe_data()
+    data = data_words()
     if data_source() not in ("rooms", "archive"):
         os.environ["COURSE_DATA"] = str(data_folder())
     os.environ["COURSE_PROFILE"] = profile().name
@@ -160,33 +209,35 @@ def prepare_environment() -> str:
     return data
 
 
-def main(names: list[str]) -> None:
-    notebooks, folder = find(names), runs_dir().resolve() / "course"
-    data, fresh = prepare_environment(), from_nothing()
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m helpers.upkeep.run_notebooks", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="such as 03_model; without one, all are run")
+    parser.add_argument("--in-place", action="store_true", help="keep outputs in notebooks/, make no pages")
+    options = parser.parse_args(arguments)
+    notebooks, results = find(options.names), runs_dir().resolve()
+    pages = None if options.in_place else results / "course"
+    data, fresh, total = prepare_environment(), from_nothing(), 0.0
     print(f"Notebooks to run: {len(notebooks)}. COURSE_PROFILE: {profile().name}. COURSE_DATA: {data}.")
-    started = time.monotonic()
     for path in notebooks:
         print(_title(path), end="", flush=True)
         try:
-            with watched() as took:
-                cells = run(path, folder)
+            with timed() as timing:
+                cells = run(path, pages)
         except CourseError as error:
-            raise CourseError(f"{error}\n\nThe notebook up to there is in {folder / path.stem}.html") from None
+            kept = f"\n\nThe notebook up to there is in {pages / path.stem}.html" if pages else ""
+            raise CourseError(f"{error}{kept}") from None
         finally:
             again = f"\r{_title(path)}" if sys.stdout.isatty() else ""
-            print(f"{again}{took.minutes:5.1f} min  {took.gigabytes:5.1f} GB at most", flush=True)
-        record(path.stem, took, cells, fresh)
-    print(f"All ran, in {(time.monotonic() - started) / 60:.1f} minutes. What they left:")
-    for kept in sorted(path for path in folder.parent.iterdir() if path.is_dir()):
-        files = [path for path in kept.rglob("*") if path.is_file()]
-        megabytes = sum(path.stat().st_size for path in files) / 1e6
-        what = "the notebooks as web pages, and their figures" if kept == folder else "written by the notebooks"
-        print(f"  {kept}/  {what}: {len(files)} files, {megabytes:.0f} MB")
+            print(f"{again}{timing.minutes:5.1f} min  {timing.gigabytes:5.1f} GB at most", flush=True)
+        record(path.stem, timing, cells, fresh)
+        total += timing.minutes
+    where = f"Web pages and figures are in {pages}/" if pages else "Their outputs are in notebooks/"
+    print(f"All ran, in {total:.1f} minutes. {where}; trained networks and other results are in {results}/")
 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        main()
     except CourseError as error:
         sys.exit(f"\n{error}")
     except KeyboardInterrupt:

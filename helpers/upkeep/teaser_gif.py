@@ -1,8 +1,8 @@
-"""The moving picture of the front page: a drawn hand moves the slider of the time travel, over real answers.
+"""The moving picture of the README: a pointer drags a slider through a training, over real predictions.
 
-:func:`draw` makes the pictures from what :mod:`helpers.callbacks` kept while a network was trained, :func:`save` a GIF
-that repeats without a seam. Photographs are shown as large as the panels; the network saw them at the size that the
-picture names, and its answers are enlarged as :func:`helpers.predict.predict` enlarges them.
+:func:`draw` makes the pictures from the snapshots that :mod:`helpers.callbacks` kept during a training, :func:`save` a
+GIF that repeats without a seam. Photographs are shown as large as the panels; the network saw them at the size that the
+picture names, and its predictions are enlarged as :func:`helpers.predict.predict` enlarges them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from helpers.plots import DEPTH_COLOURS, MASK_COLOUR, array, depth_picture, over
 
 PANEL, GAP, MARGIN = 224, 12, 16
 WIDTH, HEIGHT = 3 * PANEL + 2 * GAP + 2 * MARGIN, 372
+LEFT = [MARGIN + place * (PANEL + GAP) for place in range(3)]  # of the panels
 TOP, TRACK = 44, 340  # of the panels, and of the slider
 PAUSE = 80  # milliseconds a picture
 INK, FAINT, BLUE = "#1f2328", "#c8cdd3", "#0072b2"
@@ -27,37 +28,40 @@ COLOURS = 160  # of the GIF: fewer are visible in the depth, more are larger and
 FINE = 4  # shapes are drawn so many times larger, then reduced: smooth edges
 
 
-def shown(film: Snapshots) -> tuple[int, int]:
-    """Which two quartets of the film are shown: the one with the largest cat, and one with a smaller cat."""
-    return 0, len(film.bg_fg) // 2
+def shown(kept: Snapshots) -> tuple[int, int]:
+    """Which two quartets are shown: the one with the largest cat, and one with a smaller cat."""
+    return 0, len(kept.bg_fg) // 2
 
 
-def draw(film: Snapshots, rooms, scenes) -> list[Image.Image]:
-    """One loop: the first quartet while it is learnt, a look under its depth, and another one back to the start.
+def draw(kept: Snapshots, rooms, scenes) -> list[Image.Image]:
+    """One loop: the training on the first quartet, a look under its depth map, and another quartet back to the start.
 
     Args:
-        film: of a whole run.
+        kept: the snapshots of a whole run.
         rooms, scenes: uint8 (2, 3, PANEL, PANEL), the photographs of the quartets :func:`shown`.
     """
-    last = len(film.snapshots) - 1
-    # The hand is faster at first, where a network has seen too little to say anything.
-    slow = next(moment for moment, frame in enumerate(film.snapshots) if frame.samples >= film.snapshots[-1].samples / 64)
-    at = {moment: moment / max(1, last) for moment in [*range(0, slow, 4), *range(slow, last + 1)]}  # on the slider
-    divider = _smooth(0, 0.62, 11) + [0.62] * 4 + _smooth(0.62, 0, 11)
-    edge = MARGIN + 2 * (PANEL + GAP)
-    story = [(0, 0, 0.0, _on_track(0))] * 7  # which quartet, moment, divider, hand
-    story += [(0, moment, 0.0, _on_track(place)) for moment, place in at.items()]
-    story += [(0, last, 0.0, _on_track(1))] * 5
-    story += [(0, last, 0.0, hand) for hand in _way(_on_track(1), (edge, TOP + 0.55 * PANEL), 6)]
-    story += [(0, last, share, (edge + share * PANEL, TOP + 0.55 * PANEL)) for share in divider]
-    story += [(0, last, 0.0, hand) for hand in _way((edge, TOP + 0.55 * PANEL), _on_track(1), 6)]
-    story += [(1, last, 0.0, _on_track(1))] * 10
-    story += [(1, moment, 0.0, _on_track(place)) for moment, place in list(at.items())[::-2]]
-    hand = _pointer()
-    quartets = [(picture(room), picture(scene), number) for room, scene, number in zip(rooms, scenes, shown(film))]
-    pictures = [_picture(film, *quartets[which], moment, share) for which, moment, share, _ in story]
-    for drawn, (*_, (x, y)) in zip(pictures, story):
-        drawn.paste(hand, (round(x) - 5, round(y) - 3), hand)
+    last = len(kept.snapshots) - 1
+    samples = [snapshot.samples for snapshot in kept.snapshots]
+    early = next(index for index, seen in enumerate(samples) if seen >= samples[-1] / 64)
+    steps = [*range(0, early, 4), *range(early, last + 1)]  # fewer at first, where the network has seen too little
+    forth = [(index, _on_track(index / max(1, last))) for index in steps]  # a snapshot, and the pointer's place
+    start, end, divider = _on_track(0), _on_track(1), (LEFT[2], TOP + 0.55 * PANEL)
+    shares = _smooth(0, 0.62, 11) + [0.62] * 4 + _smooth(0.62, 0, 11)
+    # Each picture: which quartet, which snapshot, the divider's share, the pointer's place.
+    story = [(0, 0, 0.0, start)] * 7
+    story += [(0, index, 0.0, place) for index, place in forth]
+    story += [(0, last, 0.0, end)] * 5
+    story += [(0, last, 0.0, place) for place in _way(end, divider)]
+    story += [(0, last, share, (divider[0] + share * PANEL, divider[1])) for share in shares]
+    story += [(0, last, 0.0, place) for place in _way(divider, end)]
+    story += [(1, last, 0.0, end)] * 10
+    story += [(1, index, 0.0, place) for index, place in forth[::-2]]
+    photographs = [(picture(room), picture(scene)) for room, scene in zip(rooms, scenes)]
+    pointer, pictures = _pointer(), []
+    for which, index, share, (x, y) in story:
+        sheet = _picture(kept, *photographs[which], shown(kept)[which], index, share)
+        sheet.paste(pointer, (round(x) - 5, round(y) - 3), pointer)
+        pictures.append(sheet)
     return pictures
 
 
@@ -75,64 +79,51 @@ def save(pictures: Sequence[Image.Image], path: Path) -> None:
     first.save(path, "GIF", save_all=True, append_images=others, duration=PAUSE, loop=0, optimize=False)
 
 
-# -- one picture --------------------------------------------------------------------------------------------------
-
-
-def _picture(film: Snapshots, room: np.ndarray, scene: np.ndarray, quartet: int, moment: int, share: float) -> Image.Image:
-    """What the network says about a quartet at a moment; left of the divider, at ``share``, the photograph."""
-    frame = film.snapshots[moment]
-    prob, depth = (_enlarged(answer[quartet]) for answer in frame.predictions)
+def _picture(kept: Snapshots, room: np.ndarray, scene: np.ndarray, quartet: int, index: int, share: float):
+    """Predictions of snapshot ``index`` for a quartet; left of the divider, at ``share``, the photograph."""
+    snapshot = kept.snapshots[index]
+    prob, depth = (_enlarged(maps[quartet]) for maps in snapshot.predictions)
     split = round(share * PANEL)
     depth_panel = np.concatenate([scene[:, :split], depth_picture(depth)[:, split:]], 1)
     sheet = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen = ImageDraw.Draw(sheet)
     pen.rectangle((0, 0, WIDTH - 1, HEIGHT - 1), outline=FAINT)
     panels = (room, overlay(scene, prob >= 0.5, 0.5), depth_panel)
-    for place, (title, panel) in enumerate(zip(("the room", "where is the cat?", "how far is everything?"), panels)):
-        left = MARGIN + place * (PANEL + GAP)
+    for left, title, panel in zip(LEFT, ("the room", "where is the cat?", "how far is everything?"), panels):
         pen.text((left, TOP - 26), title, INK, _font(15, bold=True))
-        sheet.paste(Image.fromarray((panel * 255).round().astype(np.uint8)), (left, TOP))
-    left = MARGIN + 2 * (PANEL + GAP)
+        sheet.paste(_image(panel), (left, TOP))
     if 0 < split < PANEL:
-        pen.rectangle((left + split - 1, TOP, left + split, TOP + PANEL - 1), "white")
+        pen.rectangle((LEFT[2] + split - 1, TOP, LEFT[2] + split, TOP + PANEL - 1), "white")
     below = TOP + PANEL + 7
-    _swatch(sheet, pen, below)
-    _ramp(sheet, pen, left, below)
-    pen.text((MARGIN, TRACK - 34), f"learnt from {frame.samples:,} examples", INK, _font(15, bold=True))
-    said = f"stage {frame.stage} of {film.stages}, seen at {frame.size} px"
-    pen.text((WIDTH - MARGIN, TRACK - 32), said, INK, _font(13), anchor="ra")
-    _slider(sheet, moment / max(1, len(film.snapshots) - 1))
+    pen.rectangle((LEFT[1], below + 3, LEFT[1] + 18, below + 12), MASK_COLOUR)
+    pen.text((LEFT[1] + 25, below), "predicted cat", INK, _font(12))
+    ramp = matplotlib.colormaps[DEPTH_COLOURS](np.linspace(0, 1, PANEL - 60))[None, :, :3].repeat(10, 0)
+    sheet.paste(_image(ramp), (LEFT[2] + 34, below + 3))
+    pen.text((LEFT[2], below), "near", INK, _font(12))
+    pen.text((LEFT[2] + PANEL, below), "far", INK, _font(12), anchor="ra")
+    pen.text((MARGIN, TRACK - 34), f"trained on {snapshot.samples:,} examples", INK, _font(15, bold=True))
+    stage = f"stage {snapshot.stage} of {kept.stages}, predicted at {snapshot.size} px"
+    pen.text((WIDTH - MARGIN, TRACK - 32), stage, INK, _font(13), anchor="ra")
+    _slider(sheet, index / max(1, len(kept.snapshots) - 1))
     return sheet
 
 
-def _enlarged(answer: np.ndarray) -> np.ndarray:
+def _enlarged(prediction: np.ndarray) -> np.ndarray:
     """(PANEL, PANEL) in [0, 1] from uint8 (h, w)."""
-    return array(Image.fromarray(answer).resize((PANEL, PANEL), Image.Resampling.BILINEAR)) / 255
+    return array(Image.fromarray(prediction).resize((PANEL, PANEL), Image.Resampling.BILINEAR)) / 255
 
 
-def _swatch(sheet: Image.Image, pen: ImageDraw.ImageDraw, y: int) -> None:
-    left = MARGIN + PANEL + GAP
-    pen.rectangle((left, y + 3, left + 18, y + 12), MASK_COLOUR)
-    pen.text((left + 25, y), "taken for cat", INK, _font(12))
-
-
-def _ramp(sheet: Image.Image, pen: ImageDraw.ImageDraw, left: int, y: int) -> None:
-    colours = matplotlib.colormaps[DEPTH_COLOURS](np.linspace(0, 1, PANEL - 60))[None, :, :3].repeat(10, 0)
-    sheet.paste(Image.fromarray((colours * 255).round().astype(np.uint8)), (left + 34, y + 3))
-    pen.text((left, y), "near", INK, _font(12))
-    pen.text((left + PANEL, y), "far", INK, _font(12), anchor="ra")
+def _image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray((pixels * 255).round().astype(np.uint8))
 
 
 def _slider(sheet: Image.Image, place: float) -> None:
-    x, _ = _on_track(place)
-    box = (MARGIN, TRACK - 12, WIDTH - MARGIN, TRACK + 12)
-    large = Image.new("RGB", (FINE * (box[2] - box[0]), FINE * 24), "white")
-    pen = ImageDraw.Draw(large)
-    middle, handle = FINE * 12, FINE * (x - MARGIN)
+    large = Image.new("RGB", (FINE * (WIDTH - 2 * MARGIN), FINE * 24), "white")
+    pen, middle, handle = ImageDraw.Draw(large), FINE * 12, FINE * (_on_track(place)[0] - MARGIN)
     pen.rounded_rectangle((0, middle - 2 * FINE, large.width - 1, middle + 2 * FINE), 2 * FINE, FAINT)
     pen.rounded_rectangle((0, middle - 2 * FINE, max(handle, 4 * FINE), middle + 2 * FINE), 2 * FINE, BLUE)
     pen.ellipse((handle - 9 * FINE, middle - 9 * FINE, handle + 9 * FINE, middle + 9 * FINE), "white", BLUE, 2 * FINE)
-    sheet.paste(large.resize((box[2] - box[0], 24), Image.Resampling.LANCZOS), box[:2])
+    sheet.paste(large.resize((large.width // FINE, 24), Image.Resampling.LANCZOS), (MARGIN, TRACK - 12))
 
 
 def _pointer() -> Image.Image:
@@ -146,9 +137,6 @@ def _pointer() -> Image.Image:
     return large.resize((24, 28), Image.Resampling.LANCZOS)
 
 
-# -- movement -----------------------------------------------------------------------------------------------------
-
-
 def _on_track(place: float) -> tuple[float, float]:
     """Where the slider's handle stands at ``place`` between 0 and 1."""
     return MARGIN + 10 + place * (WIDTH - 2 * MARGIN - 20), TRACK
@@ -159,8 +147,8 @@ def _smooth(start: float, end: float, count: int) -> list[float]:
     return [start + (end - start) * float(t * t * (3 - 2 * t)) for t in np.linspace(0, 1, count)]
 
 
-def _way(start: tuple[float, float], end: tuple[float, float], count: int) -> list[tuple[float, float]]:
-    return list(zip(_smooth(start[0], end[0], count), _smooth(start[1], end[1], count)))
+def _way(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
+    return list(zip(_smooth(start[0], end[0], 6), _smooth(start[1], end[1], 6)))
 
 
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:

@@ -1,6 +1,6 @@
 """A training run that is killed (SIGKILL: no goodbye) again and again ends with the weights of one that was not.
 
-``COURSE_KILLS=20 make test ARGS=tests/test_kill.py`` kills twenty times instead of four.
+``COURSE_KILLS=20 make test ARGS=tests/core/test_kill.py`` kills twenty times instead of four.
 """
 
 import os
@@ -23,18 +23,16 @@ TRAIN = textwrap.dedent(
     import torch
     torch.set_num_threads(1)
     from toy import ToyQuartets
-    from importlib import import_module
-
-    loop = import_module("helpers.train")
+    from helpers.dataset import split
     from helpers.model import build
-    from helpers.quartets import split
-    from helpers.train import Stage, recipe, train
+    from helpers.recipes import Stage, recipe
+    from helpers.train import train
 
-    loop.CHECKPOINT_SECONDS = 0.3
     parts = split(ToyQuartets(rooms=6, cats=6, placements=3), 0.3)
     stages = (Stage(32, 8, 1), Stage(48, 8, 1), Stage(64, 4, 1))
     print("begin", flush=True)
-    train(build("DuoNet", 0), *parts, recipe("course", "tiny", stages=stages, precision="fp32"), sys.argv[1], progress=False)
+    recipe = recipe("course", "tiny", stages=stages, precision="fp32")
+    train(build("DuoNet", 0), *parts, recipe, sys.argv[1], checkpoint_seconds=0.3)
     """
 )
 

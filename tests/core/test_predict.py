@@ -120,9 +120,9 @@ def test_pillow_images_of_other_modes_become_rgb(mode, tmp_path):
 @pytest.mark.parametrize(
     "height, width", [(50, 70), (17, 300), (300, 17), (1, 1), (1, 40), (16, 16), (64, 48), (33, 31)]
 )
-@pytest.mark.parametrize("side", [None, 16, 64])
-def test_pictures_of_any_size(height, width, side):
-    assert_maps(predict(Plain(), *photographs(height, width), side=side), (height, width))
+@pytest.mark.parametrize("size", [None, 16, 64])
+def test_pictures_of_any_size(height, width, size):
+    assert_maps(predict(Plain(), *photographs(height, width), size=size), (height, width))
 
 
 @pytest.mark.parametrize("name", ["DuoNet", "DepthMaskNet"])
@@ -131,26 +131,26 @@ def test_the_real_networks_take_any_size(name):
 
 
 @pytest.mark.parametrize(
-    "height, width, side, trained, seen",
+    "height, width, size, trained, seen",
     [
         (50, 70, None, None, (64, 80)),  # as it is, padded
         (600, 900, None, None, (352, 512)),  # at most 512
-        (50, 70, None, 192, (144, 192)),  # the side it was trained at
+        (50, 70, None, 192, (144, 192)),  # the size it was trained at
         (50, 70, 32, 192, (32, 32)),  # what was asked for
         (10, 2000, 64, None, (16, 64)),
     ],
 )
-def test_the_longer_side_is_scaled_and_padded(height, width, side, trained, seen):
+def test_the_longer_side_is_scaled_and_padded(height, width, size, trained, seen):
     net = Plain()
     net.trained_size = trained
-    assert_maps(predict(net, *photographs(height, width), side=side), (height, width))
+    assert_maps(predict(net, *photographs(height, width), size=size), (height, width))
     assert net.seen == (1, 3, *seen)
 
 
 def test_scaling_and_padding_do_not_move_the_cat():
     room, scene = photographs(90, 130)
-    for side in (65, 260):
-        result = predict(Plain(), room, scene, side=side)
+    for size in (65, 260):
+        result = predict(Plain(), room, scene, size=size)
         mask, depth = by_hand(room, scene)
         away = np.ones_like(mask, bool)  # from the cat's outline
         for row in (22, 45):
@@ -161,10 +161,10 @@ def test_scaling_and_padding_do_not_move_the_cat():
         np.testing.assert_allclose(result["depth"][away], depth[away], atol=0.02)
 
 
-@pytest.mark.parametrize("side", [0, 15, -64])
-def test_a_side_smaller_than_the_networks_stride_is_refused(side):
-    with pytest.raises(CourseError, match=f"side={side}: the network needs at least 16 pixels"):
-        predict(Plain(), *photographs(), side=side)
+@pytest.mark.parametrize("size", [0, 15, -64])
+def test_a_side_smaller_than_the_networks_stride_is_refused(size):
+    with pytest.raises(CourseError, match=f"size={size}: the network needs at least 16 pixels"):
+        predict(Plain(), *photographs(), size=size)
 
 
 # -- what the network knows about itself ----------------------------------------------------------------------------
@@ -255,10 +255,10 @@ def test_a_truncated_image_that_pillow_has_opened_is_told(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
-    "side, message", [(30_000, "too large"), (10_000, "10000 x 10000 pixels"), (7_100, "7100 x 7100 pixels")]
+    "size, message", [(30_000, "too large"), (10_000, "10000 x 10000 pixels"), (7_100, "7100 x 7100 pixels")]
 )
-def test_a_picture_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path, monkeypatch, side, message):
-    (tmp_path / "bomb.png").write_bytes(png_header(side, side))
+def test_a_picture_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path, monkeypatch, size, message):
+    (tmp_path / "bomb.png").write_bytes(png_header(size, size))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("it was decoded"))
     with pytest.raises(CourseError, match=rf"bg \(bomb.png\) .*{message}.*below {MAX_PIXELS // 10**6} megapixels"):
         predict(Plain(), tmp_path / "bomb.png", photographs()[1])

@@ -28,10 +28,12 @@ TRAIN = textwrap.dedent(
     sys.path[:0] = [{root!r}, {tests!r}]
     import torch
     from toy import ToyQuartets
-        from helpers.model import build
-    from helpers.quartets import split
-    from helpers.train import Stage, recipe, train
+    from importlib import import_module
+    from helpers.dataset import split
+    from helpers.model import build
+    from helpers.recipes import Stage, recipe
 
+    loop = import_module("helpers.train")
     loop.LOG_EVERY = 1
 
     def run(folder, kill_after=None):
@@ -45,9 +47,10 @@ TRAIN = textwrap.dedent(
                 if len(calls) > kill_after:
                     raise RuntimeError("killed")
                 return forward(*pair)
-            net.forward, loop.CHECKPOINT_SECONDS = dying, -1
+            net.forward = dying
         stages = (Stage(32, 8, 2), Stage(48, 12, 1))
-        train(net, *parts, recipe("course", "tiny", stages=stages, precision="fp32"), folder, progress=False)
+        choice = recipe("course", "tiny", stages=stages, precision="fp32")
+        loop.train(net, *parts, choice, folder, checkpoint_seconds=-1 if kill_after else 120)
     """
 )
 
@@ -133,7 +136,7 @@ def test_a_batch_that_cannot_be_shared_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "Accelerator", lambda cpu: Crowd(cpu=True))
     with pytest.raises(CourseError, match="A batch of 8 cannot be shared among 9 processes"):
         parts = ToyQuartets(), ToyQuartets()
-        train(build("DuoNet", 0), *parts, recipe("course", "tiny", stages=(Stage(32, 8, 1),)), tmp_path / "run", False)
+        train(build("DuoNet", 0), *parts, recipe("course", "tiny", stages=(Stage(32, 8, 1),)), tmp_path / "run")
 
 
 def test_a_notebook_starts_two_processes(one_and_two, tmp_path):

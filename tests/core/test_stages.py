@@ -22,7 +22,7 @@ def parts():
 @pytest.fixture(scope="module")
 def run(parts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stages") / "run"
-    return folder, train(build("DuoNet"), *parts, recipe("course", stages=STAGES), folder, progress=False)
+    return folder, train(build("DuoNet"), *parts, recipe("course", stages=STAGES), folder)
 
 
 def test_each_stage_leaves_its_weights(run):
@@ -73,10 +73,10 @@ def test_a_run_that_was_cut_in_the_second_stage_ends_with_the_same_files(run, pa
     wanted = recipe("course", stages=STAGES)
     with pytest.raises(KeyboardInterrupt):
         cut = PowerCut(parts[0].dataset, parts[0].indices)
-        train(build("DuoNet"), cut, parts[1], wanted, tmp_path / "run", progress=False)
+        train(build("DuoNet"), cut, parts[1], wanted, tmp_path / "run")
     assert (tmp_path / "run" / "weights-stage-1.safetensors").exists()
     assert not (tmp_path / "run" / "weights-stage-2.safetensors").exists()
-    train(build("DuoNet"), *parts, wanted, tmp_path / "run", progress=False)
+    train(build("DuoNet"), *parts, wanted, tmp_path / "run")
     for number in (1, 2):
         name = f"weights-stage-{number}.safetensors"
         again, before = load(tmp_path / "run" / name).state_dict(), load(run[0] / name).state_dict()

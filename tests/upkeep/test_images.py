@@ -13,12 +13,9 @@ from helpers import session
 from helpers.callbacks import Snapshot, Snapshots, read_snapshots
 from helpers.config import ROOT, CourseError
 from helpers.plots import MASK_COLOUR, show_lines
-from helpers.upkeep import images
-from helpers.upkeep import teaser_gif as film
+from helpers.upkeep import images, teaser_gif
 
-
-def small():
-    return show_lines({"a": [1, 2]}, "x", "y")
+ONE = (lambda: show_lines({"a": [1, 2]}, "x", "y"), images.PICTURES["duonet.png"][1])  # draws, saves
 
 
 def pictures(figure):
@@ -29,9 +26,8 @@ def pictures(figure):
 
 
 def test_all_or_some_are_drawn_and_twice_the_same(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(images, "FIGURES", {"one": small, "two": small})
-    monkeypatch.setattr(images, "SHEETS", {})
-    monkeypatch.setattr(images, "FILMS", {"three": lambda: moving(4)})
+    gif = (lambda: moving(4), teaser_gif.save)
+    monkeypatch.setattr(images, "PICTURES", {"one.png": ONE, "two.png": ONE, "three.gif": gif})
     images.main(["two"], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["two.png"]
     images.main([], tmp_path)
@@ -48,7 +44,7 @@ def test_a_picture_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
         raise MemoryError
 
     (tmp_path / "one.png").write_bytes(b"old")
-    monkeypatch.setattr(images, "FIGURES", {"one": broken})
+    monkeypatch.setattr(images, "PICTURES", {"one.png": (broken, ONE[1])})
     with pytest.raises(MemoryError):
         images.main(["one"], tmp_path)
     assert (tmp_path / "one.png").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
@@ -60,11 +56,10 @@ def test_an_unknown_name_is_refused_before_anything_is_drawn(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_pictures_of_the_readme_are_drawn_here():
-    shown = re.findall(r"Images/(\w+\.\w+)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    drawn = {f"{name}.png" for name in (*images.FIGURES, *images.SHEETS)} | {f"{name}.gif" for name in images.FILMS}
-    assert shown and set(shown) <= drawn
-    assert drawn <= {path.name for path in (ROOT / "Images").iterdir()}, "run 'make images'"
+def test_what_is_drawn_is_in_the_repository_and_nothing_else():
+    assert set(images.PICTURES) == {path.name for path in (ROOT / "Images").iterdir()}, "run 'make images'"
+    shown = set(re.findall(r"Images/(\w+\.\w+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {"time_travel.gif", "quartets.png", "duonet.png"} <= shown <= set(images.PICTURES)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "Images").glob("*.*")), ids=lambda path: path.name)
@@ -91,14 +86,6 @@ def test_the_networks_are_drawn_from_the_modules():
         assert draw().axes[0].get_title().startswith(name)
 
 
-def test_the_checkerboard_is_shown_before_and_after():
-    panels = pictures(images.checkerboard())
-    assert [axis.get_ylabel() for axis in panels[::5]] == ["untrained", "trained"]
-    shuffled, resized = (np.asarray(panels[i].images[0].get_array()) for i in (1, 4))
-    steps = [np.abs(np.diff(depth[..., 1], axis=1)).mean() for depth in (shuffled, resized)]
-    assert steps[0] > 5 * steps[1], "only one of the two is a carpet"
-
-
 @pytest.fixture(scope="module")
 def run():
     """A tiny run of notebook 05."""
@@ -112,40 +99,26 @@ def test_a_run_that_is_missing_is_trained_once(run, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_stages_show_what_each_stage_sees(run):
-    panels = pictures(images.stages(index=0))
-    sizes = [stage.size for stage in images.our_recipe().stages]
-    assert [axis.images[0].get_array().shape[0] for axis in panels] == 3 * [*sizes, 192]
-    assert [axis.get_title() for axis in panels[: len(sizes)]] == [f"stage {i}: {s} px" for i, s in enumerate(sizes, 1)]
-
-
-def test_curves_and_results_come_from_the_run(run):
-    assert [axis.get_ylabel() for axis in images.training().axes] == ["loss, training", "mask Dice, test", "depth RMSE, test"]
-    words = {text.get_text().strip() for axis in images.training().axes for text in axis.texts}
-    assert all(re.fullmatch(r"\d+ px", word) for word in words)
-    assert len(pictures(images.results(count=2))) == 16
-
-
 def test_failures_are_those_of_the_run(run):
     words = " ".join(text.get_text() for text in images.worst().texts)
     assert re.search(r"The \d+ worst masks", words) and re.search(r"The \d+ worst depth maps", words)
 
 
-def test_the_film_shows_the_quartets_of_the_run_at_another_size(run, monkeypatch):
+def test_the_gif_shows_the_quartets_of_the_run_at_another_size(run, monkeypatch):
     shown = []
-    monkeypatch.setattr(film, "draw", lambda *arguments: shown.extend(arguments))
+    monkeypatch.setattr(teaser_gif, "draw", lambda *arguments: shown.extend(arguments))
     images.time_travel()
     kept, rooms, scenes = shown
-    assert rooms.shape == scenes.shape == (2, 3, film.PANEL, film.PANEL)
-    side = kept.bg_fg.shape[-1]
-    small_again = torch.nn.functional.interpolate(scenes.float(), (side, side), mode="area").numpy()
-    assert np.abs(small_again - kept.bg_fg[list(film.shown(kept))]).mean() < 12, "the same scenes"
-    assert np.abs(small_again - kept.bg_fg[list(film.shown(kept))[::-1]]).mean() > 20
+    assert rooms.shape == scenes.shape == (2, 3, teaser_gif.PANEL, teaser_gif.PANEL)
+    small_again = torch.nn.functional.interpolate(scenes.float(), kept.bg_fg.shape[-2:], mode="area").numpy()
+    assert np.abs(small_again - kept.bg_fg[list(teaser_gif.shown(kept))]).mean() < 12, "the same scenes"
+    assert np.abs(small_again - kept.bg_fg[list(teaser_gif.shown(kept))[::-1]]).mean() > 20
 
 
-def test_a_film_of_other_data_is_refused(run, monkeypatch):
+def test_snapshots_of_other_data_is_refused(run, monkeypatch):
     kept = read_snapshots(run)
-    monkeypatch.setattr(images, "read_film", lambda folder: Snapshots(kept.snapshots, kept.stages, 255 - kept.bg_fg, *([None] * 3)))
+    other = Snapshots(kept.snapshots, kept.stages, 255 - kept.bg_fg, *([None] * 3))
+    monkeypatch.setattr(images, "read_snapshots", lambda folder: other)
     with pytest.raises(CourseError, match=f"{session.run_dir().name}/ was trained on other data"):
         images.time_travel()
 
@@ -153,30 +126,30 @@ def test_a_film_of_other_data_is_refused(run, monkeypatch):
 # -- the moving picture -------------------------------------------------------------------------------------------
 
 
-def some_film(moments: int = 8, side: int = 32) -> Snapshots:
+def some_snapshots(count: int = 8, size: int = 32) -> Snapshots:
     """The cat appears in the upper left corner half-way; depth goes from far to near."""
-    frames = []
-    for moment in range(moments):
-        said = np.zeros((2, 3, side, side), np.uint8)
-        said[0, :, : side // 2, : side // 2] = 255 * (2 * moment >= moments)
-        said[1] = 255 - 255 * moment // (moments - 1)
-        frames.append(Snapshot(100 * moment, 1, side, said))
-    batch = ToyQuartets(size=side).get_batch(range(3))
-    maps = {key: np.zeros((3, side, side), np.uint8) for key in ("mask", "depth")}
-    return Snapshots(tuple(frames), 1, batch["bg_fg"].numpy(), **maps, valid=np.ones((3, side, side), bool))
+    snapshots = []
+    for index in range(count):
+        maps = np.zeros((2, 3, size, size), np.uint8)
+        maps[0, :, : size // 2, : size // 2] = 255 * (2 * index >= count)
+        maps[1] = 255 - 255 * index // (count - 1)
+        snapshots.append(Snapshot(100 * index, 1, size, maps))
+    batch = ToyQuartets(size=size).get_batch(range(3))
+    empty = {key: np.zeros((3, size, size), np.uint8) for key in ("mask", "depth")}
+    return Snapshots(tuple(snapshots), 1, batch["bg_fg"].numpy(), **empty, valid=np.ones((3, size, size), bool))
 
 
-def moving(moments: int) -> list[Image.Image]:
-    grey = torch.full((2, 3, film.PANEL, film.PANEL), 128, dtype=torch.uint8)
-    return film.draw(some_film(moments), grey, grey)
+def moving(count: int) -> list[Image.Image]:
+    grey = torch.full((2, 3, teaser_gif.PANEL, teaser_gif.PANEL), 128, dtype=torch.uint8)
+    return teaser_gif.draw(some_snapshots(count), grey, grey)
 
 
 def panel(drawn: Image.Image, place: int) -> np.ndarray:
-    left = film.MARGIN + place * (film.PANEL + film.GAP)
-    return np.asarray(drawn.crop((left, film.TOP, left + film.PANEL, film.TOP + film.PANEL)))
+    left = teaser_gif.MARGIN + place * (teaser_gif.PANEL + teaser_gif.GAP)
+    return np.asarray(drawn.crop((left, teaser_gif.TOP, left + teaser_gif.PANEL, teaser_gif.TOP + teaser_gif.PANEL)))
 
 
-def test_the_film_begins_untrained_learns_and_goes_back():
+def test_it_begins_untrained_learns_and_goes_back():
     shown = moving(8)
     corner = [tuple(panel(drawn, 1)[20, 20]) for drawn in shown]
     assert corner[0] == corner[-1] == (128, 128, 128), "no cat at the seam"
@@ -191,9 +164,9 @@ def test_the_divider_uncovers_the_photograph_and_covers_it_again():
 
 
 def test_the_gif_repeats_calmly_for_some_seconds(tmp_path):
-    film.save(moving(20), tmp_path / "a.gif")
+    teaser_gif.save(moving(20), tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as opened:
-        assert opened.size == (film.WIDTH, film.HEIGHT) and opened.info["loop"] == 0
+        assert opened.size == (teaser_gif.WIDTH, teaser_gif.HEIGHT) and opened.info["loop"] == 0
         durations = []
         for frame in range(opened.n_frames):
             opened.seek(frame)
@@ -202,9 +175,9 @@ def test_the_gif_repeats_calmly_for_some_seconds(tmp_path):
     assert 5_000 <= sum(durations) <= 10_000
 
 
-def test_a_film_of_a_single_moment_is_drawn_too():
+def test_a_single_snapshot_is_drawn_too():
     assert len(moving(2)) > 20
-    one = some_film(2)
+    one = some_snapshots(2)
     one = Snapshots(one.snapshots[1:], 1, one.bg_fg, one.mask, one.depth, one.valid)
-    grey = torch.zeros(2, 3, film.PANEL, film.PANEL, dtype=torch.uint8)
-    assert film.draw(one, grey, grey)
+    grey = torch.zeros(2, 3, teaser_gif.PANEL, teaser_gif.PANEL, dtype=torch.uint8)
+    assert teaser_gif.draw(one, grey, grey)

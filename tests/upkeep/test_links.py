@@ -32,7 +32,7 @@ def published(tmp_path) -> dict[str, str]:
     """A git configuration in which the repository's address leads to a small copy on this disk, and no other."""
     origin = tmp_path / "origin"
     (origin / "helpers").mkdir(parents=True)
-    for name in ("__init__.py", "session.py", "config.py"):
+    for name in ("__init__.py", "session.py", "config.py", "utils.py"):
         shutil.copy(ROOT / "helpers" / name, origin / "helpers" / name)
     make_checkout(origin)
     address = f"https://github.com/{REPOSITORY}.git"
@@ -138,7 +138,7 @@ def test_setup_refuses_what_does_not_exist(monkeypatch, name, value):
 def test_colab_without_a_gpu_gets_a_hint_not_an_error(capsys, monkeypatch, gpu, warned):
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(session, "_device", lambda: "a device")
+    monkeypatch.setattr(session, "device", lambda: "a device")
     session.setup(1)
     assert ("T4 GPU" in capsys.readouterr().out) == warned
 
@@ -259,7 +259,8 @@ def test_relink_outside_a_checkout_says_so(tmp_path):
 
 def test_the_command_says_what_it_changed_or_what_is_missing(copy):
     def relink(*arguments):
-        command = [sys.executable, "-m", "helpers.upkeep.links", "relink", *arguments]
+        # without site-packages: this runs in a Python in which nothing is installed
+        command = [sys.executable, "-S", "-m", "helpers.upkeep.links", "relink", *arguments]
         return subprocess.run(command, cwd=copy, capture_output=True, text=True)
 
     assert "rewrote README.md" in relink(FORK).stdout

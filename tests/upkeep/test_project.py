@@ -1,12 +1,15 @@
-"""The frame: what is installed, what Colab has, what make does, and that the documents agree with all that."""
+"""The frame: which module imports which and how long it is, what is installed, what Colab has, and what make does."""
 
 import ast
+import graphlib
 import importlib.metadata
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -14,14 +17,12 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from helpers import config
+import helpers
 from helpers.config import ROOT
-from helpers.upkeep import links
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 COURSE = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"] + EXTRAS["course"])}
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # Preinstalled on Colab's GPU image, as seen in August 2026; Python there is 3.13.
 COLAB = {
@@ -76,11 +77,126 @@ def notebooks() -> set[str]:
     return found
 
 
+# -- which module imports which -----------------------------------------------------------------------------------
+
+HELPERS = ROOT / "helpers"
+CORE = {path.stem for path in HELPERS.glob("*.py")} - {"__init__"}
+SOURCES = {"rendering", "photos", "archive"}
+# What each core module, and each folder, may import beside itself: "Who may import whom" in helpers/README.md.
+MAY_IMPORT = {
+    "config": set(),
+    "utils": {"config"},
+    "dataset": {"config", "utils"},
+    "augment": {"dataset"},
+    "model": set(),
+    "metrics": set(),
+    "losses": {"metrics"},
+    "recipes": {"config", "losses"},
+    "evaluate": {"dataset", "augment", "metrics", "model"},
+    "checkpoints": {"config", "utils"},
+    "train": {"config", "utils", "dataset", "augment", "model", "metrics", "losses", "recipes", "evaluate"}
+    | {"checkpoints"},
+    "callbacks": {"config", "utils", "dataset", "augment", "model", "evaluate"},
+    "predict": {"config", "utils", "model"},
+    "plots": set(),
+    "session": CORE | SOURCES,
+    **dict.fromkeys(SOURCES, {"config", "utils", "dataset", "augment"}),
+    "demos": CORE | SOURCES,
+    "widgets": CORE | SOURCES | {"demos"},
+    "exercises": CORE | SOURCES | {"demos"},
+    **dict.fromkeys(RUNNERS, CORE | SOURCES | {"demos", "widgets", "exercises"} | RUNNERS),
+}
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(HELPERS.rglob("*.py"))}
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All that runs: what is only imported for type hints does not."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+            yield child
+            yield from statements(child)
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of the course that a file imports, at its top or in a function."""
+    found = set()
+    for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: write 'from helpers...', not a relative import"
+            # from helpers import X is a module, or a public name: then it is the one that this is loaded from
+            where = helpers._WHERE if node.module == "helpers" else {}
+            names = [f"{node.module}.{where.get(alias.name, alias.name)}" for alias in node.names]
+        else:
+            continue
+        for name in (name for name in names if name.startswith("helpers.")):
+            parent = name.rpartition(".")[0]
+            candidates = (name, f"{name}.__init__", parent, f"{parent}.__init__")
+            found.add(next((module for module in candidates if module in MODULES), name))
+    return found
+
+
+IMPORTS = {module: imported(path) for module, path in MODULES.items()}
+
+
+def room(module: str) -> str:
+    """``train`` of ``helpers.train``, ``rendering`` of ``helpers.rendering.cats``."""
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("name", sorted({room(module) for module in MODULES}))
+def test_modules_import_only_what_they_may(name):
+    wrong = {
+        f"{module} imports {other}"
+        for module in MODULES
+        for other in IMPORTS[module]
+        if room(module) == name and room(other) not in {name, *MAY_IMPORT.get(name, ())}
+    }
+    assert not wrong
+
+
+def test_no_import_goes_round_in_a_circle():
+    graphlib.TopologicalSorter(IMPORTS).prepare()  # a CycleError names the modules
+
+
+def test_the_check_of_imports_sees_what_it_should(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "import helpers.utils\nfrom typing import TYPE_CHECKING\nfrom helpers import plots, DuoNet\n"
+        "if TYPE_CHECKING:\n    from helpers.photos import folder\n"
+        "def late():\n    from helpers.rendering import RoomsDataset, cats\n    from helpers.train import train\n"
+    )
+    assert imported(tmp_path / "a.py") == {
+        "helpers.utils", "helpers.plots", "helpers.model", "helpers.rendering.__init__", "helpers.rendering.cats",
+        "helpers.train",
+    }  # fmt: skip
+
+
+def test_the_library_stays_small():
+    lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
+    core = [count for module, count in lines.items() if module.count(".") == 1]
+    assert {module: count for module, count in lines.items() if count > 430} == {}
+    assert len(core) <= 17
+    assert sum(core) < 3_700 and sum(lines.values()) < 15_500
+
+
+def test_product_code_patches_nothing():
+    assert [module for module, path in MODULES.items() if "unittest" in path.read_text(encoding="utf-8")] == []
+
+
+def test_to_import_the_library_costs_nothing():
+    command = [sys.executable, "-X", "importtime", "-c", "import helpers"]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr.splitlines()
+    times = {name.strip(): int(total) for _, total, name in (line.split("|") for line in lines[1:])}
+    assert not {"torch", "numpy", "tqdm", "PIL"} & set(times)
+    assert times["helpers"] < 50_000, "microseconds"
+
+
 # -- what is installed --------------------------------------------------------------------------------------------
 
 
 def test_all_that_is_imported_is_declared():
-    missing = (library(runners=True) | notebooks()) - set(COURSE) - OPTIONAL - {"ipython"}  # ipykernel and ipython are one
+    missing = (library(runners=True) | notebooks()) - set(COURSE) - OPTIONAL - {"ipython"}  # comes with ipykernel
     assert not missing, f"add {missing} to pyproject.toml, or do without"
 
 
@@ -138,9 +254,8 @@ def test_make_alone_lists_what_there_is():
     shown = make()
     assert shown.returncode == 0, shown.stderr
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
-    assert {"course", "test", "lab", "images", "bench", "relink", "clean"} <= set(targets)
     listed = re.findall(r"^  (\w+) +\w.*$", shown.stdout, re.MULTILINE)
-    assert listed == targets
+    assert ["help", *listed] == targets and listed[:4] == ["course", "lab", "test", "clean"]
 
 
 @pytest.mark.parametrize(
@@ -175,27 +290,3 @@ def test_ci_runs_make_test():
     assert os.access(script, os.X_OK)
     lines = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "set -euo pipefail" and lines[-1] == "make test"
-
-
-# -- the front page -----------------------------------------------------------------------------------------------
-
-
-def test_readme_lists_every_notebook_with_its_badge():
-    there = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-    listed = re.findall(r"^\| \d \| \[(\w+)\]\(notebooks/\1\.ipynb\) \|", README, re.MULTILINE)
-    assert listed == there
-    assert all(links.badge(name) in README for name in listed)
-
-
-def test_readme_speaks_of_this_repository_and_of_every_setting():
-    assert f"git clone https://github.com/{config.REPOSITORY}.git" in README
-    assert PROJECT["urls"]["Source"] == f"https://github.com/{config.REPOSITORY}.git"
-    for name in [*config.PROFILES, "COURSE_PROFILE", "COURSE_DATA", "COURSE_CACHE", "COURSE_RUNS"]:
-        assert f"`{name}`" in README or name == "tiny", name
-    for target in re.findall(r"`make (\w+)", README):
-        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
-
-
-def test_readme_leads_to_files_that_are_there():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
-        assert (ROOT / target).exists(), target

@@ -21,7 +21,7 @@ from helpers.upkeep.publish_weights import plan, publish
 
 @pytest.fixture(scope="module")
 def rooms():
-    """The training and test side of a few of the profiles' rooms, which the shipped weights have never seen."""
+    """The training and test set of a few of the profiles' rooms, which the shipped weights have never seen."""
     train_part, test_part = split(RoomsDataset(64, rooms=24, cats=12, placements=1, seed=0))
     return sample(train_part, 64), sample(test_part, 48)
 
@@ -68,7 +68,7 @@ def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeyp
     assert not module.WEIGHTS.exists()
 
     net, data = build("DuoNet"), ToyQuartets()
-    history = train(net, data, data, small, run, progress=False)
+    history = train(net, data, data, small, run)
     facts = {key: history[-1][key] for key in ("samples", "seconds", "cpu_seconds")}
     facts |= {"train_quartets": 64, "machine": "a test", "date": "today"}
     (run / "facts.json").write_text(json.dumps(facts))
@@ -76,4 +76,5 @@ def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeyp
     assert module.CARD.read_text() == text and "rooms, 32 px, perturbed" in text and "a test" in text
     shipped = load(module.WEIGHTS)
     for name, value in net.state_dict().items():
-        torch.testing.assert_close(shipped.state_dict()[name], value.half().float() if value.is_floating_point() else value)
+        expected = value.half().float() if value.is_floating_point() else value
+        torch.testing.assert_close(shipped.state_dict()[name], expected)

@@ -1,6 +1,9 @@
-"""``make course``: every notebook in a fresh kernel, pages and figures left, failures told in words."""
+"""``make course`` and ``make notebooks``: every notebook in a fresh kernel, pages and figures left, or outputs kept in
+place, small and without a trace of the machine; failures in words."""
 
+import base64
 import html
+import io
 import json
 import os
 import re
@@ -9,10 +12,12 @@ import sys
 import textwrap
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.config import ROOT, CourseError
-from helpers.upkeep import run_notebooks as course
+from helpers.upkeep import run_notebooks as runner
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def write(path, *cells):
 def run_course(folder, *names, **environment):
     """``python -m helpers.upkeep.run_notebooks`` from the folder above ``folder``, with the notebooks there."""
     code = (
-        "import sys\nfrom pathlib import Path\nfrom helpers import course\n"
+        "import sys\nfrom pathlib import Path\nfrom helpers.upkeep import run_notebooks as course\n"
         f"course.find.__defaults__ = (Path({str(folder)!r}),)\n"
         "try: course.main(sys.argv[1:])\nexcept course.CourseError as error: sys.exit(str(error))"
     )
@@ -74,7 +79,7 @@ def test_it_runs_all_in_order_and_leaves_pages_and_figures(folder):
     page = (pages / "01_one.html").read_text()
     assert str(folder.parent / "photos") in page, "kernels get the absolute path of COURSE_DATA"
     assert 'href="02_two.html"' in page
-    assert "Here stands a control" in page and "IntSlider(" not in page
+    assert "An interactive view stands here" in page and "IntSlider(" not in page
     assert "%|" not in page, "a progress bar says nothing on a page"
     assert first.read_bytes() == before, "the notebook itself is only read"
 
@@ -114,21 +119,21 @@ def test_it_stops_at_the_first_cell_that_fails(folder):
 def test_a_kernel_that_dies_is_told_in_words(folder):
     path = write(folder / "01_one.ipynb", "import os\nos._exit(1)")
     with pytest.raises(CourseError, match="01_one stopped because its Python process died.*memory"):
-        course.run(path, folder.parent)
+        runner.run(path, folder.parent)
 
 
 def test_names_choose_notebooks(folder):
     one, two = write(folder / "01_one.ipynb", "1"), write(folder / "02_two.ipynb", "2")
-    assert course.find([], folder) == [one, two]
-    assert course.find(["02_two"], folder) == [two]
-    assert course.find(["notebooks/02_two.ipynb", "01_one"], folder) == [two, one]
+    assert runner.find([], folder) == [one, two]
+    assert runner.find(["02_two"], folder) == [two]
+    assert runner.find(["notebooks/02_two.ipynb", "01_one"], folder) == [two, one]
     with pytest.raises(CourseError, match="'03_three'.*01_one, 02_two"):
-        course.find(["03_three"], folder)
+        runner.find(["03_three"], folder)
 
 
 def test_no_notebooks_at_all(tmp_path):
     with pytest.raises(CourseError, match="no notebooks"):
-        course.find([], tmp_path)
+        runner.find([], tmp_path)
 
 
 @pytest.mark.parametrize("name, value", [("COURSE_PROFILE", "huge"), ("COURSE_DATA", "no/such/folder")])
@@ -137,3 +142,78 @@ def test_wrong_settings_end_before_a_kernel_starts(folder, name, value):
     result = run_course(folder, **{name: value})
     assert result.returncode == 1 and value in result.stderr and name in result.stderr
     assert "01_one" not in result.stdout and "Traceback" not in result.stderr
+
+
+# -- in place -----------------------------------------------------------------------------------------------------
+
+BAR = """
+import sys
+print("10 %", end="\\r"); sys.stdout.flush(); print("100 %\\nthree  ")
+"""
+
+
+def test_figures_shrink_and_look_the_same():
+    rng = np.random.default_rng(0)
+    pixels = np.repeat(np.repeat(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8), 16, 0), 16, 1)
+    pixels = (pixels // 64) * 64  # few colours, as in a plot
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    small = base64.b64decode(runner.with_palette(base64.b64encode(stream.getvalue()).decode()))
+    assert len(small) < len(stream.getvalue())
+    shown = np.asarray(Image.open(io.BytesIO(small)).convert("RGB")).astype(int)
+    assert np.abs(shown - pixels).mean() < 2
+
+
+def test_what_is_transparent_in_a_picture_becomes_white():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 90, 4), np.uint8)
+    pixels[..., 3] = 255
+    pixels[:, 40:50] = 0  # the gap between two panels
+    stream = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(stream, "PNG", compress_level=0)
+    small = base64.b64decode(runner.with_palette(base64.b64encode(stream.getvalue()).decode()))
+    assert (np.asarray(Image.open(io.BytesIO(small)).convert("RGB"))[:, 40:50] == 255).all()
+
+
+def test_a_notebook_is_run_and_keeps_clean_outputs(tmp_path):
+    path = write(tmp_path / "1.ipynb", BAR, "import ipywidgets\nipywidgets.IntSlider()", "1 + 1")
+    runner.run(path)
+    notebook = nbformat.read(path, as_version=4)
+    first, widget, last = notebook.cells
+    assert [output.text for output in first.outputs] == ["100 %\nthree\n"]
+    assert widget.outputs == [] and "widgets" not in notebook.metadata
+    assert last.outputs[0].data["text/plain"] == "2" and last.execution_count == 3
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+def test_what_lives_without_a_kernel_is_kept_and_small(tmp_path, monkeypatch):
+    for name in ("COURSE_CACHE", "COURSE_RUNS", "COURSE_DATA", "COURSE_PROFILE", "PLOTLY_RENDERER",
+                 "JUPYTER_PREFER_ENV_PATH", "PYDEVD_DISABLE_FILE_VALIDATION"):  # fmt: skip
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # what prepare_environment sets is put back afterwards
+    runner.prepare_environment()
+    figure = "import plotly.graph_objects as go\ngo.Figure(go.Scatter3d(x=[1, 2], y=[1, 2], z=[1, 2]))"
+    path = write(tmp_path / "1.ipynb", figure, "from IPython.display import HTML\nHTML('<input type=\"range\">')")
+    runner.run(path)
+    plotly, html = (cell.outputs for cell in nbformat.read(path, as_version=4).cells)
+    assert [list(output.data) for output in plotly] == [[runner.PLOTLY]]
+    assert plotly[0].data[runner.PLOTLY]["data"][0]["type"] == "scatter3d"
+    assert html[0].data["text/html"] == '<input type="range">'
+    assert path.stat().st_size < 20_000
+
+
+def test_a_notebook_that_fails_stays_as_it_was(tmp_path):
+    path = write(tmp_path / "1.ipynb", "print(1)", "1 / 0")
+    before = path.read_bytes()
+    with pytest.raises(CourseError, match="division by zero"):
+        runner.run(path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["1.ipynb"]
+
+
+def test_in_place_the_command_changes_the_notebooks_and_keeps_what_it_took(folder):
+    path = write(folder / "01_one.ipynb", "print('new')", "2")
+    result = run_course(folder, "--in-place")
+    assert result.returncode == 0, result.stderr
+    assert nbformat.read(path, as_version=4).cells[0].outputs[0].text == "new\n"
+    results = folder.parent / "results" / "course"
+    assert [path.name for path in results.iterdir()] == ["measured.json"], "no pages"
+    (entry,) = json.loads((results / "measured.json").read_text())["01_one"]
+    assert entry["cells"] == 2 and entry["minutes"] > 0

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from helpers.upkeep import timings as measured
+from helpers.upkeep import timings
+from helpers.upkeep.timings import Timing
 
 
 @pytest.fixture(autouse=True)
@@ -14,48 +15,42 @@ def folders(tmp_path, monkeypatch):
     return tmp_path
 
 
-def took(minutes: float, gigabytes: float = 1.0) -> measured.Measured:
-    result = measured.Measured()
-    result.minutes, result.gigabytes = minutes, gigabytes
-    return result
-
-
 def test_nothing_was_run_yet():
-    assert measured.read() == {}
+    assert timings.read() == {}
 
 
 def test_a_newer_run_of_the_same_kind_replaces_the_older_one(monkeypatch):
-    measured.record("01_a", took(1.234, 0.5), cells=3, from_nothing=True)
-    measured.record("01_a", took(2.0), cells=4, from_nothing=False)
-    measured.record("02_b", took(3.0), cells=5, from_nothing=False)
+    timings.record("01_a", Timing(1.234, 0.5), cells=3, from_nothing=True)
+    timings.record("01_a", Timing(2.0), cells=4, from_nothing=False)
+    timings.record("02_b", Timing(3.0), cells=5, from_nothing=False)
     monkeypatch.setenv("COURSE_PROFILE", "quick")
-    measured.record("01_a", took(9.0), cells=4, from_nothing=False)
-    log = measured.read()
+    timings.record("01_a", Timing(9.0), cells=4, from_nothing=False)
+    log = timings.read()
     kept = [(entry["profile"], entry["minutes"], entry["cells"]) for entry in log["01_a"]]
     assert kept == [("tiny", 2.0, 4), ("quick", 9.0, 4)]
     assert [entry["minutes"] for entry in log["02_b"]] == [3.0]
-    assert log["01_a"][0]["device"] == measured.device() and log["01_a"][0]["data"] == "rooms"
+    assert log["01_a"][0]["device"] == timings.device() and log["01_a"][0]["data"] == "rooms"
 
 
 def test_a_rendered_set_or_a_run_is_something(folders):
-    assert measured.from_nothing()
+    assert timings.from_nothing()
     (folders / "runs" / "course").mkdir(parents=True)
     (folders / "runs" / "course" / "measured.json").write_text("{}")
-    assert measured.from_nothing(), "pages and logs spare no work"
+    assert timings.from_nothing(), "pages and logs spare no work"
     (folders / "runs" / "rooms-tiny-course").mkdir()
     (folders / "runs" / "rooms-tiny-course" / "weights.safetensors").write_text("x")
-    assert not measured.from_nothing()
+    assert not timings.from_nothing()
 
 
 def test_a_set_in_the_cache_is_something(folders):
     (folders / "cache" / "sets").mkdir(parents=True)
-    assert measured.from_nothing()
+    assert timings.from_nothing()
     (folders / "cache" / "sets" / "bg.npy").write_text("x")
-    assert not measured.from_nothing()
+    assert not timings.from_nothing()
 
 
 def test_a_block_that_fails_is_measured_too():
-    with pytest.raises(RuntimeError), measured.watched() as result:
+    with pytest.raises(RuntimeError), timings.timed() as result:
         time.sleep(0.01)
         raise RuntimeError
     assert result.minutes > 0
