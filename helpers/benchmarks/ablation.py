@@ -21,7 +21,6 @@ from torch import nn
 from helpers.benchmarks import variants
 from helpers.benchmarks.runs import Experiment, run_seeds
 from helpers.benchmarks.summary import VERSION, data_kind, difference, gather, markdown_table, with_spread
-from helpers.checkpoints import fingerprint
 from helpers.config import CourseError, plain_errors, profile, runs_dir
 from helpers.dataset import CachedDataset, cached, sample, split
 from helpers.losses import CourseLoss
@@ -115,9 +114,8 @@ def ablate(seeds: Sequence[int] = (0, 1, 2), choices: Sequence[str] = tuple(CHOI
     (fit, validation), rows, machines = validation_sets(), {}, set()
     for name in (name for name in CHOICES if name == BASE or name in choices):
         choice = CHOICES[name]
-        start = fingerprint(pretrained().state_dict()) if choice.network is pretrained else ""
         changed = recipe("course", **{"stages": STAGES, **choice.changes})
-        experiment = Experiment(name, choice.network, changed, choice.loss, start)
+        experiment = Experiment(name, choice.network, changed, choice.loss)
         results = run_seeds(experiment, fit, validation, runs_dir() / "ablation" / run_dir(name).name, seeds)
         machines |= {result["machine"] for result in results}
         rows[name] = {

@@ -26,7 +26,7 @@ from torch import Tensor
 from helpers.benchmarks.summary import VERSION, markdown_table
 from helpers.config import CourseError, plain_errors, runs_dir
 from helpers.model import NETWORKS, build
-from helpers.predict import TOLERANCE, OnnxModel, Probabilities, exported, write_onnx
+from helpers.predict import TOLERANCE, OnnxModel, Probabilities, export_onnx
 from helpers.recipes import pick_precision
 from helpers.utils import write_json
 
@@ -103,7 +103,7 @@ def _measure_size(size: int, repeats: int, threads: int, folder: Path) -> list[d
     rows, predictions = [], {}
     for network in NETWORKS:
         onnx_file = folder / f"{network}-{size}.onnx"
-        write_onnx(exported(build(network), size), onnx_file)
+        export_onnx(build(network), onnx_file, size)
         for runtime in runtimes():
             predictions[network, runtime] = predict = make(network, runtime, size, threads, onnx_file)
             if _difference(predict, predictions[network, PLAIN]) > TOLERANCE and runtime != SIXTEEN:

@@ -7,6 +7,7 @@ folder, if it is of exactly the same thing.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from helpers.checkpoints import LAST, PREVIOUS
 from helpers.dataset import CachedDataset
 from helpers.evaluate import corrupted_mask_dice, network_predictor, score, test_batches
 from helpers.model import count_parameters, forward_gflop, seeded
+from helpers.predict import WEIGHTS, pretrained
 from helpers.recipes import LOSSES, Recipe
 from helpers.train import train
 from helpers.utils import machine, write_json
@@ -32,16 +34,13 @@ FLOP_SIZE = 192  # pixels, at which operations are counted: the largest size of 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is trained: ``network`` makes it (torch's random state decides its weights), ``recipe`` trains it.
-
-    ``loss`` replaces that of the recipe. ``start`` identifies the weights of a network that has been trained before.
-    """
+    """What is trained: ``network`` makes it (torch's random state decides its weights), ``recipe`` trains it, with
+    ``loss`` in place of its own where there is one."""
 
     title: str
     network: Callable[[], nn.Module]
     recipe: Recipe
     loss: nn.Module | None = None
-    start: str = ""
 
 
 def run(
@@ -65,7 +64,8 @@ def run(
     what = {
         "version": VERSION, "network": type(net).__name__, "parameters": count_parameters(net),
         "recipe": dataclasses.asdict(recipe), "loss": repr(experiment.loss or LOSSES[recipe.loss]()),
-        "start": experiment.start, "data": train_set.key(), "test": test_set.key(),
+        "start": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() if experiment.network is pretrained else "",
+        "data": train_set.key(), "test": test_set.key(),
     }  # fmt: skip
     what = json.loads(json.dumps(what))  # as it is read again: a tuple is a list there
     wanted = [recipe.depth_activation, *activations]

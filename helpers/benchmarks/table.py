@@ -21,7 +21,6 @@ import torch
 from helpers.benchmarks.networks import BASELINES
 from helpers.benchmarks.runs import FLOP_SIZE, Experiment, run_seeds
 from helpers.benchmarks.summary import VERSION, data_kind, difference, gather, markdown_table, with_spread
-from helpers.checkpoints import fingerprint
 from helpers.config import PROFILES, CourseError, data_source, plain_errors, profile, runs_dir
 from helpers.dataset import Quartet
 from helpers.evaluate import (
@@ -113,8 +112,7 @@ def compare(seeds: Sequence[int] = (0, 1, 2), rows: Sequence[str] = tuple(ROWS))
     facts, machines = {}, {machine()}
     networks = {**NETWORKS, **BASELINES, SHIPPED: pretrained}
     for name, row in ((name, row) for name, row in ROWS.items() if name in rows):
-        start = fingerprint(pretrained().state_dict()) if row.network == SHIPPED else ""
-        experiment = Experiment(row.title, networks[row.network], recipe(row.recipe), start=start)
+        experiment = Experiment(row.title, networks[row.network], recipe(row.recipe))
         activations = ["sigmoid"] if name == PUBLISHED else []
         folder = runs_dir() / "bench" / run_dir(name).name
         results = run_seeds(experiment, train_set, test_set, folder, seeds, activations)

@@ -26,7 +26,7 @@ from helpers.model import NETWORKS
 def quick(monkeypatch, times):
     """A measurement in which no time passes: predictions are computed, and their times are given."""
     monkeypatch.setattr(latency, "runtimes", lambda: [PLAIN, LAYOUT])
-    monkeypatch.setattr(latency, "write_onnx", lambda program, path: None)
+    monkeypatch.setattr(latency, "export_onnx", lambda net, path, size: None)
     monkeypatch.setattr(latency, "latencies", lambda predictions, repeats: {key: times[key] for key in predictions})
 
 

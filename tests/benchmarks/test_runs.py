@@ -14,6 +14,7 @@ from helpers.dataset import cached, sample, split
 from helpers.evaluate import score
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet
+from helpers.predict import pretrained
 from helpers.recipes import Stage, recipe
 
 SHORT = recipe("course", "tiny", stages=(Stage(32, 8, 1),))
@@ -66,13 +67,13 @@ def test_a_finished_experiment_is_read_and_not_trained_again(sets, tmp_path, mon
 OTHERS = {
     "recipe": {"recipe": recipe("course", "tiny", stages=(Stage(32, 4, 1),))},
     "loss": {"loss": CourseLoss(structure_weight=1)},  # of the same class, but it weighs its parts differently
-    "start": {"start": "those"},
+    "start": {"network": pretrained},  # the same architecture, but trained before
 }
 
 
 @pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
 def test_another_experiment_in_its_place_is_trained_and_that_is_said(sets, tmp_path, monkeypatch, capsys, change):
-    experiment = Experiment("one", DuoNet, SHORT, start="these")
+    experiment = Experiment("one", DuoNet, SHORT)
     run(experiment, *sets, tmp_path)
     monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("trained again"))
     run(experiment, *sets, tmp_path)
