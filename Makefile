@@ -42,7 +42,7 @@ images: $(INSTALLED) ## draw the images of the README and of the results page ag
 	@$(RUN) -m helpers.upkeep.images $(ARGS)
 
 bench: $(INSTALLED) ## measure what the README's table of results says
-	@$(RUN) -m helpers.benchmarks.table table $(ARGS)
+	@$(RUN) -m helpers.benchmarks.table $(ARGS)
 
 speed: $(INSTALLED) ## measure how fast prediction and the training loop are, beside the published ones
 	@$(RUN) -m helpers.benchmarks.latency

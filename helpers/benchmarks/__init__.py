@@ -1,1 +1,6 @@
-"""The evidence: commands that measure what the course claims, and the page of results that they write."""
+"""The evidence: commands that measure what the course claims. The results page is ``README.md`` in this folder.
+
+``table`` compares networks and recipes and ``ablation`` the course's choices; both train through ``runs``. ``latency``
+times single predictions and ``loop`` the training loop; ``failures`` explains the worst predictions. What they store,
+``report`` puts into the pages. Nothing in the library needs any of it.
+"""

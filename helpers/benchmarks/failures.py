@@ -1,13 +1,14 @@
 """Where a network fails: the worst quartets of a test set, each with the cause that explains most of its error.
 
-``make failures``, or ``python -m helpers.benchmarks.failures``, asks the trained network (or that of ``--run FOLDER``) about every
-test quartet, takes the ten worst masks and the ten worst depth maps, and writes ``runs/bench/failures.png`` and
-``.json``. No cause is typed by hand: each is a rule of :mod:`helpers.benchmarks.failure_masks` or :mod:`helpers.benchmarks.failure_depths`.
+``make failures``, or ``python -m helpers.benchmarks.failures``, runs the trained network (or that of ``--run FOLDER``)
+on every test quartet, takes the ten worst masks and the ten worst depth maps, and writes ``runs/bench/failures.png``
+and ``.json``. No cause is chosen by hand: each is a rule of :mod:`helpers.benchmarks.failure_causes`.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -16,11 +17,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from helpers.benchmarks.failure_cases import HEADINGS, Case, Facts, groups
-from helpers.benchmarks.failure_depths import explain_depth
+from helpers.benchmarks.failure_causes import CAUSES, Case, SetFacts, by_cause, explain
 from helpers.benchmarks.failure_figure import figure, save
-from helpers.benchmarks.failure_masks import explain_mask
-from helpers.config import CourseError, data_words, plain_errors, profile, runs_dir
+from helpers.benchmarks.summary import VERSION, data_kind, markdown_table
+from helpers.config import CourseError, plain_errors, profile, runs_dir
 from helpers.dataset import get_batch, scenes, to_device
 from helpers.evaluate import MeanDepth, Predictor, network_predictor
 from helpers.plots import array, plane, quartets_of
@@ -29,20 +29,18 @@ from helpers.session import our_recipe, run_dir, sets, trained_network
 from helpers.train import is_finished
 from helpers.utils import write_json
 
+RESULT = "failures.json"  # in runs/bench/
 COUNT = 20  # half of them masks, half of them depth maps
 BATCH = 50
 TENTH = 0.1  # "small", "hardly differs" and "unlike" are the outermost tenth of the set
 
 
-# -- the worst of a set -------------------------------------------------------------------------------------------
-
-
-def worst(dataset: Dataset, answer: Predictor, count: int = COUNT) -> list[Case]:
+def worst(dataset: Dataset, predictor: Predictor, count: int = COUNT) -> list[Case]:
     """The worst quartets of a test set, explained: first the masks, then the depth maps, each the worst first.
 
     Args:
         dataset: quartets, all of one size, with ``room_of`` and ``cat_of``.
-        answer: batch -> probability of cat and depth, each (B, 1, H, W) in [0, 1].
+        predictor: batch -> probability of cat and depth, each (B, 1, H, W) in [0, 1].
         count: half of them are chosen by the Dice of the mask, half by the RMSE of the depth. No room comes twice in
             one half as long as there are others; a quartet without error, or without any known depth, is not chosen.
 
@@ -54,31 +52,32 @@ def worst(dataset: Dataset, answer: Predictor, count: int = COUNT) -> list[Case]
     rooms, mean_depth = array(scenes(dataset)[0]), MeanDepth().fit(dataset).map.numpy()[0, 0]
     dice, rmse, areas, contrasts, distances = ([] for _ in range(5))
     histogram = np.zeros(256, int)  # of the differences of all pixels of cats
-    for case in _ask(dataset, answer, range(len(dataset))):
+    for case in _predicted(dataset, predictor, range(len(dataset))):
         dice.append(case.dice)
         rmse.append(case.rmse)
         distances.append(case.distance(mean_depth))
-        if case.truth.any():
-            areas.append(case.truth.mean())
+        if case.target.any():
+            areas.append(case.target.mean())
             contrasts.append(case.contrast)
-            histogram += np.bincount(case.difference[case.truth], minlength=256)
-    facts = Facts(
+            histogram += np.bincount(case.difference[case.target], minlength=256)
+    facts = SetFacts(
         small=_quantile(areas, TENTH), faint=_quantile(contrasts, TENTH),
         faint_pixel=float(np.searchsorted(histogram.cumsum(), TENTH * histogram.sum())),
         mean_depth=mean_depth, unusual=_quantile(distances, 1 - TENTH),
     )  # fmt: skip
     cases = []
-    for badness, explain in ((1 - np.array(dice), explain_mask), (np.array(rmse), explain_depth)):
-        cases += [explain(case, facts) for case in _ask(dataset, answer, _choose(badness, rooms, count // 2))]
+    for task, badness in (("mask", 1 - np.array(dice)), ("depth", np.array(rmse))):
+        chosen = _choose(badness, rooms, count // 2)
+        cases += [explain(case, task, facts) for case in _predicted(dataset, predictor, chosen)]
     return cases
 
 
-def _ask(dataset: Dataset, answer: Predictor, indices: Sequence[int]) -> Iterator[Case]:
+def _predicted(dataset: Dataset, predictor: Predictor, indices: Sequence[int]) -> Iterator[Case]:
     """A :class:`Case` for each index, not yet explained."""
     for start in range(0, len(indices), BATCH):
         wanted = list(indices[start : start + BATCH])
         batch = get_batch(dataset, wanted)
-        prob, predicted = (array(said) for said in answer(batch))
+        prob, predicted = (array(maps) for maps in predictor(batch))
         for i, (index, quartet) in enumerate(zip(wanted, quartets_of(batch))):
             mask, depth, valid = (plane(quartet[key]) for key in ("mask", "depth", "valid"))
             yield Case(
@@ -91,7 +90,7 @@ def _choose(badness: np.ndarray, rooms: np.ndarray, count: int) -> list[int]:
     """Indices of the ``count`` worst, the worst first: one from each room, then, if there are too few rooms, more."""
     order = [int(i) for i in np.argsort(-badness, kind="stable") if badness[i] > 0]  # NaN is not
     firsts = set({rooms[i]: i for i in reversed(order)}.values())  # the worst of each room
-    ranked = sorted(order, key=lambda i: i not in firsts)  # stable: those first, each part the worst first
+    ranked = sorted(order, key=lambda i: i not in firsts)  # stable: those first, then the rest, each the worst first
     return sorted(ranked[:count], key=order.index)
 
 
@@ -101,66 +100,49 @@ def _quantile(values: Sequence[float], q: float) -> float:
     return float(np.quantile(known, q)) if known.size else float("nan")
 
 
-# -- words and files ----------------------------------------------------------------------------------------------
+def markdown(result: dict) -> str:
+    """How many of the worst cases each cause explains, and how that was found out."""
+    counts = Counter((case["task"], case["sentence"]) for case in result["cases"])
+    rows = [(*cause, str(count)) for cause, count in counts.items()]
+    table = markdown_table(("worst", "cause of most of the error", "cases"), rows, numbers_from=2)
+    return (
+        f"{table}\n\n{result['data'].capitalize()}, profile `{result['profile']}`: the worst of "
+        f"{result['test_quartets']} test quartets at {result['size']} px, predicted by {result['network']}; "
+        f"{result['date']}."
+    )
 
 
-def markdown(cases: Sequence[Case]) -> str:
-    """The cases as lists under their causes, a sentence each; numbers are those of the figure."""
-    lines = []
-    for task, heading in HEADINGS.items():
-        for title, group in groups(cases, task).items():
-            lines += [f"**{heading}: {title[0].lower()}{title[1:]}** ({len(group)})", ""]
-            lines += [f"- {case.words}" for case in group]
-            lines.append("")
-    return "\n".join(lines)
-
-
-def record(cases: Sequence[Case]) -> list[dict]:
-    """The cases without their pictures, JSON-ready."""
-    return [
-        {
-            "task": case.task, "quartet": case.index, "room": case.room, "cat": case.cat, "dice": case.dice,
-            "rmse": case.rmse if case.valid.any() else None, "cause": case.cause, "title": case.title,
-            "share": case.share, "sentence": case.sentence,
-            "shares": {name: share for name, share in case.shares.items() if share > 0},
-        }
-        for case in cases
-    ]  # fmt: skip
-
-
-def write(cases: Sequence[Case], folder: str | Path, about: Mapping[str, object]) -> tuple[Path, Path]:
-    """``failures.png`` and ``failures.json`` in ``folder``, made if need be; their paths.
-
-    ``about`` says what was tested; it stands in the JSON before the cases.
-    """
-    image, numbers = Path(folder) / "failures.png", Path(folder) / "failures.json"
-    save(figure(cases), image)
-    write_json(numbers, {**about, "cases": record(cases)})
-    return image, numbers
-
-
-# -- the command --------------------------------------------------------------------------------------------------
+def write(cases: Sequence[Case], folder: Path, about: Mapping[str, object]) -> dict:
+    """Write ``failures.png`` and ``failures.json`` into ``folder``; the latter's content."""
+    save(figure(cases), folder / "failures.png")
+    ordered = [case for task in CAUSES for group in by_cause(cases, task) for case in group]
+    result = {"version": VERSION, **about, "cases": [{
+        "task": case.task, "quartet": case.index, "room": case.room, "cat": case.cat, "dice": case.dice,
+        "rmse": case.rmse if case.valid.any() else None, "cause": case.cause, "sentence": case.sentence,
+        "score": case.score, "shares": {name: share for name, share in case.shares.items() if share > 0},
+    } for case in ordered]}  # fmt: skip
+    write_json(folder / RESULT, result)
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.failures", description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, help="folder of a finished run (default: that of notebook 05)")
     parser.add_argument("--out", type=Path, help="folder of the figure and its numbers (default: runs/bench)")
-    chosen = parser.parse_args(arguments)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen, device = parser.parse_args(arguments), "cuda" if torch.cuda.is_available() else "cpu"
     with plain_errors():
         own = chosen.run or (run_dir() if is_finished(run_dir(), our_recipe()) else None)
         net = (load(chosen.run) if chosen.run else trained_network()).to(device)
-        test_set, answer = sets()[1], network_predictor(net, net.depth_activation)
-        cases = worst(test_set, lambda batch: answer(to_device(batch, device)))
+        test_set, predictor = sets()[1], network_predictor(net, net.depth_activation)
+        cases = worst(test_set, lambda batch: predictor(to_device(batch, device)))
         if not cases:
             raise CourseError("Not one test quartet has an error, so there is nothing to show: use a larger test set.")
-        about = {
-            "data": data_words(), "profile": profile().name, "network": own.name if own else "the weights that come with the course",
-            "test_quartets": len(test_set), "size": test_set.size, "date": date.today().isoformat(),
-        }  # fmt: skip
-        paths = write(cases, chosen.out or runs_dir() / "bench", about)
-    print(f"{markdown(cases)}\nWritten: {', '.join(map(str, paths))}.")
+        result = write(cases, chosen.out or runs_dir() / "bench", {
+            "data": data_kind(), "profile": profile().name, "test_quartets": len(test_set), "size": test_set.size,
+            "network": own.name if own else "the weights that come with the course", "date": date.today().isoformat(),
+        })  # fmt: skip
+        print("\n".join(f"{case['score']}: {case['sentence']}" for case in result["cases"]))
+        print(f"\n{markdown(result)}\n\nWritten: failures.png and {RESULT}.")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The networks that DuoNet is compared with: two plain U-Nets and FC-Siam-diff, none larger than the published network.
+"""Baseline networks for DuoNet: two plain U-Nets and FC-Siam-diff, none larger than the published network.
 
-They are built and called like the networks of :mod:`helpers.model`: ``net(bg, bg_fg)`` with uint8 or float images in
-[0, 1] of shape (B, 3, H, W) gives ``mask_logits, depth_logits``, each (B, 1, H, W), and normalisation is inside. Output
-convolutions have a bias and start as DuoNet's do, so that no row of the bench wins or loses by its first step. None
-has seen other pictures before: nothing is downloaded.
+They are called like the networks of :mod:`helpers.model`: ``net(bg, bg_fg)`` with uint8 or float images in [0, 1] of
+shape (B, 3, H, W) gives ``mask_logits, depth_logits``, each (B, 1, H, W), and normalisation is inside. Output
+convolutions have a bias and start as DuoNet's do, so that no network wins or loses by its first step. All are trained
+from scratch: nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -13,20 +13,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from helpers import model
 from helpers.config import CourseError
-from helpers.model import (
-    BG_FG_MEAN,
-    BG_FG_STD,
-    BG_MEAN,
-    BG_STD,
-    NETWORKS,
-    check_pair,
-    conv_bn_relu,
-    normalise,
-    register_rgb,
-    seeded,
-    upsample,
-)  # fmt: skip
+from helpers.model import check_pair, conv_bn_relu, normalise, register_rgb, upsample
 
 MASK_BIAS, DEPTH_BIAS = -2.0, 0.0  # as in helpers.model.DuoNet: a pixel is rarely cat; depth starts in the middle
 
@@ -45,11 +34,13 @@ def _start_output(output: nn.Conv2d, biases: Sequence[float]) -> nn.Conv2d:
 
 
 class EarlyFusion(nn.Module):
-    """Lays room and scene on top of each other, six channels, for a ``body`` that answers with two: mask and depth."""
+    """Room and scene as six channels of one image; ``body`` makes two of them, mask and depth logits."""
 
     def __init__(self, body: nn.Module):
         super().__init__()
-        register_rgb(self, bg_mean=BG_MEAN, bg_std=BG_STD, bg_fg_mean=BG_FG_MEAN, bg_fg_std=BG_FG_STD)
+        register_rgb(
+            self, bg_mean=model.BG_MEAN, bg_std=model.BG_STD, bg_fg_mean=model.BG_FG_MEAN, bg_fg_std=model.BG_FG_STD
+        )
         self.body = body
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +54,7 @@ class EarlyFusion(nn.Module):
 class UNetBody(nn.Module):
     """The U-Net of Ronneberger et al. (2015), with padding and batch normalisation: (B, 6, H, W) to (B, 2, H, W).
 
-    Bilinear upsampling instead of a transposed convolution, as in DuoNet: neither has a checkerboard to lose by.
+    Bilinear upsampling instead of a transposed convolution, as in DuoNet: it leaves no checkerboard artifact.
     """
 
     def __init__(self, base: int):
@@ -78,14 +69,14 @@ class UNetBody(nn.Module):
         x, skips = self.encoder[0](x), []  # (B, base, H, W)
         for stage in self.encoder[1:]:
             skips.append(x)
-            x = stage(self.pool(x))  # twice the channels, half the side, down to (B, 16 base, H/16, W/16)
+            x = stage(self.pool(x))  # twice the channels, half the size, down to (B, 16 base, H/16, W/16)
         for stage in self.decoder:
             x = stage(torch.cat((upsample(x), skips.pop()), 1))  # and back
         return self.logits(x)
 
 
 class UNet(EarlyFusion):
-    """A plain U-Net as wide as the published network's number of parameters allows: the peer that is hardest to beat on depth."""
+    """A plain U-Net, as wide as the published network's number of parameters allows."""
 
     def __init__(self) -> None:
         super().__init__(UNetBody(base=26))
@@ -94,7 +85,7 @@ class UNet(EarlyFusion):
 class LibraryUNet(EarlyFusion):
     """The U-Net of segmentation-models-pytorch around the first three stages of a ResNet-18, from scratch.
 
-    Its plain encoders (VGG) have 9 million parameters and more; this is the common small choice of that library.
+    Its plain encoders (VGG) have 9 million parameters and more; this is that library's common small choice.
 
     Raises:
         CourseError: segmentation-models-pytorch is not installed.
@@ -102,9 +93,9 @@ class LibraryUNet(EarlyFusion):
 
     def __init__(self) -> None:
         try:
-            import segmentation_models_pytorch
+            import segmentation_models_pytorch  # an optional package
         except ImportError as error:
-            raise CourseError("LibraryUNet needs a package more: pip install segmentation-models-pytorch.") from error
+            raise CourseError("LibraryUNet needs another package: pip install segmentation-models-pytorch.") from error
         body = segmentation_models_pytorch.Unet(
             "resnet18", encoder_depth=4, encoder_weights=None, decoder_channels=(256, 128, 64, 32), in_channels=6,
             classes=2,
@@ -117,7 +108,7 @@ class LibraryUNet(EarlyFusion):
 class SiameseDecoder(nn.Module):
     """From (B, 128, H/16, W/16) and four skips to logits (B, 1, H, W), as in FC-Siam-diff."""
 
-    WIDTHS = ((128, 128, 64), (64, 64, 32), (32, 16), (16,))  # after the skip at 1/8, 1/4, 1/2 and 1/1
+    WIDTHS = ((128, 128, 64), (64, 64, 32), (32, 16), (16,))  # behind the skips at 1/8, 1/4, 1/2 and 1/1
 
     def __init__(self, bias: float):
         super().__init__()
@@ -129,23 +120,23 @@ class SiameseDecoder(nn.Module):
 
     def forward(self, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
         for up, stage, skip in zip(self.up, self.stages, reversed(skips)):
-            x = stage(torch.cat((up(x), skip), 1))  # twice the side, about half the channels
+            x = stage(torch.cat((up(x), skip), 1))  # twice the size, about half the channels
         return self.logits(x)
 
 
 class FCSiamDiff(nn.Module):
-    """FC-Siam-diff (Daudt et al., 2018) with a second decoder: one encoder sees both images, one at a time.
+    """FC-Siam-diff (Daudt et al., 2018) with a second decoder: one encoder for both images, one at a time.
 
-    Widths, depths and upsampling are the paper's. There, the decoder starts from the second image's deepest features
-    and gets the absolute difference of both images' features as skips: that is the mask's decoder here. A difference
-    is zero where nothing changed and says nothing about the room's depth. So depth has a decoder of its own, the same
-    but for its skips: the scene's own features. The paper's dropout is left out, as no other network here has any.
+    Widths, depths and upsampling are the paper's. Its decoder starts from the second image's deepest features and gets
+    the absolute differences of both images' features as skips: that is the mask's decoder here. Where nothing changed a
+    difference is zero, which carries nothing about the room's depth; so depth has a decoder of its own, whose skips are
+    the scene's features. The paper's dropout is left out, as no other network here has any.
     """
 
     def __init__(self) -> None:
         super().__init__()
         # One normalisation for both images, because the encoder is shared: equal pixels must cancel.
-        register_rgb(self, mean=BG_FG_MEAN, std=BG_FG_STD)
+        register_rgb(self, mean=model.BG_FG_MEAN, std=model.BG_FG_STD)
         self.encoder = nn.ModuleList(
             _convolutions(*widths) for widths in ((3, 16, 16), (16, 32, 32), (32, 64, 64, 64), (64, 128, 128, 128))
         )
@@ -158,7 +149,7 @@ class FCSiamDiff(nn.Module):
         x = torch.cat([normalise(image, self.mean, self.std) for image in (bg, bg_fg)])  # (2B, 3, H, W)
         differences, scenes = [], []
         for stage in self.encoder:
-            x = stage(x)  # (2B, 16, H, W), then twice the channels and half the side, to (2B, 128, H/8, W/8)
+            x = stage(x)  # (2B, 16, H, W), then twice the channels and half the size, to (2B, 128, H/8, W/8)
             room, scene = x.unflatten(0, (2, -1))
             differences.append((scene - room).abs())
             scenes.append(scene)
@@ -167,16 +158,4 @@ class FCSiamDiff(nn.Module):
         return self.mask_decoder(x, differences), self.depth_decoder(x, scenes)
 
 
-PEERS: dict[str, Callable[[], nn.Module]] = {"UNet": UNet, "LibraryUNet": LibraryUNet, "FCSiamDiff": FCSiamDiff}
-
-
-def build(name: str, seed: int = 0) -> nn.Module:
-    """A network of the course or a peer, with weights drawn from ``seed``; torch's global random state stays as it was.
-
-    Raises:
-        CourseError: the network needs a package that is not installed.
-    """
-    known = {**NETWORKS, **PEERS}
-    if name not in known:
-        raise ValueError(f"There is no network {name!r}: choose one of {', '.join(known)}.")
-    return seeded(known[name], seed)
+BASELINES: dict[str, Callable[[], nn.Module]] = {"UNet": UNet, "LibraryUNet": LibraryUNet, "FCSiamDiff": FCSiamDiff}

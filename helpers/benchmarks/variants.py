@@ -1,7 +1,6 @@
 """DuoNet and its loss with one thing changed, for :mod:`helpers.benchmarks.ablation`.
 
-Each variant keeps everything else: where a change takes something away, zeros stand in its place, so that layers, their
-sizes and their first weights stay the same wherever that is possible.
+Where a variant takes something away, zeros stand in its place, so that all other layers and weights begin the same.
 """
 
 from __future__ import annotations
@@ -19,31 +18,18 @@ from helpers.model import DuoNet, Head, conv_bn_relu
 # -- networks -------------------------------------------------------------------------------------------------------
 
 
-class _Silenced(nn.Module):
-    """A layer that sees zeros in place of its last ``count`` channels: those of a skip connection."""
-
-    def __init__(self, layer: nn.Module, count: int):
-        super().__init__()
-        self.layer, self.count = layer, count
-
-    def forward(self, x: Tensor) -> Tensor:
-        kept, silenced = x.tensor_split((x.shape[1] - self.count,), 1)
-        return self.layer(torch.cat((kept, torch.zeros_like(silenced)), 1))
-
-
 class NoSkips(DuoNet):
     """Nothing goes around the bottleneck: an hourglass."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        widths = [stage[0][0].out_channels for stage in self.encoder[-2::-1]]
-        self.decoder = nn.ModuleList(_Silenced(stage, width) for stage, width in zip(self.decoder, widths))
-        for head in (self.mask_head, self.depth_head):
-            head.refine[0] = _Silenced(head.refine[0], self.stem[0].out_channels)
+    def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
+        scene, difference, room = self.look(bg, bg_fg)
+        x, skips = self.encode(torch.cat((scene, difference, room), 1))
+        x = self.decode(self.decoder, x, [torch.zeros_like(skip) for skip in skips])
+        return self.mask_head(x, torch.zeros_like(difference)), self.depth_head(x, torch.zeros_like(scene))
 
 
 class Stacked(DuoNet):
-    """Sees scene and room, and has to find out what differs."""
+    """Is given scene and room, and has to find the difference itself."""
 
     @staticmethod
     def compare(room: Tensor, scene: Tensor) -> Tensor:
@@ -51,24 +37,11 @@ class Stacked(DuoNet):
 
 
 class NoRoom(DuoNet):
-    """Sees of the room only how the scene differs from it: nothing of what is behind the cat."""
+    """Is given of the room only how the scene differs from it."""
 
     def look(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scene, difference, room = super().look(bg, bg_fg)
         return scene, difference, torch.zeros_like(room)
-
-
-class Signed(DuoNet):
-    """Sees which of the two is brighter, too."""
-
-    @staticmethod
-    def compare(room: Tensor, scene: Tensor) -> Tensor:
-        return scene - room
-
-
-class _Nothing(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
 
 
 class NoContext(DuoNet):
@@ -76,25 +49,26 @@ class NoContext(DuoNet):
 
     def __init__(self) -> None:
         super().__init__()
-        self.context = _Nothing()
+        del self.context  # a function cannot take the place of a module
+        self.context = torch.zeros_like
 
 
 class _Attention(nn.Module):
-    """What to add to (B, C, H, W) after every place has looked at every other one (Vaswani et al., 2017)."""
+    """Self-attention over all places of a map (Vaswani et al., 2017): (B, C, H, W) to what is added to it."""
 
     def __init__(self, width: int, heads: int = 4):
         super().__init__()
-        self.place = nn.Conv2d(width, width, 3, padding=1, groups=width)  # tells places apart, at any size
-        self.norm, self.look, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.position = nn.Conv2d(width, width, 3, padding=1, groups=width)  # an encoding of positions, at any size
+        self.norm, self.qkv, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.heads = heads
         nn.init.zeros_(self.out.weight)  # begins as if it were not there
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = self.norm((x + self.place(x)).flatten(2).transpose(1, 2))  # (B, HW, C)
-        query, key, value = self.look(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, HW, C/heads)
-        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (B, HW, C)
-        return self.out(seen).transpose(1, 2).unflatten(2, x.shape[2:])
+        tokens = self.norm((x + self.position(x)).flatten(2).transpose(1, 2))  # (B, HW, C)
+        qkv = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, HW, C / heads)
+        attended = F.scaled_dot_product_attention(*qkv).transpose(1, 2).flatten(2)  # (B, HW, C)
+        return self.out(attended).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 class Attentive(DuoNet):
@@ -106,7 +80,7 @@ class Attentive(DuoNet):
 
 
 class GroupNormed(DuoNet):
-    """Statistics of 8 channels of one image instead of one channel of the batch (Wu & He, 2018)."""
+    """Statistics of 8 channels of one image, not of one channel of the batch (Wu & He, 2018)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,22 +95,12 @@ class Nearest(DuoNet):
 
     def __init__(self) -> None:
         super().__init__()
-        for part in (self, self.mask_head, self.depth_head):
-            part.upsample = partial(F.interpolate, scale_factor=2.0, mode="nearest")
+        for module in (self, self.mask_head, self.depth_head):
+            module.upsample = partial(F.interpolate, scale_factor=2.0, mode="nearest")
 
 
-class NarrowHeads(DuoNet):
-    """Half the channels where the pictures are largest, which is where the operations are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        inputs, skip = self.decoder[-1][0].out_channels, self.stem[0].out_channels
-        self.mask_head = Head(inputs, skip, bias=-2.0, convolutions=2, width=8)
-        self.depth_head = Head(inputs, skip, bias=0.0, convolutions=1, width=8)
-
-
-class CloserLook(DuoNet):
-    """More convolutions at full resolution: two in the stem and in each head."""
+class MoreAtFullSize(DuoNet):
+    """Two convolutions at full resolution, in the stem and in each head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +110,7 @@ class CloserLook(DuoNet):
 
 
 class Narrower(DuoNet):
-    """Fewer channels down to 1/8, one block less at 1/4, more channels at 1/16: nearly as many parameters, fewer operations."""
+    """Fewer channels down to 1/8, one block less at 1/4, more channels at 1/16: nearly as many parameters."""
 
     def __init__(self) -> None:
         super().__init__(widths=(40, 80, 160, 256), blocks=(1, 1, 2, 2))
@@ -170,7 +134,7 @@ class TwoDecoders(DuoNet):
 
 
 class Weighted(CourseLoss):
-    """The course's loss with other weights of its parts, by name; 1 where nothing is said."""
+    """The course's loss with other weights of its parts, by name; 1 where none is given."""
 
     def __init__(self, **weights: float):
         super().__init__()
@@ -184,10 +148,7 @@ class Weighted(CourseLoss):
 
 
 class Uncertain(CourseLoss):
-    """Each task weighted by what it cannot explain (Kendall et al., 2018).
-
-    Their learnt weights have, for any losses, one optimum, and put in there the sum is one of logarithms.
-    """
+    """Each task weighted by its uncertainty (Kendall et al., 2018): at the best weights, a sum of logarithms."""
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
         tasks = [sum(part for name, part in parts.items() if name.startswith(task)) for task in ("mask", "depth")]

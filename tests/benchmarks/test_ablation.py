@@ -1,5 +1,6 @@
 """Choices are compared on scenes that are neither trained on nor tested on, and variants differ as they say."""
 
+import hashlib
 import json
 
 import pytest
@@ -11,7 +12,8 @@ from helpers.config import CourseError
 from helpers.dataset import get_batch, scenes, split
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet, count_parameters
-from helpers.recipes import LOSSES, Stage
+from helpers.predict import WEIGHTS
+from helpers.recipes import Stage
 
 NETWORKS = [choice.network for choice in ablation.CHOICES.values() if choice.network not in (DuoNet, ablation.pretrained)]
 
@@ -39,7 +41,7 @@ def toy(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
-def test_every_variant_answers_otherwise_than_the_course_and_learns_everywhere(network, pair):
+def test_every_variant_predicts_otherwise_than_the_course_and_learns_everywhere(network, pair):
     net, course = made(network), made(DuoNet)
     net.load_state_dict({k: v for k, v in course.state_dict().items() if k in net.state_dict() and net.state_dict()[k].shape == v.shape}, strict=False)
     for module in net.modules():
@@ -53,12 +55,14 @@ def test_every_variant_answers_otherwise_than_the_course_and_learns_everywhere(n
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
-def test_without_skips_detail_has_one_way_only(pair):
+def test_without_skips_the_decoder_sees_zeros_in_their_place(pair):
     net, seen = made(variants.NoSkips), []
-    for stage in net.decoder:
-        stage.layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for module in (*net.decoder, net.mask_head.refine, net.depth_head.refine):
+        module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     net(*pair)
-    assert len(seen) == 3 and all((x[:, -stage.count :] == 0).all() and x.any() for x, stage in zip(seen, net.decoder))
+    skips = (192, 96, 48, 16, 16)  # channels from the encoder's stages and the stem
+    assert len(seen) == 5 and all((x[:, -skip:] == 0).all() and x[:, :-skip].any() for x, skip in zip(seen, skips))
+    assert count_parameters(net) == count_parameters(DuoNet())
 
 
 def test_group_norm_does_not_depend_on_the_batch(pair):
@@ -71,23 +75,24 @@ def test_losses_leave_out_what_they_say():
     batch = get_batch(ToyQuartets(), range(4))
     logits = torch.randn(2, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     parts = CourseLoss()(*logits, batch)
-    assert LOSSES["depth L1 alone"]()(*logits, batch)["loss"] == pytest.approx(
+    assert ablation.CHOICES["depth-l1"].loss(*logits, batch)["loss"] == pytest.approx(
         float(parts["mask_bce"] + parts["mask_dice"] + 2 * parts["depth_l1"])
     )
-    assert LOSSES["structure once"]()(*logits, batch)["loss"] == pytest.approx(
+    assert ablation.CHOICES["structure"].loss(*logits, batch)["loss"] == pytest.approx(
         float(parts["mask_bce"] + parts["mask_dice"] + 2 * (parts["depth_l1"] + parts["depth_ssim"] + parts["depth_gradient"]))
     )
-    assert LOSSES["mask BCE alone"]()(*logits, batch)["loss"] == pytest.approx(float(parts["loss"] - parts["mask_dice"]))
+    assert ablation.CHOICES["mask-bce"].loss(*logits, batch)["loss"] == pytest.approx(float(parts["loss"] - parts["mask_dice"]))
 
 
-def test_no_two_losses_have_the_same_name_in_a_stored_trial():
-    assert len({repr(make()) for make in LOSSES.values()}) == len(LOSSES)
+def test_no_two_losses_have_the_same_name_in_a_stored_score():
+    losses = [CourseLoss(), *(choice.loss for choice in ablation.CHOICES.values() if choice.loss)]
+    assert len(losses) == 6 and len({repr(loss) for loss in losses}) == 6
 
 
 def test_uncertainty_makes_both_tasks_weigh_the_same():
     batch = get_batch(ToyQuartets(), range(4))
     logits = torch.randn(2, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    parts, own = CourseLoss()(*logits, batch), LOSSES["uncertainty"]()(*logits, batch)["loss"]
+    parts, own = CourseLoss()(*logits, batch), ablation.CHOICES["uncertainty"].loss(*logits, batch)["loss"]
     mask = float(sum(value for name, value in parts.items() if name.startswith("mask")))
     depth = float(sum(value for name, value in parts.items() if name.startswith("depth")))
     # Kendall's loss, exp(-s) L + s for each task, at the best s of each.
@@ -112,21 +117,23 @@ def test_nothing_is_chosen_by_a_test_scene(toy):
         assert all(parts) and not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
 
 
-def test_table_holds_the_course_and_the_choices_asked_for(toy):
-    result = ablation.table(seeds=[0, 1], choices=["depth-l1"], progress=False)
+def test_the_result_holds_the_course_and_the_chosen_variants(toy):
+    result = ablation.ablate(seeds=[0, 1], choices=["depth-l1"])
     assert list(result["rows"]) == ["course", "depth-l1"]
     assert all(len(row["scores"]["depth_rmse"]) == 2 for row in result["rows"].values())
     lines = ablation.markdown(json.loads(json.dumps(result))).splitlines()
     assert len({line.count("|") for line in lines[:4]}) == 1
     assert "(" not in lines[2].split("|")[3] and "(" in lines[3].split("|")[3]
-    assert "2 seeds" in lines[-1]
+    assert "2 seeds" in lines[-1] and "profile `tiny`" in lines[-1]
+    stored = [json.loads(path.read_text())["what"]["loss"] for path in ablation.runs_dir().glob("ablation/*/score.json")]
+    assert len(stored) == 4 and len(set(stored)) == 2, "each row is trained with its own loss"
 
 
 def test_fine_tuning_starts_from_the_weights_that_come_with_the_course(toy):
-    ablation.table(seeds=[0], choices=["fine-tune"], progress=False)
+    ablation.ablate(seeds=[0], choices=["fine-tune"])
     (path,) = ablation.runs_dir().glob("ablation/*-fine-tune-0/score.json")
     what = json.loads(path.read_text("utf-8"))["what"]
-    assert what["start"] == ablation.fingerprint(ablation.pretrained().state_dict())
+    assert what["start"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     assert what["recipe"]["learning_rate"] < ablation.recipe("course").learning_rate
 
 
@@ -137,4 +144,4 @@ def test_a_change_within_the_spread_is_called_none():
 
 def test_an_unknown_choice_is_named():
     with pytest.raises(CourseError, match="no choice resnet: choose from course, no-skips"):
-        ablation.table(choices=["resnet"])
+        ablation.ablate(choices=["resnet"])

@@ -1,4 +1,4 @@
-"""The peers: the interface and the budget of the course's networks, and what FC-Siam-diff promises."""
+"""Baseline networks: the interface and the budget of the course's networks, and what FC-Siam-diff promises."""
 
 import builtins
 import importlib.util
@@ -8,45 +8,48 @@ import torch
 from pairs import pair
 from torch import nn
 
-from helpers.benchmarks.networks import PEERS, FCSiamDiff, LibraryUNet, build
+from helpers.benchmarks.networks import BASELINES, FCSiamDiff, LibraryUNet
 from helpers.config import CourseError
-from helpers.model import NETWORKS, DepthMaskNet, count_parameters, forward_gflop
-from helpers.model import build as build_own
+from helpers.model import DepthMaskNet, count_parameters, forward_gflop, seeded
 
 needs_library = pytest.mark.skipif(
     importlib.util.find_spec("segmentation_models_pytorch") is None, reason="segmentation-models-pytorch is not installed"
 )
-peers = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=needs_library if name == "LibraryUNet" else ()) for name in PEERS]
+baselines = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_library if name == "LibraryUNet" else ()) for name in BASELINES]
 )
 
 
-# -- what every peer has in common with the course's networks -------------------------------------------------------
+def build(name, seed=0):
+    return seeded(BASELINES[name], seed)
 
 
-@peers
-def test_no_peer_is_larger_or_works_harder_than_the_published_network(name):
+# -- what every one has in common with the course's networks -------------------------------------------------------
+
+
+@baselines
+def test_no_baseline_is_larger_or_works_harder_than_the_published_network(name):
     published, net = DepthMaskNet(), build(name)
     assert count_parameters(net) <= count_parameters(published)
     assert forward_gflop(net, 192) <= forward_gflop(published, 192)
 
 
 @pytest.mark.parametrize("name, million, gflop", [("UNet", 5.18, 10.4), ("FCSiamDiff", 2.2, 6.9)])
-def test_the_peers_written_here_have_the_size_of_their_papers_layout(name, million, gflop):
+def test_those_written_here_have_the_size_of_their_papers_layout(name, million, gflop):
     net = build(name)
     assert count_parameters(net) / 1e6 == pytest.approx(million, abs=0.05)
     assert forward_gflop(net, 192) == pytest.approx(gflop, abs=0.05)
 
 
-@peers
-def test_the_mask_looks_at_both_photographs_in_their_order(name):
+@baselines
+def test_the_mask_depends_on_both_photographs_in_their_order(name):
     net, (bg, bg_fg) = build(name), pair()  # in training, where a new network's deep layers are as loud as its first
     logits = net(bg, bg_fg)[0]
     for other in (net(bg_fg, bg)[0], net(bg_fg, bg_fg)[0], net(bg, bg)[0]):
         assert (logits - other).norm() > 1e-3 * (logits - logits.mean()).norm()
 
 
-@peers
+@baselines
 def test_both_outputs_can_take_either_sign_everywhere(name):
     """After a ReLU an output convolution without a bias can hardly reach both signs."""
     net = build(name).eval()
@@ -58,13 +61,13 @@ def test_both_outputs_can_take_either_sign_everywhere(name):
             assert (logits * sign > 0).all()
 
 
-@peers
-def test_a_new_peer_calls_a_pixel_rarely_cat_and_depth_undecided(name):
+@baselines
+def test_a_new_one_predicts_rarely_cat_and_undecided_depth(name):
     mask_logits, depth_logits = build(name).eval()(*pair())
     assert (mask_logits + 2).abs().max() < 1 and depth_logits.abs().max() < 1
 
 
-@peers
+@baselines
 def test_weights_go_into_another_one_of_the_kind(name):
     net, other = build(name, 1).eval(), build(name, 2).eval()
     other.load_state_dict(net.state_dict())
@@ -121,14 +124,3 @@ def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", importing)
     with pytest.raises(CourseError, match="pip install segmentation-models-pytorch"):
         LibraryUNet()
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_courses_own_networks_are_built_as_ever(name):
-    for ours, same in zip(build(name, 3).parameters(), build_own(name, 3).parameters(), strict=True):
-        assert torch.equal(ours, same)
-
-
-def test_an_unknown_name_is_told_with_the_known_ones():
-    with pytest.raises(ValueError, match="'VGG': choose one of DepthMaskNet, DuoNet, UNet, LibraryUNet, FCSiamDiff"):
-        build("VGG")

@@ -11,12 +11,11 @@ from toy import ToyQuartets
 
 from helpers import model
 from helpers.benchmarks import failures
-from helpers.benchmarks.failure_cases import groups
-from helpers.benchmarks.failure_depths import DEPTH_CAUSES
+from helpers.benchmarks.failure_causes import CAUSES
 from helpers.benchmarks.failure_figure import LARGEST
-from helpers.benchmarks.failure_masks import MASK_CAUSES
 from helpers.config import CourseError
-from helpers.dataset import Subset
+from helpers.dataset import Subset, get_batch
+from helpers.metrics import Meter
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +39,10 @@ def test_ten_of_each_the_worst_first_and_no_room_twice(cases):
         for case in of(everything, task):
             best_of_room.setdefault(case.room, case.index)
         assert [case.index for case in found] == list(best_of_room.values())[:10]
-    assert all(case.cause in {**MASK_CAUSES, **DEPTH_CAUSES} and 0 < case.share <= 1 for case in cases)
-    assert all(case.sentence.endswith(".") for case in cases)
+    assert all(case.cause in CAUSES[case.task] and 0 < case.shares[case.cause] <= 1 for case in cases)
 
 
 def test_scores_are_those_of_the_meter(cases):
-    from helpers.dataset import get_batch
-    from helpers.metrics import Meter
-
     dataset = ToyQuartets(rooms=12, cats=3, placements=1)
     for case in (cases[0], cases[10]):
         meter, batch = Meter(), get_batch(dataset, [case.index])
@@ -88,9 +83,9 @@ class Blind(Subset):
 
 def test_without_depth_there_are_masks_alone(tmp_path):
     cases = failures.worst(Blind(ToyQuartets(), range(64)), half_right)
-    assert {case.task for case in cases} == {"mask"} and "Worst depth" not in failures.markdown(cases)
-    _, numbers = failures.write(cases, tmp_path, {})
-    assert all(case["rmse"] is None for case in json.loads(numbers.read_text())["cases"])
+    assert {case.task for case in cases} == {"mask"}
+    failures.write(cases, tmp_path, {})
+    assert all(case["rmse"] is None for case in json.loads((tmp_path / failures.RESULT).read_text())["cases"])
 
 
 def test_an_empty_set_is_refused():
@@ -101,26 +96,31 @@ def test_an_empty_set_is_refused():
 # -- words, files, command -----------------------------------------------------------------------------------------
 
 
-def test_the_sentences_stand_under_their_causes(cases):
-    text = failures.markdown(cases)
-    for case in cases:
-        heading = text.rindex("**", 0, text.index(f"- {case.words}"))
-        assert case.title[1:] in text[text.rindex("**", 0, heading) : heading]
-    for task in ("mask", "depth"):
-        sizes = [len(group) for group in groups(cases, task).values()]
-        assert sizes == sorted(sizes, reverse=True) and sum(sizes) == 10
+ABOUT = {"data": "rooms", "profile": "tiny", "network": "mine", "test_quartets": 72, "size": 32, "date": "2000-01-01"}
 
 
-def test_files_are_a_small_png_and_the_numbers(cases, tmp_path):
-    image, numbers = failures.write(cases, tmp_path / "new", {"test_quartets": 72})
+def test_files_are_a_small_png_and_the_numbers_by_cause(cases, tmp_path):
+    result = failures.write(cases, tmp_path / "new", ABOUT)
+    image = tmp_path / "new" / "failures.png"
     with Image.open(image) as opened:
         assert opened.format == "PNG" and opened.width > 900
     assert image.stat().st_size <= LARGEST
-    stored = json.loads(numbers.read_text())
-    assert stored["test_quartets"] == 72 and len(stored["cases"]) == 20
-    for case, kept in zip(cases, stored["cases"]):
-        assert (kept["quartet"], kept["cause"], kept["sentence"]) == (case.index, case.cause, case.sentence)
-        assert kept["dice"] == case.dice and kept["share"] == case.share
+    assert json.loads((tmp_path / "new" / failures.RESULT).read_text()) == json.loads(json.dumps(result))
+    by_index = {(case.task, case.index): case for case in cases}
+    assert result["test_quartets"] == 72 and len(result["cases"]) == 20
+    for kept in result["cases"]:
+        case = by_index[kept["task"], kept["quartet"]]
+        assert (kept["cause"], kept["sentence"], kept["dice"]) == (case.cause, case.sentence, case.dice)
+        assert kept["shares"][kept["cause"]] == max(kept["shares"].values())
+
+
+def test_the_table_counts_the_cases_of_each_cause(cases, tmp_path):
+    text = failures.markdown(failures.write(cases, tmp_path, ABOUT))
+    rows = [line.split("|")[1:-1] for line in text.splitlines()[2:] if line.startswith("|")]
+    for task in ("mask", "depth"):
+        counts = [int(count) for name, _, count in rows if name.strip() == task]
+        assert sum(counts) == 10 and counts == sorted(counts, reverse=True)
+    assert "72 test quartets at 32 px, predicted by mine" in text
 
 
 def trained(activation="sigmoid"):
@@ -140,12 +140,12 @@ def command(monkeypatch, tmp_path):
     return test_set
 
 
-def test_the_command_writes_both_files_and_prints_the_sentences(command, tmp_path, capsys):
+def test_the_command_writes_both_files_and_prints_the_cases(command, tmp_path, capsys):
     failures.main([])
     stored = json.loads((tmp_path / "runs" / "bench" / "failures.json").read_text())
     assert (tmp_path / "runs" / "bench" / "failures.png").exists()
     printed = capsys.readouterr().out
-    assert stored["cases"] and all(case["sentence"] in printed for case in stored["cases"])
+    assert stored["cases"] and all(f"{case['score']}: {case['sentence']}" in printed for case in stored["cases"])
     assert stored["test_quartets"] == len(command) and stored["size"] == command.size
     assert stored["data"] == "rooms" and "come with the course" in stored["network"]
 
@@ -159,7 +159,8 @@ def test_the_command_takes_another_run(command, tmp_path, monkeypatch):
     assert stored["network"] == "mine"
     failures.main(["--out", str(tmp_path / "sigmoid")])
     other = json.loads((tmp_path / "sigmoid" / "failures.json").read_text())
-    assert stored["cases"][-1]["rmse"] != other["cases"][-1]["rmse"], "the depth is read as that run was trained"
+    rmse = [max(case["rmse"] for case in result["cases"]) for result in (stored, other)]
+    assert rmse[0] != rmse[1], "the output activation is that of the run"
     monkeypatch.undo()
     with pytest.raises(SystemExit, match="CourseError: There are no weights"):
         failures.main(["--run", str(tmp_path / "mine")])

@@ -1,4 +1,4 @@
-"""Trials are trained once, read again afterwards, and compared by their spread over seeds."""
+"""Experiments are trained once, read again afterwards, and compared by their spread over seeds."""
 
 import dataclasses
 import json
@@ -7,13 +7,15 @@ import pytest
 import torch
 from toy import ToyQuartets
 
-from helpers.benchmarks import runs as trials
-from helpers.benchmarks.runs import Trial, difference, gather, run, with_spread
+from helpers.benchmarks import runs
+from helpers.benchmarks.runs import Experiment, run
+from helpers.benchmarks.summary import difference, gather, markdown_table, with_spread
 from helpers.dataset import cached, sample, split
 from helpers.evaluate import score
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet
-from helpers.recipes import LOSSES, Stage, recipe
+from helpers.predict import pretrained
+from helpers.recipes import Stage, recipe
 
 SHORT = recipe("course", "tiny", stages=(Stage(32, 8, 1),))
 
@@ -24,16 +26,17 @@ def sets(tmp_path_factory):
     return sample(parts[0], 16), cached(sample(parts[1], 8), tmp_path_factory.mktemp("sets"))
 
 
-def truth(batch):
+def ground_truth(batch):
     return (batch["mask"] > 0.5).float(), batch["depth"]
 
 
-def test_score_of_the_truth_is_perfect_and_of_a_missing_map_is_absent(sets):
-    perfect = score(truth, sets[1])
+def test_score_of_the_ground_truth_is_perfect_and_of_a_missing_map_is_absent(sets):
+    perfect = score(ground_truth, sets[1])
     assert perfect["mask_dice"] == perfect["perturbed_mask_dice"] == 1
     assert perfect["depth_rmse"] == 0 and "grid" in perfect and "perturbed_grid" in perfect
-    only_mask = score(lambda batch: (truth(batch)[0], None), sets[1])
-    assert only_mask["mask_dice"] == 1 and not any("depth" in name or "delta" in name or "grid" in name for name in only_mask)
+    only_mask = score(lambda batch: (ground_truth(batch)[0], None), sets[1])
+    assert only_mask["mask_dice"] == 1
+    assert not any("depth" in name or "delta" in name or "grid" in name for name in only_mask)
     only_depth = score(lambda batch: (None, batch["depth"]), sets[1])
     assert only_depth["depth_rmse"] == 0 and not any("mask" in name or "boundary" in name for name in only_depth)
 
@@ -45,43 +48,54 @@ def test_perturbed_scores_see_perturbed_pairs(sets):
     assert not torch.equal(clean, perturbed)
 
 
-def test_a_finished_trial_is_read_and_not_trained_again(sets, tmp_path, monkeypatch):
-    trial = Trial("one", DuoNet, SHORT)
-    first = run(trial, *sets, tmp_path, seed=1, activations=["clamp"], progress=False)
+def test_a_finished_experiment_is_read_and_not_trained_again(sets, tmp_path, monkeypatch):
+    experiment = Experiment("one", DuoNet, SHORT)
+    first = run(experiment, *sets, tmp_path, seed=1, activations=["clamp"])
     assert first["scores"]["sigmoid"]["mask_dice"] == first["scores"]["clamp"]["mask_dice"]
     assert first["scores"]["sigmoid"]["depth_rmse"] != first["scores"]["clamp"]["depth_rmse"]
+    assert first["corrupted"]["clean"] == [pytest.approx(first["scores"]["sigmoid"]["mask_dice"])]
     assert first["facts"]["samples"] == 16 and first["what"]["recipe"]["seed"] == 1
     assert not list(tmp_path.glob("*.pt")), "nothing that only an unfinished run needs"
     assert (tmp_path / "weights.safetensors").exists() and (tmp_path / "history.csv").exists()
-
-    def never(*_, **__):
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(trials, "train", never)
-    assert run(trial, *sets, tmp_path, seed=1, activations=["clamp"], progress=False) == first
-    with pytest.raises(AssertionError, match="trained again"):  # another recipe is another trial
-        run(dataclasses.replace(trial, recipe=recipe("course", "tiny", stages=(Stage(32, 4, 1),))), *sets, tmp_path, seed=1)
-    monkeypatch.setitem(LOSSES, "course", lambda: CourseLoss(structure_weight=1))
-    with pytest.raises(AssertionError, match="trained again"):  # and so is a loss that weighs its parts differently
-        run(trial, *sets, tmp_path, seed=1)
-
-
-def test_a_trial_that_starts_from_other_weights_is_another_one(sets, tmp_path, monkeypatch):
-    trial = Trial("one", DuoNet, SHORT, start="these")
-    first = run(trial, *sets, tmp_path, progress=False)
-    monkeypatch.setattr(trials, "train", lambda *_: pytest.fail("trained again"))
-    assert run(trial, *sets, tmp_path, progress=False) == first
+    monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("trained again"))
+    assert run(experiment, *sets, tmp_path, seed=1, activations=["clamp"]) == first
+    monkeypatch.setattr(runs, "VERSION", runs.VERSION + 1)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
-        run(dataclasses.replace(trial, start="those"), *sets, tmp_path, progress=False)
+        run(experiment, *sets, tmp_path, seed=1)
+
+
+OTHERS = {
+    "recipe": {"recipe": recipe("course", "tiny", stages=(Stage(32, 4, 1),))},
+    "loss": {"loss": CourseLoss(structure_weight=1)},  # of the same class, but it weighs its parts differently
+    "start": {"network": pretrained},  # the same architecture, but trained before
+}
+
+
+@pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
+def test_another_experiment_in_its_place_is_trained_and_that_is_said(sets, tmp_path, monkeypatch, capsys, change):
+    experiment = Experiment("one", DuoNet, SHORT)
+    run(experiment, *sets, tmp_path)
+    monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("trained again"))
+    run(experiment, *sets, tmp_path)
+    assert "training anew" not in capsys.readouterr().out
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        run(dataclasses.replace(experiment, **change), *sets, tmp_path)
+    assert "another experiment" in capsys.readouterr().out
+
+
+def test_a_damaged_score_is_made_anew(sets, tmp_path):
+    (tmp_path / runs.SCORE).write_text('{"what": ')
+    result = run(Experiment("one", DuoNet, SHORT), *sets, tmp_path)
+    assert json.loads((tmp_path / runs.SCORE).read_text()) == result
 
 
 def test_the_seed_decides_the_weights(sets, tmp_path):
     scores = [
-        run(Trial("one", DuoNet, SHORT), *sets, tmp_path / name, seed, progress=False)["scores"]["sigmoid"]
+        run(Experiment("one", DuoNet, SHORT), *sets, tmp_path / name, seed)["scores"]["sigmoid"]
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert scores[0] == scores[1] != scores[2]
-    assert json.loads((tmp_path / "a" / trials.SCORE).read_text())["scores"]["sigmoid"] == scores[0]
+    assert json.loads((tmp_path / "a" / runs.SCORE).read_text())["scores"]["sigmoid"] == scores[0]
 
 
 def test_a_difference_within_the_spread_is_none():
@@ -95,3 +109,9 @@ def test_words_for_several_seeds():
     assert with_spread([1.0, 2.0, 3.0], "{:.1f}") == "2.0\u00a0±\u00a01.0"
     assert with_spread([2.0], "{:.1f}") == "2.0"
     assert gather([{"a": 1.0, "b": 2.0}, {"a": 3.0}]) == {"a": [1.0, 3.0]}
+
+
+def test_a_markdown_table_has_its_numbers_at_the_right():
+    assert markdown_table(["a", "b"], [["x", "1"], ["y", "2"]], numbers_from=1).splitlines() == [
+        "| a | b |", "| --- | --: |", "| x | 1 |", "| y | 2 |"
+    ]  # fmt: skip

@@ -1,15 +1,13 @@
-"""The bench gives each row the same samples, and its words say no more than its numbers do."""
+"""The table gives each row the same samples, and its words say no more than its numbers do."""
 
 import json
-from functools import partial
 
 import pytest
+import torch
 from toy import ToyQuartets
 
-from helpers.benchmarks import loop as bench_loop
 from helpers.benchmarks import table as bench
-from helpers.benchmarks.report import fill, parts
-from helpers.checkpoints import fingerprint
+from helpers.benchmarks.summary import VERSION, stored
 from helpers.config import CourseError
 from helpers.dataset import sample, split
 from helpers.evaluate import CORRUPTION_LEVELS
@@ -17,12 +15,13 @@ from helpers.predict import pretrained
 from helpers.train import train
 
 OURS, PUBLISHED = bench.OUR_TITLE, bench.PUBLISHED_TITLE
-SPOILT = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **CORRUPTION_LEVELS}.items() for i in range(len(levels))}
+CORRUPTED = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **CORRUPTION_LEVELS}.items() for i in range(len(levels))}
 
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path))
+    monkeypatch.setenv("COURSE_PROFILE", "tiny")
     train_part, test_part = split(ToyQuartets(rooms=6, cats=6, placements=2, size=48))
     sets = sample(train_part, 48), sample(test_part, 8)
     monkeypatch.setattr(bench, "sets", lambda: sets)
@@ -31,13 +30,13 @@ def small(monkeypatch, tmp_path):
 
 def result(ours, theirs, **other):
     """A stored result with made-up scores, one list of values for each of the two rows and for ``other`` ones."""
-    scores = {bench.TRUTH: {"grid": [0.02]}, PUBLISHED: theirs, **other, OURS: ours}
+    scores = {bench.GROUND_TRUTH: {"grid": [0.02]}, PUBLISHED: theirs, **other, OURS: ours}
     facts = {name: {"parameters": [2_000_000] * 2, "gflop": [1.0] * 2, "seconds": seconds}
              for name, seconds in ((PUBLISHED, [100.0, 120.0]), (OURS, [30.0, 36.0]))}  # fmt: skip
     return {
-        "data": "rooms", "profile": "tiny", "seeds": [0, 1], "size": 48, "train_quartets": 1, "test_quartets": 1,
+        "version": VERSION, "data": "rooms", "profile": "tiny", "seeds": [0, 1], "size": 48, "train_quartets": 1, "test_quartets": 1,
         "stages": [], "machine": "a machine", "date": "2000-01-01", "scores": scores, "facts": facts,
-        "spoilt": {PUBLISHED: SPOILT, OURS: SPOILT},
+        "corrupted": {PUBLISHED: CORRUPTED, OURS: CORRUPTED},
     }  # fmt: skip
 
 
@@ -45,11 +44,11 @@ def row(dice, rmse, grid=0.02):
     return {"mask_dice": dice, "depth_rmse": rmse, "grid": [grid] * len(dice)}
 
 
-def test_table_trains_every_row_on_the_same_samples(small, tmp_path):
-    made = bench.table("rooms", "tiny", seeds=[0, 1], rows=["published", "course"], progress=False)
+def test_every_row_is_trained_on_the_same_samples(small):
+    made = bench.compare(seeds=[0, 1], rows=["published", "course"])
     scores, facts = made["scores"], made["facts"]
     assert list(scores) == [
-        bench.TRUTH, "background subtraction", "mean depth map", PUBLISHED, bench.AS_PUBLISHED, OURS
+        bench.GROUND_TRUTH, "background subtraction", "mean depth map", PUBLISHED, bench.AS_PUBLISHED, OURS
     ]  # fmt: skip
     assert facts[PUBLISHED]["samples"] == facts[OURS]["samples"] == [96, 96]
     assert facts[OURS]["parameters"][0] < facts[PUBLISHED]["parameters"][0]
@@ -57,7 +56,7 @@ def test_table_trains_every_row_on_the_same_samples(small, tmp_path):
     assert scores[PUBLISHED]["depth_rmse"] != scores[bench.AS_PUBLISHED]["depth_rmse"]
     assert len(scores[OURS]["mask_dice"]) == 2, "one value a seed"
     assert len(scores["mean depth map"]["depth_rmse"]) == 1, "which no seed changes"
-    for name, levels in made["spoilt"].items():
+    for name, levels in made["corrupted"].items():
         assert levels["clean 0"] == pytest.approx(scores[name]["mask_dice"])
     text = bench.markdown(json.loads(json.dumps(made)))
     mask, depth, cost = (part.splitlines() for part in text.split("<details>")[0].split("\n\n") if part.startswith("|"))
@@ -65,120 +64,83 @@ def test_table_trains_every_row_on_the_same_samples(small, tmp_path):
         assert len({line.count("|") for line in table}) == 1
     names = [[line.split("|")[1].strip() for line in table] for table in (mask, depth, cost)]
     assert names[0] == ["mask", "---", "background subtraction", PUBLISHED, bench.AS_PUBLISHED, OURS]
-    assert names[1] == ["depth", "---", bench.TRUTH, "mean depth map", PUBLISHED, bench.AS_PUBLISHED, OURS]
+    assert names[1] == ["depth", "---", bench.GROUND_TRUTH, "mean depth map", PUBLISHED, bench.AS_PUBLISHED, OURS]
     assert names[2] == ["cost", "---", PUBLISHED, OURS]
     assert "mask Dice" in mask[0] and "depth RMSE" in depth[0] and "parameters" in cost[0]
     assert "2 seeds" in text and "training and 8 test quartets" in text
 
 
 def test_what_is_done_is_not_done_again(small, monkeypatch):
-    first = bench.table("rooms", "tiny", seeds=[0], rows=["course"], progress=False)
-    monkeypatch.setattr("helpers.benchmarks.runs.train", lambda *_: pytest.fail("trained again"))
-    assert bench.table("rooms", "tiny", seeds=[0], rows=["course"], progress=False) == first
+    first = bench.compare(seeds=[0], rows=["course"])
+    monkeypatch.setattr("helpers.benchmarks.runs.train", lambda *_, **__: pytest.fail("trained again"))
+    assert bench.compare(seeds=[0], rows=["course"]) == first
 
 
 def test_the_fine_tuned_row_starts_from_the_weights_that_come_with_the_course(small, monkeypatch):
     begun = []
 
-    def watched(net, *rest):
-        begun.append(fingerprint(net.state_dict()))
-        return train(net, *rest)
+    def watched(net, *rest, **options):
+        begun.append({name: value.clone() for name, value in net.state_dict().items()})
+        return train(net, *rest, **options)
 
     monkeypatch.setattr("helpers.benchmarks.runs.train", watched)
-    made = bench.table("rooms", "tiny", seeds=[0], rows=["fine-tune"], progress=False)
-    assert begun == [fingerprint(pretrained().state_dict())]
+    made = bench.compare(seeds=[0], rows=["fine-tune"])
+    assert len(begun) == 1
+    assert all(torch.equal(begun[0][name], value) for name, value in pretrained().state_dict().items())
     assert list(made["facts"]) == [bench.TUNED_TITLE]
 
 
 def test_an_unknown_row_is_named(small):
     with pytest.raises(CourseError, match="no row resnet: choose from published"):
-        bench.table("rooms", "tiny", rows=["resnet"])
+        bench.compare(rows=["resnet"])
 
 
-def test_verdict_tells_ratios_and_who_is_ahead():
+def test_the_reading_tells_ratios_and_who_is_ahead():
     made = result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), other=row([0.9, 0.9], [0.04, 0.05]))
-    text = "\n".join(bench.verdict(made))
+    text = "\n".join(bench.reading(made))
     assert "0.50 times its depth RMSE, 0.33 times its mask error (1 - Dice), 0.30 times its training time" in text
     assert "ahead of every other row, by more than the spread over seeds, in: mask Dice." in text
     assert f"as good or better:\n\n- {PUBLISHED}: grid index\n- other: depth RMSE; grid index" in text
 
 
-def test_verdict_names_the_published_read_out_where_it_was_scored():
+def test_the_reading_names_the_published_activation_where_it_was_scored():
     published = {bench.AS_PUBLISHED: row([0.85, 0.85], [0.2, 0.2])}
     made = result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), **published)
-    assert "0.50 times its depth RMSE (0.25 times in the published output activation), 0.33 times" in bench.verdict(made)[0]
+    assert "0.50 times its depth RMSE (0.25 times in the published output activation), 0.33 times" in bench.reading(made)[0]
 
 
 def test_a_row_that_was_trained_before_is_told_apart_and_not_compared():
     tuned = {bench.TUNED_TITLE: row([0.97, 0.97], [0.025, 0.025])}
-    text = "\n".join(bench.verdict(result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), **tuned)))
+    text = "\n".join(bench.reading(result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), **tuned)))
     assert "from the weights that come with the course: 0.25 and 0.20 times." in text
     assert "ahead of every other row, by more than the spread over seeds, in: mask Dice; depth RMSE." in text
     assert f"- {bench.TUNED_TITLE}" not in text
 
 
-def test_verdict_needs_a_difference_larger_than_the_spread():
+def test_being_ahead_needs_a_difference_larger_than_the_spread():
     made = result(row([0.95, 0.85], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]))
-    assert f"- {PUBLISHED}: mask Dice" in "\n".join(bench.verdict(made))
+    assert f"- {PUBLISHED}: mask Dice" in "\n".join(bench.reading(made))
 
 
-def test_verdict_of_one_seed_claims_no_spread():
+def test_the_reading_of_one_seed_claims_no_spread():
     made = result(row([0.95], [0.05]), row([0.85], [0.1])) | {"seeds": [0]}
-    text = "\n".join(bench.verdict(made))
+    text = "\n".join(bench.reading(made))
     assert "ahead of every other row, under the one seed that was run, in: mask Dice" in text and "spread" not in text
 
 
-def test_less_of_a_grid_than_the_truth_has_is_no_merit():
+def test_less_of_a_grid_than_the_ground_truth_has_is_no_merit():
     made = result(row([0.95] * 2, [0.05] * 2, grid=0.0), row([0.85] * 2, [0.1] * 2, grid=0.021))
-    assert f"- {PUBLISHED}: grid index" in "\n".join(bench.verdict(made))
+    assert f"- {PUBLISHED}: grid index" in "\n".join(bench.reading(made))
     made = result(row([0.95] * 2, [0.05] * 2, grid=0.021), row([0.85] * 2, [0.1] * 2, grid=0.0))
-    assert f"- {PUBLISHED}" not in "\n".join(bench.verdict(made))
+    assert f"- {PUBLISHED}" not in "\n".join(bench.reading(made))
 
 
-PARTS = ("rooms", "photographs", "latency", "loop")
-
-
-@pytest.fixture
-def page(monkeypatch, tmp_path):
-    """A README with a part for each kind of result, and the folder of results, empty."""
-    monkeypatch.setenv("COURSE_RUNS", str(tmp_path))
-    monkeypatch.setattr(bench, "fill", partial(fill, root=tmp_path))
-    (tmp_path / "bench" / "loop").mkdir(parents=True)
-    path = tmp_path / "README.md"
-    path.write_text("".join(f"<!-- {name}:begin -->\nold {name}\n<!-- {name}:end -->\n" for name in PARTS))
-    return path
-
-
-def test_readme_says_what_to_run_where_nothing_is_stored(page):
-    before = page.read_text()
-    with pytest.raises(CourseError, match="run `make bench` or `make speed`"):
-        bench.readme()
-    assert page.read_text() == before
-
-
-@pytest.mark.parametrize("stored, part", [("rooms-tiny", "rooms"), ("photos-mine-tiny", "photographs")])
-def test_readme_gets_a_stored_table_and_keeps_the_other_parts(page, stored, part):
-    made = result(row([0.9, 0.92], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]))
-    (page.parent / "bench" / f"{stored}-table.json").write_text(json.dumps(made))
-    bench.readme()
-    inside = {name: parts(page.read_text(), name)[1] for name in PARTS}
-    assert "| camera shift, px of 64: 8 | 0.250 | 0.250 |" in inside[part]
-    assert "| 0.910\u00a0±\u00a00.014 |" in inside[part] and "old" not in inside[part]
-    assert [name for name in PARTS if inside[name] == f"\nold {name}\n"] == [name for name in PARTS if name != part]
-
-
-def test_readme_says_in_a_sentence_what_is_stored_about_speed(page):
-    speed = {"DepthMaskNet, 64 px": 10.0, "DuoNet, 64 px": 20.0}
-    (page.parent / "bench" / bench_loop.STORED).write_text(json.dumps({
-        "rows": {row: speed for row in (bench_loop.PUBLISHED, bench_loop.WHOLE)},
-        "batch": 32, "steps": 8, "machine": "a machine", "torch": "2", "date": "2000-01-01",
-    }))  # fmt: skip
-    bench.readme()
-    sentence, table = parts(page.read_text(), "loop")[1].strip().split("<details>")
-    assert "2.0 times as many at 64 px." in sentence and "\n" not in sentence.strip()
-    assert "\n\n| images a second | " in table and "a machine" in table
-
-
-def test_rendering_counts_rooms_and_quartets():
-    result = bench.rendering(32, rooms=2, each=2)
-    assert result["size"] == 32 and result["rooms_per_second"] > 0 and result["quartets_per_second"] > 0
+def test_the_command_takes_data_profile_rows_and_seeds(small, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_DATA", "archive")
+    asked = {}
+    monkeypatch.setattr(bench, "compare", lambda seeds, rows: asked.update(seeds=list(seeds), rows=rows) or result(
+        row([0.95], [0.05]), row([0.85], [0.1])))  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["table", "--data", "rooms", "--seeds", "2", "--rows", "course", "unet"])
+    bench.main()
+    assert asked == {"seeds": [0, 1], "rows": ["course", "unet"]}
+    assert "Stored as runs/bench/rooms-tiny-table.json" in capsys.readouterr().out and len(stored("bench/*-table.json")) == 1

@@ -1,4 +1,4 @@
-"""Every network, the course's and its peers': what goes in, what comes out, and what a seed decides."""
+"""Every network, the course's and the baselines': what goes in, what comes out, and what a seed decides."""
 
 import importlib.util
 import re
@@ -7,14 +7,18 @@ import pytest
 import torch
 from pairs import assert_alike, pair
 
-from helpers.benchmarks.networks import PEERS, build
-from helpers.model import NETWORKS
+from helpers.benchmarks.networks import BASELINES
+from helpers.model import NETWORKS, seeded
 
 without = importlib.util.find_spec("segmentation_models_pytorch") is None
 needs_library = pytest.mark.skipif(without, reason="segmentation-models-pytorch is not installed")
 every = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=needs_library if name == "LibraryUNet" else ()) for name in (*NETWORKS, *PEERS)]
+    "name", [pytest.param(name, marks=needs_library if name == "LibraryUNet" else ()) for name in (*NETWORKS, *BASELINES)]
 )
+
+
+def build(name, seed=0):
+    return seeded({**NETWORKS, **BASELINES}[name], seed)
 
 
 @every
