@@ -60,7 +60,7 @@ CHOOSE = (
 
 
 def divide(left: Sequence, right: Sequence, names: tuple[str, str]) -> HTML:
-    """Pairs of pictures with a divider across them, and a slider that picks the pair: let it be the last of a cell.
+    """Pairs of pictures with a divider across them, and a slider that picks the pair: let it be a cell's last line.
 
     Args:
         left, right: as many pictures each, all of one size; whatever :func:`helpers.plots.picture` takes.

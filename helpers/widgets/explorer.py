@@ -59,7 +59,7 @@ class Explorer(PairPanels):
         valid, error = quartet["valid"], plots.depth_errors(quartet["depth"], depth, quartet["valid"])
         metres = plots.in_metres(quartet["near_far"]) if "near_far" in quartet else ""
         about = (html.escape(self._labels[index]), f"depth from {metres}" if metres else "depth without metres")
-        mean = "unknown" if np.isnan(error).all() else f"{np.nanmean(error):.3f} on average"
+        mean = "unknown" if np.isnan(error).all() else f"mean {np.nanmean(error):.3f}"
         score = dice(prob >= threshold, plots.plane(quartet["mask"]) >= 0.5)
         masks = {
             "the room": plots.picture(quartet["bg"]),

@@ -56,12 +56,12 @@ class SnapshotViewer(PairPanels):
         stage = f"stage {snapshot.stage} of {run.stages}, {snapshot.size} px"
         masks = {
             "with the predicted cat": overlay(scene, prob >= 0.5),
-            f"mask, predicted, Dice {dice(prob >= 0.5, mask >= 128):.3f}": picture(prob),
+            f"predicted mask, Dice {dice(prob >= 0.5, mask >= 128):.3f}": picture(prob),
             "mask, ground truth": picture(mask),
         }
         depths = {
             "bg_fg": picture(scene),
-            f"depth, predicted, error {mean}": depth_picture(predicted),
+            f"predicted depth, error {mean}": depth_picture(predicted),
             "depth, ground truth": depth_picture(depth, valid),
         }
         return f"after {snapshot.samples:,} training samples, {stage}", [masks, depths]

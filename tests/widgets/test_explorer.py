@@ -103,7 +103,7 @@ def test_the_words_say_what_is_shown(explorer, batch):
     prob, depth = outputs(batch)
     error = (depth[2] - batch["depth"][2]).abs()[batch["valid"][2]].mean().item()
     explorer.sample.slider.value = 3
-    assert explorer.titles[1][2].value == f"depth error, {error:.3f} on average"
+    assert explorer.titles[1][2].value == f"depth error, mean {error:.3f}"
     found, cat = prob[2] >= 0.7, batch["mask"][2] >= 0.5
     dice = (2 * (found & cat).sum() / (found.sum() + cat.sum())).item()
     explorer.threshold.slider.value = 0.7
