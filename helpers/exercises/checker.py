@@ -123,7 +123,8 @@ def check(number: str, answer: Callable) -> Result:
     """Print one line, and return it: whether ``answer``, a function, solves the exercise, and if not, what is wrong.
 
     Raises:
-        CourseError: there is no such exercise. Never for an answer, whatever it does.
+        CourseError: there is no such exercise.
+        AmbiguousMistakes: a fault of the exercise itself. Nothing is raised for an answer, whatever it does.
     """
     result = _verdict(find(number), answer)
     print(result.message)

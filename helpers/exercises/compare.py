@@ -63,8 +63,8 @@ def tiny_net(width: int = 8) -> DuoNet:
 
 
 @torch.no_grad()
-def seasoned_net(batch: Quartet) -> DuoNet:
-    """The same in training mode, with batch norms that have seen ``batch``, and logits that are far from 0."""
+def warmed_up_net(batch: Quartet) -> DuoNet:
+    """The same in training mode, with batch norms that have seen ``batch``, and logits far from 0 as if trained."""
     net = tiny_net().train()
     for head in (net.mask_head, net.depth_head):
         head.logits.weight.mul_(60)
@@ -151,7 +151,7 @@ def shaped(value: object, shape: Iterable[int], what: str) -> np.ndarray:
     return array
 
 
-def of_type(value: object, kind: type | tuple[type, ...], what: str, wanted: str) -> None:
+def of_type(value: object, kind: type, what: str, wanted: str) -> None:
     """Raise :class:`Wrong` where ``value``, which ``what`` returned, is no ``kind``; ``wanted`` names the remedy."""
     if has_blank(value):
         raise NotYet
@@ -161,8 +161,10 @@ def of_type(value: object, kind: type | tuple[type, ...], what: str, wanted: str
 
 def pair_of(value: object, names: str) -> tuple:
     """``value`` as a pair; raises :class:`Wrong` where it is none. ``names``: such as "train, test"."""
+    if has_blank(value):
+        raise NotYet
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise NotYet if has_blank(value) else Wrong(f"Two values are expected: return {names}.")
+        raise Wrong(f"Two values are expected: return {names}.")
     return tuple(value)
 
 

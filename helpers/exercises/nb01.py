@@ -100,7 +100,7 @@ def distance_of_the_cat(cat_distance):
 @exercise(
     "1.4",
     "np.isin(a, b) tells for every element of a whether it is somewhere in b.",
-    "One of the two is enough for a leak: known_room | known_cat. The mean of bools is a share.",
+    "One of the two is enough for a leak. The mean of bools is a share.",
 )
 def how_much_leaks(leak):
     dataset = RoomsDataset(64, rooms=6, cats=8, placements=2)

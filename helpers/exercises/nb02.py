@@ -43,8 +43,6 @@ def a_mirrored_quartet(mirrored):
     if all(alike(got[key], quartet[key].flip(-2)) for key in KEYS):
         raise Wrong("The room stands on its head: axis -2 is the height. Left and right are the last axis, -1.")
     left = [key for key in KEYS if alike(got[key], quartet[key])]
-    if len(left) == len(KEYS):
-        raise Wrong("Nothing has moved.")
     if left:
         raise Wrong(f"{' and '.join(left)} stayed behind: all five images move together.")
     if not alike(got["near_far"], quartet["near_far"]):
@@ -70,8 +68,6 @@ def more_light(brighter):
         off = (value - exact.clamp(0, 255)).abs().max()
         if alike(value, quartet[key]):
             raise Wrong(f"{key!r} has not changed: both photographs get the same light.")
-        if value.max() > 255:
-            raise Wrong(f"{key!r} goes up to {value.max():.0f}: clamp it to 255.")
         if value.max() <= 1.001:
             raise Wrong(f"{key!r} runs from 0 to 1; photographs in a quartet are bytes from 0 to 255.")
         if (value - exact % 256).abs()[exact > 256].mean() < 3:
@@ -167,8 +163,6 @@ def subtraction_rescued(aligned):
     got = torch.from_numpy(got).round().clamp(0, 255).byte()
     if alike(got, bg_fg):
         raise Wrong("This is the picture with the cat: its difference from itself is nothing at all.")
-    if alike(got, bg):
-        raise Wrong("The room has not moved at all.")
     found = [subtract_background(room, bg_fg) > 0.5 for room in (batch["bg"], bg, got)]
     clean, shifted, rescued = (dice(one, mask, (0, 1, 2, 3)).item() for one in found)
     scores = f"Dice {shifted:.3f} as it was, {rescued:.3f} after your shift, {clean:.3f} without any movement"

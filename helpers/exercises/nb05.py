@@ -4,25 +4,18 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
 from helpers.augment import resize
-from helpers.dataset import Quartet
 from helpers.exercises.checker import NotYet, Wrong, exercise, has_blank
-from helpers.exercises.compare import Either, expect, of_type, quartets, seasoned_net, tiny_net
+from helpers.exercises.compare import Either, expect, of_type, quartets, tiny_net, warmed_up_net
 from helpers.losses import CourseLoss, soft_dice_loss
 from helpers.recipes import Recipe, learning_rate, make_optimizer
 
+SMALL = 32  # pixels, for trainings of a second
 COST = 0.75  # of the operations that all epochs would take at the largest size
 STEPS = 30
 LEARNT = 0.75  # of the loss at the start: to be below it after STEPS steps
-
-
-def _weights(net: nn.Module) -> Tensor:
-    return torch.cat([value.detach().flatten() for value in net.parameters()])
-
-
-def _batch() -> Quartet:
-    return resize(quartets(), 32)  # pixels, for trainings of a second
 
 
 @exercise(
@@ -31,14 +24,14 @@ def _batch() -> Quartet:
     "The optimizer forgets (zero_grad) and steps (step); the loss, `value`, computes gradients (backward).",
 )
 def a_step_of_training(train_step):
-    batch, loss = _batch(), CourseLoss()
+    batch, loss = resize(quartets(), SMALL), CourseLoss()
 
     def after_three(step: Callable) -> tuple[Tensor, object]:
         net = tiny_net()
         optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
         for _ in range(3):
             value = step(net, optimizer, loss, batch)
-        return _weights(net), value
+        return parameters_to_vector(net.parameters()), value
 
     def in_order(*calls: str, training: bool = True) -> Tensor:
         def step(net, optimizer, loss, batch):
@@ -56,7 +49,7 @@ def a_step_of_training(train_step):
         raise Wrong("The step comes before backward, and changes weights that backward still needs.") from None
     right = "zero_grad", "backward", "step"
     mistakes = {
-        "No weight has moved: backward comes before step, zero_grad not between them.": _weights(tiny_net()),
+        "No weight has moved: backward comes before step, zero_grad not between them.": in_order(),
         "zero_grad is missing: every step adds its gradients to those of earlier steps.": in_order("backward", "step"),
         "Two steps are taken with one gradient.": in_order(*right, "step"),
         "The network is in evaluation mode: net.train() first.": in_order(*right, training=False),
@@ -86,7 +79,7 @@ def a_batch_in_pieces(accumulated_step):
         optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
         for _ in range(2):
             step(net, optimizer, loss_of, parts)
-        return _weights(net)
+        return parameters_to_vector(net.parameters())
 
     def version(divide: bool = True, zero: str = "once", step_inside: bool = False) -> Tensor:
         def step(net, optimizer, loss_of, parts):
@@ -133,14 +126,14 @@ def a_batch_in_pieces(accumulated_step):
     "Evaluation mode before, no gradients meanwhile, and at the end the mode that net.training named before.",
 )
 def an_honest_test(test_loss):
-    whole = _batch()
+    whole = resize(quartets(), SMALL)
     batches = [{key: value[part] for key, value in whole.items()} for part in (slice(0, 3), slice(3, 4))]
 
     def loss_of(net, batch):
         return soft_dice_loss(net(batch["bg"], batch["bg_fg"])[0].sigmoid(), batch["mask"])
 
     def by_hand(training: bool, counts: tuple[int, int] = (3, 1)) -> float:
-        net = seasoned_net(whole).train(training)
+        net = warmed_up_net(whole).train(training)
         with torch.no_grad():
             losses = [loss_of(net, batch).item() for batch in batches]
         return sum(loss * count for loss, count in zip(losses, counts)) / sum(counts)
@@ -159,7 +152,7 @@ def an_honest_test(test_loss):
         "You add up and do not divide by the number of pictures.": 4 * by_hand(False),
     }
     for training in (True, False):
-        net = seasoned_net(whole).train(training)
+        net = warmed_up_net(whole).train(training)
         before = [value.clone() for value in net.buffers()]
         expect(test_loss(net, watched, batches), by_hand(False), mistakes, "the test loss")
         if any(not torch.equal(a, b) for a, b in zip(before, net.buffers())):
@@ -209,7 +202,7 @@ def a_schedule(my_recipe):
 
 def _tried(recipe: Recipe, epochs: list[int]) -> list[float]:
     """The losses of a short training of a small network at the recipe's learning rates."""
-    net, batch, loss = tiny_net(24).train(), _batch(), CourseLoss()
+    net, batch, loss = tiny_net(24).train(), resize(quartets(), SMALL), CourseLoss()
     optimizer, losses = make_optimizer(net, recipe), []
     for step in range(STEPS):
         done = step / STEPS

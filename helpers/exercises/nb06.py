@@ -6,7 +6,7 @@ from torch import Tensor
 
 from helpers.demos.distortions import moved
 from helpers.exercises.checker import Wrong, exercise
-from helpers.exercises.compare import Either, dice, expect, pair_of, quartets, seasoned_net, shaped, wrong_masks
+from helpers.exercises.compare import Either, dice, expect, pair_of, quartets, shaped, warmed_up_net, wrong_masks
 
 CLEANED = 0.6  # of the Dice that the specks cost
 
@@ -21,9 +21,9 @@ def predicted_properly(ask_once):
 
     def logits_in(training: bool) -> list[Tensor]:
         with torch.no_grad():
-            return list(seasoned_net(batch).train(training)(batch["bg"], batch["bg_fg"]))
+            return list(warmed_up_net(batch).train(training)(batch["bg"], batch["bg_fg"]))
 
-    got = pair_of(ask_once(seasoned_net(batch), batch), "mask, depth")
+    got = pair_of(ask_once(warmed_up_net(batch), batch), "mask, depth")
     logits, busy = logits_in(False), logits_in(True)
     for k, name in enumerate(("mask", "depth")):
         mistakes = {
@@ -69,7 +69,7 @@ def the_worst_first(worst_first):
 )
 def an_honest_threshold(best_threshold):
     mask = quartets()["mask"]
-    known, test = ((wrong_masks(mask) ** power, mask.clone()) for power in (1.8, 0.8))
+    known, test = ((wrong_masks(real) ** power, real) for real, power in ((mask, 1.8), (mask.flip(-1), 0.8)))
     thresholds = np.linspace(0.1, 0.9, 17)
 
     def curve(*pairs):

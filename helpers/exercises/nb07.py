@@ -145,7 +145,7 @@ def a_usable_pair(usable):
     bad = {
         "the same picture twice": (scenes[0].copy(), scenes[0].copy()),
         "two pictures of the empty room": (photograph(rooms[2]), photograph(rooms[2])),
-        "two pictures of the empty room whose camera moved": (photograph(rooms[1], 1, (-3, 4)), photograph(rooms[1])),
+        "two pictures of the empty room whose camera moved": (photograph(rooms[0], 1, (0, 3)), photograph(rooms[0])),
         "two pictures of the empty room with another exposure": (photograph(rooms[0], 0.8), photograph(rooms[0])),
         "two different rooms": (photograph(rooms[0]), photograph(scenes[1])),
         "two other rooms": (photograph(rooms[3]), photograph(scenes[2])),

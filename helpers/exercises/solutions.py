@@ -1,7 +1,4 @@
-"""One answer to each exercise, as `solution` shows it. `python -m helpers.exercises strip` takes them out.
-
-The names that these functions use are those that their notebook has imported.
-"""
+"""One answer to each exercise, as `solution` shows it, with the names that its notebook has imported."""
 
 import numpy as np
 import torch
