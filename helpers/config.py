@@ -70,16 +70,14 @@ PROFILES = {
 
 def profile(name: str | None = None) -> Profile:
     """The profile called ``name``, else ``$COURSE_PROFILE``, else ``standard`` with a GPU and ``quick`` without."""
-    name = name or os.environ.get("COURSE_PROFILE") or ("standard" if _has_gpu() else "quick")
+    name = name or os.environ.get("COURSE_PROFILE")
+    if not name:
+        import torch  # imported late: `import helpers` must stay cheap
+
+        name = "standard" if torch.cuda.is_available() else "quick"
     if name not in PROFILES:
         raise CourseError(f"There is no profile {name!r}: set COURSE_PROFILE to one of {', '.join(PROFILES)}.")
     return PROFILES[name]
-
-
-def _has_gpu() -> bool:
-    import torch  # imported late: `import helpers` must stay cheap
-
-    return torch.cuda.is_available()
 
 
 def data_source() -> str:
@@ -114,10 +112,7 @@ DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts Google Drive
 
 
 def runs_dir() -> Path:
-    """Where trained networks and executed notebooks go.
-
-    ``$COURSE_RUNS``, else ``course-runs`` on a mounted Google Drive, else ``runs`` in the repository.
-    """
+    """Where runs go: ``$COURSE_RUNS``, else ``course-runs`` on a mounted Google Drive, else ``runs`` in the repository."""
     if wanted := os.environ.get("COURSE_RUNS"):
         return Path(wanted)
     return DRIVE / "course-runs" if DRIVE.is_dir() else ROOT / "runs"

@@ -153,8 +153,6 @@ def get_batch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
     """A batch from any map-style dataset of quartets, by the fastest way that it offers."""
     if hasattr(dataset, "get_batch"):
         return dataset.get_batch(indices)
-    if hasattr(dataset, "__getitems__"):
-        return default_collate(dataset.__getitems__(list(indices)))
     return default_collate([dataset[int(i)] for i in indices])
 
 
@@ -193,31 +191,26 @@ def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: in
             f"test={test}, validation={validation}: the shares of held-out rooms and cats must lie between 0 and 1, "
             "together too, say 0.3 and 0.1."
         )
-    rng, parts = np.random.default_rng(seed), 3 if validation else 2
-    held_out: list[list[np.ndarray]] = [[], []]  # for test and for validation, which quartets have such a room, such a cat
+    rng, parts = np.random.default_rng(seed), {"train": 0, **({"validation": 2} if validation else {}), "test": 1}
+    part_of = []  # of each quartet's room, and of its cat
     for name, ids in zip(("room", "cat"), scenes(dataset)):
-        distinct = np.unique(ids)
-        if len(distinct) < parts:
+        distinct, where = np.unique(ids, return_inverse=True)
+        if len(distinct) < len(parts):
             raise CourseError(
-                f"This data has {len(distinct)} {name}(s); holding some out for the test needs at least {parts}: add a {name}."
+                f"This data has {len(distinct)} {name}(s); holding some out for the test needs at least {len(parts)}: "
+                f"add a {name}."
             )
-        order, used, others = rng.permutation(distinct), 0, parts - 1
-        for share, chosen in zip((test, validation), held_out):
-            count = min(max(1, round(share * len(distinct))), len(distinct) - used - others) if share else 0
-            chosen.append(np.isin(ids, order[used : used + count]))
-            used, others = used + count, others - 1  # each of the others gets at least one
-    (test_rooms, test_cats), (validation_rooms, validation_cats) = held_out
-    masks = {
-        "train": ~(test_rooms | test_cats | validation_rooms | validation_cats),
-        "validation": validation_rooms & validation_cats,
-        "test": test_rooms & test_cats,
-    }
-    if not validation:
-        del masks["validation"]
-    for name, chosen in masks.items():
-        if not chosen.any():
+        tests = min(max(1, round(test * len(distinct))), len(distinct) - len(parts) + 1)  # one is left for each other part
+        validations = min(max(1, round(validation * len(distinct))), len(distinct) - tests - 1) if validation else 0
+        order, part = rng.permutation(np.arange(len(distinct))), np.zeros(len(distinct), int)
+        part[order[:tests]], part[order[tests : tests + validations]] = parts["test"], 2
+        part_of.append(part[where])
+    room_part, cat_part = part_of
+    subsets = {name: np.flatnonzero((room_part == part) & (cat_part == part)) for name, part in parts.items()}
+    for name, indices in subsets.items():
+        if not len(indices):
             raise CourseError(f"No quartet is left for the {name} part at test={test}, seed={seed}: use more quartets.")
-    return tuple(Subset(dataset, np.flatnonzero(chosen)) for chosen in masks.values())
+    return tuple(Subset(dataset, indices) for indices in subsets.values())
 
 
 def sample(dataset: Dataset, count: int, seed: int = 0) -> Subset:

@@ -62,11 +62,7 @@ def setup(number: int) -> None:
 
 
 def source(size: int | None = None) -> SceneDataset:
-    """The dataset of ``COURSE_DATA`` (rendered rooms, the published data, or photographs) at ``size`` pixels.
-
-    Default: the profile's, at which notebooks show and test. If the published data cannot be had, it says why, and
-    the rooms take its place.
-    """
+    """The dataset of ``COURSE_DATA`` at ``size`` pixels (default the profile's); rooms if the archive cannot be had."""
     wanted, p = _data(), profile()
     size = size or p.size
     if wanted == "rooms":
@@ -101,10 +97,7 @@ def _archive() -> Path | None:
 
 
 def sets() -> tuple[Subset | CachedDataset, CachedDataset]:
-    """``train_set, test_set`` as large as the profile says: no room and no cat is in both.
-
-    The test set is made once, then read from disk; so is a small training set. A large one is drawn when needed.
-    """
+    """``train_set, test_set``, as large as the profile says, with no common room or cat; cached, unless too large."""
     from helpers.dataset import cached, sample, split
 
     p = profile()
@@ -121,11 +114,7 @@ def our_recipe():
 
 
 def start():
-    """``net, recipe``: what notebook 05 trains, as it is before that, and by what.
-
-    On rooms and on the published data a new network; on photographs the one that comes with the course, which knows rendered
-    rooms already.
-    """
+    """``net, recipe`` of notebook 05; on photographs, of which nobody has enough, the network is the course's own weights."""
     from helpers.model import build
     from helpers.predict import pretrained
 

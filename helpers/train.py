@@ -97,7 +97,8 @@ def train(
                 run.tell("epoch_start")
                 run.start_clock()
                 run.model.train()
-                for batch in loader(data, run.my_part(batches[run.batch :]), run.workers):
+                mine = [batch[run.rank :: run.processes] for batch in batches[run.batch :]]
+                for batch in loader(data, mine, run.workers):
                     batch = run.prepared(batch, run.batch)
                     outputs, losses = run.forward_backward(batch)
                     run.step(losses, len(batch["bg"]))
@@ -178,6 +179,7 @@ class Run:
         # Apple's GPUs have no 64-bit sums and no border padding, which metrics and augmentation need: there, the CPU.
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.device, self.processes = self.accelerator.device, self.accelerator.num_processes
+        self.rank = self.accelerator.process_index  # which of the processes this is: it takes every n-th quartet
         self.callbacks = callbacks if self.accelerator.is_main_process else ()
         self.workers = 2 if self.device.type == "cuda" else 0  # without a GPU the cores are busy training
         self.net, self.recipe, self.folder, self.samples = net, recipe, folder, len(train_set)
@@ -221,26 +223,18 @@ class Run:
         batches = make_batches(self.samples, stage.batch, self.recipe.seed, self.stage, self.epoch)
         return [batch[: len(batch) // self.processes * self.processes] for batch in batches]
 
-    def my_part(self, batches: list[list[int]]) -> list[list[int]]:
-        """Of each batch every n-th quartet, in the n-th of n processes."""
-        return [batch[self.accelerator.process_index :: self.processes] for batch in batches]
-
     def prepared(self, batch: Quartet, number: int, whole: bool = False) -> Quartet:
-        """A batch as the network gets it: its number in the epoch decides what is drawn, so it can be made again.
-
-        ``whole``: it is not this process's part, but all of it.
-        """
+        """A batch, or this process's part of one, as the network gets it: its number decides what is drawn for it."""
         batch = resize(to_device(batch, self.device), self.recipe.stages[self.stage].size, self.recipe.antialias)
         if self.augment:
-            part = (0, 1) if whole else (self.accelerator.process_index, self.processes)
+            part = (0, 1) if whole else (self.rank, self.processes)
             batch = self.augment(batch, generator_of(self.recipe.seed, self.stage, self.epoch, number), part)
         return batch
 
     def forward_backward(self, batch: Quartet) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
         """The network's logits and mean losses for a batch; the gradients are added to the weights' ``grad``.
 
-        A batch that does not fit into the memory is cut in pieces. Batch normalisation then sees one piece at a time, so the
-        result is not exactly that of the whole batch.
+        A batch that does not fit into the memory is cut in pieces; batch normalisation then sees one at a time.
         """
         while True:
             try:
@@ -305,9 +299,8 @@ class Run:
         """The folder is there, callbacks are told of the start and, however the run ends, of the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.test_set, self.saved_at = test_set, time.monotonic()
-        if self.accelerator.is_main_process:
-            for path in self.folder.glob(".*-*"):  # temporary files of a run that was killed while it wrote
-                path.unlink(missing_ok=True)
+        for path in self.folder.glob(".*-*") if self.accelerator.is_main_process else ():
+            path.unlink(missing_ok=True)  # temporary files of a run that was killed while it wrote
         try:
             self.tell("start")
             yield

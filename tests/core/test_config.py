@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from helpers import config
 from helpers.config import PROFILES, CourseError, profile
@@ -19,7 +20,7 @@ def test_an_argument_beats_the_environment_and_the_environment_beats_the_default
 @pytest.mark.parametrize("unset", [None, ""])
 def test_the_default_profile_depends_on_the_gpu(monkeypatch, gpu, expected, unset):
     monkeypatch.delenv("COURSE_PROFILE") if unset is None else monkeypatch.setenv("COURSE_PROFILE", unset)
-    monkeypatch.setattr(config, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert profile().name == expected
 
 
