@@ -146,7 +146,7 @@ def markdown(result: dict) -> str:
     lines = [[row, *(f"{rows[row][column]:.1f} ({times(row, column):.1f}×)" for column in columns)] for row in rows]
     table = markdown_table(["images a second", *columns], lines, numbers_from=1)
     return "\n\n".join([
-        "The course's loop and recipe train DuoNet on more images a second than the published loop trains its network: "
+        "Images a second of the course's loop and recipe with DuoNet, against the published loop with its network: "
         f"{'; '.join(gains)}.", table,
         "Both loops on images that are in memory already; in brackets, times the published loop with its network. "
         f"Batches of {result['batch']}, {result['steps']} steps; {result['machine']}; {result['date']}.",

@@ -15,7 +15,7 @@ from helpers.model import DuoNet, count_parameters
 from helpers.predict import WEIGHTS
 from helpers.recipes import Stage
 
-NETWORKS = [choice.network for choice in ablation.CHOICES.values() if choice.network not in (DuoNet, ablation.pretrained)]
+NETWORKS = {choice.network for choice in ablation.CHOICES.values()} - {DuoNet, ablation.pretrained}
 
 
 def made(network):
@@ -40,10 +40,12 @@ def toy(monkeypatch, tmp_path):
     return dataset
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+@pytest.mark.parametrize("network", sorted(NETWORKS, key=lambda network: network.__name__), ids=lambda network: network.__name__)
 def test_every_variant_predicts_otherwise_than_the_course_and_learns_everywhere(network, pair):
     net, course = made(network), made(DuoNet)
-    net.load_state_dict({k: v for k, v in course.state_dict().items() if k in net.state_dict() and net.state_dict()[k].shape == v.shape}, strict=False)
+    own = net.state_dict()
+    same = {k: v for k, v in course.state_dict().items() if k in own and own[k].shape == v.shape}
+    net.load_state_dict(same, strict=False)
     for module in net.modules():
         if isinstance(module, variants._Attention):  # begins with zeros on purpose
             torch.nn.init.normal_(module.out.weight)
@@ -75,13 +77,16 @@ def test_losses_leave_out_what_they_say():
     batch = get_batch(ToyQuartets(), range(4))
     logits = torch.randn(2, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     parts = CourseLoss()(*logits, batch)
+    mask = parts["mask_bce"] + parts["mask_dice"]
     assert ablation.CHOICES["depth-l1"].loss(*logits, batch)["loss"] == pytest.approx(
-        float(parts["mask_bce"] + parts["mask_dice"] + 2 * parts["depth_l1"])
+        float(mask + 2 * parts["depth_l1"])
     )
     assert ablation.CHOICES["structure"].loss(*logits, batch)["loss"] == pytest.approx(
-        float(parts["mask_bce"] + parts["mask_dice"] + 2 * (parts["depth_l1"] + parts["depth_ssim"] + parts["depth_gradient"]))
+        float(mask + 2 * (parts["depth_l1"] + parts["depth_ssim"] + parts["depth_gradient"]))
     )
-    assert ablation.CHOICES["mask-bce"].loss(*logits, batch)["loss"] == pytest.approx(float(parts["loss"] - parts["mask_dice"]))
+    assert ablation.CHOICES["mask-bce"].loss(*logits, batch)["loss"] == pytest.approx(
+        float(parts["loss"] - parts["mask_dice"])
+    )
 
 
 def test_no_two_losses_have_the_same_name_in_a_stored_score():
@@ -125,7 +130,8 @@ def test_the_result_holds_the_course_and_the_chosen_variants(toy):
     assert len({line.count("|") for line in lines[:4]}) == 1
     assert "(" not in lines[2].split("|")[3] and "(" in lines[3].split("|")[3]
     assert "2 seeds" in lines[-1] and "profile `tiny`" in lines[-1]
-    stored = [json.loads(path.read_text())["what"]["loss"] for path in ablation.runs_dir().glob("ablation/*/score.json")]
+    scores = [json.loads(path.read_text()) for path in ablation.runs_dir().glob("ablation/*/score.json")]
+    stored = [score["what"]["loss"] for score in scores]
     assert len(stored) == 4 and len(set(stored)) == 2, "each row is trained with its own loss"
 
 

@@ -13,7 +13,8 @@ from helpers.config import CourseError
 from helpers.model import DepthMaskNet, count_parameters, forward_gflop, seeded
 
 needs_library = pytest.mark.skipif(
-    importlib.util.find_spec("segmentation_models_pytorch") is None, reason="segmentation-models-pytorch is not installed"
+    importlib.util.find_spec("segmentation_models_pytorch") is None,
+    reason="segmentation-models-pytorch is not installed",
 )
 baselines = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=needs_library if name == "LibraryUNet" else ()) for name in BASELINES]

@@ -1,4 +1,4 @@
-"""Each cause of a wrong prediction is found in a case that was made for it, and not in one that lacks what it asks for."""
+"""Each cause of a wrong prediction is found in a case made for it, and not in one that lacks what it needs."""
 
 import dataclasses
 

@@ -13,7 +13,7 @@ from helpers.evaluate import CORRUPTION_LEVELS
 
 TEXT = "before\n<!-- here:begin -->\nold\n<!-- here:end -->\nafter é\n"
 FRONT = "# Course\n<!-- results -->\nold table\n<!-- /results -->\nmore\n"
-LEVELS = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **CORRUPTION_LEVELS}.items() for i in range(len(levels))}
+CORRUPTED = {key: [0.25] for key in table._flat({"clean": (0,), **CORRUPTION_LEVELS})}
 
 
 def test_a_part_is_what_stands_between_its_marks():
@@ -24,7 +24,8 @@ def test_a_part_is_what_stands_between_its_marks():
 
 @pytest.mark.parametrize(
     "text",
-    ["", TEXT.replace("begin", "start"), TEXT.replace("here:end", "there:end"), TEXT + TEXT, "<!-- here:end --><!-- here:begin -->"],
+    ["", TEXT.replace("begin", "start"), TEXT.replace("here:end", "there:end"), TEXT + TEXT,
+     "<!-- here:end --><!-- here:begin -->"],
     ids=["empty", "no begin", "no end", "twice", "upside down"],
 )
 def test_a_text_without_its_marks_is_refused(text):
@@ -37,14 +38,16 @@ def test_a_text_without_its_marks_is_refused(text):
 
 def comparison(data="rooms", titles=tuple(row.title for row in table.ROWS.values())):
     scores = {key: [0.9, 0.92] for key in table.COLUMNS}
-    methods = {table.GROUND_TRUTH: {"grid": [0.02]}, table.SUBTRACTION: {"mask_dice": [0.8], "perturbed_mask_dice": [0.2],
-               "boundary_f_1px": [0.7]}, table.MEAN_DEPTH: {"depth_rmse": [0.166]}}  # fmt: skip
+    methods = {
+        table.GROUND_TRUTH: {"grid": [0.02]}, table.MEAN_DEPTH: {"depth_rmse": [0.166]},
+        table.SUBTRACTION: {"mask_dice": [0.8], "perturbed_mask_dice": [0.2], "boundary_f_1px": [0.7]},
+    }  # fmt: skip
     facts = {"parameters": [2_000_000] * 2, "gflop": [1.0] * 2, "seconds": [30.0, 36.0]}
     return {
         "version": VERSION, "data": data, "profile": "quick", "seeds": [0, 1], "size": 48, "train_quartets": 1,
         "test_quartets": 1, "stages": [], "machine": "a machine", "date": "2000-01-01",
         "scores": methods | {title: scores for title in titles}, "facts": {title: facts for title in titles},
-        "corrupted": {title: LEVELS for title in titles},
+        "corrupted": {title: CORRUPTED for title in titles},
     }  # fmt: skip
 
 
@@ -53,7 +56,8 @@ def root(monkeypatch, tmp_path):
     """A copy of the page and a front page, and an empty folder of results."""
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
     (tmp_path / PAGE).parent.mkdir(parents=True)
-    (tmp_path / PAGE).write_text("".join(f"<!-- {name}:begin -->\nold {name}\n<!-- {name}:end -->\n" for name in SECTIONS))
+    texts = [f"<!-- {name}:begin -->\nold {name}\n<!-- {name}:end -->\n" for name in SECTIONS]
+    (tmp_path / PAGE).write_text("".join(texts))
     (tmp_path / FRONT_PAGE).write_text(FRONT)
     return tmp_path
 
