@@ -253,7 +253,7 @@ def corrupted_mask_dice(predict: Callable[[Quartet], tuple[Tensor, Tensor | None
         overlap = size = 0
         for batch in batches:
             corrupted = batch if kind == "clean" else corrupt(batch, kind, level, generator)
-            found, real = predict(corrupted)[0] >= 0.5, batch["mask"] >= 0.5
+            found, real = predict(corrupted)[0] > 0.5, batch["mask"] > 0.5
             overlap += (found & real).sum().item()
             size += (found.sum() + real.sum()).item()
         result.setdefault(kind, []).append(2 * overlap / size if size else 1.0)
