@@ -1,10 +1,7 @@
 """The networks as pictures, drawn from the modules themselves.
 
-Forward hooks see which tensors go into every block and come out of it (:func:`trace`); a figure draws those tensors as
-boxes. Change a width in :mod:`helpers.model`, or add a stage, and the drawing changes with it.
+Change a width in :mod:`helpers.model`, or add a stage, and the drawing changes with it.
 """
-
-from __future__ import annotations
 
 import math
 from functools import partial
@@ -59,8 +56,6 @@ def trace(net: nn.Module, bg: Tensor, bg_fg: Tensor) -> dict[str, Step]:
     return steps
 
 
-# -- diagrams -----------------------------------------------------------------------------------------------------
-
 ROOM_COLOUR, SCENE_COLOUR, TRUNK_COLOUR, MASK_COLOUR, DEPTH_COLOUR = "C5", "C0", "#8a8f98", "C1", "C2"
 UP, DOWN = 1.45, -1.45  # where the room and the mask are drawn, and where the scene and the depth
 
@@ -80,7 +75,6 @@ class _Diagram:
         self.box("bg_fg", 0, DOWN, SCENE_COLOUR, image.shape)
 
     def named(self, start: str) -> list[str]:
-        """The blocks whose names begin with ``start``, in the order in which they run."""
         return [name for name in self.steps if name.startswith(start)]
 
     def box(self, name: str, x: float, y: float, colour: str, shape: Shape | None = None, label: str = "") -> None:
@@ -89,7 +83,6 @@ class _Diagram:
         width, height = 0.06 + 0.022 * math.sqrt(channels), 1.5 * math.sqrt(size / self.size)
         self.boxes[name] = x - width / 2, x + width / 2, y, y + height / 2
         self.axis.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, color=colour, alpha=0.85))
-        # Outside, where no arrow passes.
         edge, va = (y + height / 2 + 0.07, "bottom") if y > 0 else (y - height / 2 - 0.07, "top")
         self.write(x, edge, f"{label or name}\n{channels} × {size}²", va=va)
 
@@ -98,7 +91,6 @@ class _Diagram:
         self.axis.text(x, y, text, ha="center", fontsize=8.5, linespacing=1.35, bbox=box, **how)
 
     def arrows(self, *names: str) -> None:
-        """From each box to the next, right edge to left edge."""
         for start, end in pairwise(names):
             self._arrow((self.boxes[start][1], self.boxes[start][2]), (self.boxes[end][0], self.boxes[end][2]))
 
@@ -112,7 +104,7 @@ class _Diagram:
         self.axis.add_patch(FancyArrowPatch(start, end, color=colour, linewidth=0.9, zorder=0.5, **style))
 
     def finish(self) -> Figure:
-        columns = max(right for _, right, _, _ in self.boxes.values())
+        columns = max(right for _, right, *_ in self.boxes.values())
         self.axis.set(xlim=(-0.45, columns + 0.35), ylim=(-2.75, 2.75))
         self.figure.set_size_inches(0.72 * (columns + 0.8), 4)  # room for a name under each box
         return self.figure

@@ -1,7 +1,5 @@
 """Notebook 04's experiments: maps (B, 1, H, W) that are wrong in a known way, and what losses make of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -39,7 +37,7 @@ def confident(prob: Tensor, confidence: float = 0.99) -> Tensor:
 
 
 def with_depth(batch: Quartet) -> Quartet:
-    """The batch itself; where its source knows no depth, the same with the depth of rendered rooms, and a line that tells so."""
+    """The batch itself; where its source knows no depth, with that of rendered rooms, and a line that tells so."""
     if batch["valid"].any():
         return batch
     print("These pictures come without depth: depth maps of rendered rooms stand in for it here.")

@@ -1,10 +1,7 @@
 """How large may the learning rate be? One short run in which it grows with every step, until the loss breaks.
 
-Smith, "Cyclical learning rates for training neural networks" (WACV 2017), section 3.3. The network that is handed in
-is not touched: a copy of it is trained, and thrown away.
+Smith, "Cyclical learning rates for training neural networks" (WACV 2017), section 3.3.
 """
-
-from __future__ import annotations
 
 import copy
 import dataclasses
@@ -19,13 +16,12 @@ from torch.utils.data import Dataset
 from helpers.augment import Augment, resize
 from helpers.config import CourseError
 from helpers.dataset import get_batch, to_device
-from helpers.recipes import LOSSES, Recipe, Stage, make_optimizer, pick_precision
+from helpers.recipes import LOSSES, Recipe, make_optimizer, pick_precision
 from helpers.train import make_batches
 from helpers.utils import bar
 
 MEMORY = 0.9  # of the running mean that smooths the curve: single batches are noisy
 BROKEN = 2.0  # times the least smoothed loss: there the search ends
-MARGIN = 3.0  # the suggestion is so many times below the rate at which the loss falls fastest: it has to last
 
 
 @dataclass(frozen=True)
@@ -36,19 +32,17 @@ class RateCurve:
     losses: list[float]
     smoothed: list[float]
     steepest: float  # the rate at which the smoothed loss falls fastest
-    suggestion: float
+    suggestion: float  # a third of that: it has to last
 
 
 def find_rate(
-    net: nn.Module, train_set: Dataset, recipe: Recipe, stage: Stage | None = None, low: float = 1e-4,
-    high: float = 10.0, steps: int = 50, progress: bool = True,
-) -> RateCurve:  # fmt: skip
+    net: nn.Module, train_set: Dataset, recipe: Recipe, low: float = 1e-4, high: float = 10.0, steps: int = 50
+) -> RateCurve:
     """The loss while the learning rate climbs from ``low`` to ``high`` by a constant factor a step.
 
     Args:
-        net: the network as training would begin with it; it is copied.
-        recipe: loss, optimizer, precision and augmentation are taken from it.
-        stage: image size and batch; default the recipe's first stage, where a step is cheapest.
+        net: the network as training would begin with it; a copy is trained.
+        recipe: loss, optimizer, precision, augmentation, and the first stage's image size and batch are taken from it.
         steps: at most so many; fewer where the loss breaks earlier.
 
     Raises:
@@ -56,8 +50,7 @@ def find_rate(
     """
     if not 0 < low < high:
         raise CourseError(f"low={low}, high={high}: the rates must be positive, the first one the smaller.")
-    stage = stage or recipe.stages[0]
-    device = next(net.parameters()).device
+    stage, device = recipe.stages[0], next(net.parameters()).device
     net = copy.deepcopy(net).train()
     if recipe.channels_last:
         net.to(memory_format=torch.channels_last)
@@ -67,7 +60,7 @@ def find_rate(
     batches = make_batches(len(train_set), stage.batch, recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     rates, losses, smoothed, mean = [], [], [], 0.0
-    counter = bar(steps, "finding the learning rate", "step", show=progress)
+    counter = bar(steps, "finding the learning rate", "step")
     for step in range(steps):
         rate = low * (high / low) ** (step / max(steps - 1, 1))
         batch = resize(to_device(get_batch(train_set, batches[step % len(batches)]), device), stage.size)
@@ -96,4 +89,4 @@ def find_rate(
         )
     falls = [after - before for before, after in pairwise(smoothed)] or [0.0]
     steepest = rates[falls.index(min(falls))]
-    return RateCurve(rates, losses, smoothed, steepest, steepest / MARGIN)
+    return RateCurve(rates, losses, smoothed, steepest, steepest / 3)

@@ -1,7 +1,5 @@
 """Notebook 03's experiments: what a block costs, what a pixel depends on, and which upsampling leaves a grid."""
 
-from __future__ import annotations
-
 import statistics
 import timeit
 from collections.abc import Callable, Mapping
@@ -17,11 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.demos.architecture import blocks
 from helpers.metrics import GRID_PERIOD, window_mean
-from helpers.model import ShuffleStep
+from helpers.model import ShuffleStep, seeded
 from helpers.plots import styled
 
-# -- costs --------------------------------------------------------------------------------------------------------
-
+FEATURES = 64  # channels of the decoders that are compared; the published ones begin with 512
+UPSAMPLERS = ("pixel-shuffle", "pixel-shuffle, ICNR", "pixel-shuffle + blur", "bilinear + 3x3")
 
 class Cost(NamedTuple):
     parameters: int
@@ -44,11 +42,11 @@ def cost_by_block(net: nn.Module, size: int) -> dict[str, Cost]:
 
 
 @torch.no_grad()
-def milliseconds(net: nn.Module, size: int, repeats: int = 5) -> float:
-    """Median time of a forward pass of one pair, after one to warm up, for a network on the CPU."""
+def milliseconds(net: nn.Module, size: int) -> float:
+    """Median time of five forward passes of one pair, after one to warm up, for a network on the CPU."""
     image, was_training = torch.zeros(1, 3, size, size), net.training
     net.eval()
-    seconds = timeit.repeat(lambda: net(image, image), number=1, repeat=repeats + 1)
+    seconds = timeit.repeat(lambda: net(image, image), number=1, repeat=6)
     net.train(was_training)
     return 1000 * statistics.median(seconds[1:])
 
@@ -59,8 +57,8 @@ def show_costs(costs: Mapping[str, Cost], title: str) -> Figure:
     names = list(costs)
     figure, axes = plt.subplots(1, 2, figsize=(8, 0.24 * len(names) + 1), sharey=True, layout="constrained")
     parameters, gflop = (np.array(values, dtype=float) for values in zip(*costs.values()))
-    labels = ("parameters, millions", "GFLOP for one pair")
-    for axis, values, label, colour in zip(axes, (parameters / 1e6, gflop), labels, ("C0", "C1")):
+    shown = ((parameters / 1e6, "parameters, millions", "C0"), (gflop, "GFLOP for one pair", "C1"))
+    for axis, (values, label, colour) in zip(axes, shown):
         bars = axis.barh(names, values, color=colour)
         axis.bar_label(bars, [f"{share:.0%}" for share in values / values.sum()], fontsize=8, padding=2)
         axis.set(xlabel=label, xlim=(0, 1.15 * values.max()))
@@ -68,9 +66,6 @@ def show_costs(costs: Mapping[str, Cost], title: str) -> Figure:
     axes[0].invert_yaxis()
     figure.suptitle(title)
     return figure
-
-
-# -- what a pixel depends on ------------------------------------------------------------------------------------
 
 
 def influence(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -87,12 +82,6 @@ def influence(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     return total / total.max().clamp_min(1e-12)
 
 
-# -- upsampling ---------------------------------------------------------------------------------------------------
-
-FEATURES = 64  # channels of the decoders that are compared; the published ones begin with 512
-UPSAMPLERS = ("pixel-shuffle", "pixel-shuffle, ICNR", "pixel-shuffle + blur", "bilinear + 3x3")
-
-
 class Blur(nn.Module):
     """A weighted mean over 3 x 3 pixels (1-2-1 each way): what alternates from pixel to pixel vanishes exactly."""
 
@@ -102,7 +91,7 @@ class Blur(nn.Module):
         return (x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]) / 4  # (B, C, H, W)
 
 
-def upsampler(kind: str, width: int = FEATURES, seed: int = 0) -> nn.Sequential:
+def upsampler(kind: str, width: int = FEATURES) -> nn.Sequential:
     """An untrained decoder as in DepthMaskNet, (B, width, H, W) to (B, 1, 16H, 16W), with one of :data:`UPSAMPLERS`.
 
     ICNR starts the four filters that make a 2 x 2 square equal, so that it begins as nearest-neighbour upsampling
@@ -121,11 +110,11 @@ def upsampler(kind: str, width: int = FEATURES, seed: int = 0) -> nn.Sequential:
             weight.copy_(weight[::4].repeat_interleave(4, 0))
         return nn.Sequential(shuffle, Blur()) if kind == "pixel-shuffle + blur" else shuffle
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    def make() -> nn.Sequential:
         steps = [step(width >> k) for k in range(4)]
-        last = nn.Conv2d(width >> 4, 1, 3, padding=1, padding_mode="replicate", bias=False)
-        return nn.Sequential(*steps, last).requires_grad_(False)
+        return nn.Sequential(*steps, nn.Conv2d(width >> 4, 1, 3, padding=1, padding_mode="replicate", bias=False))
+
+    return seeded(make, 0).requires_grad_(False)
 
 
 def planes(count: int, size: int, seed: int = 0) -> Tensor:
@@ -136,12 +125,12 @@ def planes(count: int, size: int, seed: int = 0) -> Tensor:
     return stretched(slope_x * across + slope_y * across[:, None])
 
 
-def as_features(maps: Tensor, channels: int = FEATURES, seed: int = 0) -> Tensor:
-    """What a perfect encoder would hand to a decoder: (B, channels, H/16, W/16) from (B, 1, H, W).
+def as_features(maps: Tensor) -> Tensor:
+    """What a perfect encoder would hand to a decoder: (B, 64, H/16, W/16) from (B, 1, H, W).
 
     Each channel is the map's mean over squares of 16 pixels, with a gain and an offset of its own.
     """
-    gain, offset = torch.randn(2, channels, 1, 1, generator=torch.Generator().manual_seed(seed))
+    gain, offset = torch.randn(2, FEATURES, 1, 1, generator=torch.Generator().manual_seed(0))
     return gain * F.avg_pool2d(maps, GRID_PERIOD) + offset
 
 
@@ -151,12 +140,12 @@ def stretched(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low).clamp_min(1e-12)
 
 
-def learn_planes(decoder: nn.Module, steps: int = 40, batch: int = 8, size: int = 64) -> None:
+def learn_planes(decoder: nn.Module, steps: int = 40) -> None:
     """Train ``decoder`` in place to give tilted planes back from their features; the same planes in every call."""
     decoder.requires_grad_(True)
     optimizer = torch.optim.Adam(decoder.parameters(), 3e-3)
     for step in range(steps):
-        target = planes(batch, size, seed=step)
+        target = planes(8, 64, seed=step)
         loss = F.l1_loss(decoder(as_features(target)), target)
         optimizer.zero_grad()
         loss.backward()
@@ -168,8 +157,7 @@ def repeated_tile(maps: Tensor) -> float:
     """How strong a pattern repeats every 16 pixels in (N, 1, H, W), in the maps' own unit; 0 = none.
 
     What stands out of a moving average over 16 pixels is folded to one tile for each map; the root mean square of all
-    tiles. :func:`helpers.metrics.grid_index` looks at steps between neighbours instead, and cannot see a pattern whose
-    steps are equally large everywhere; :func:`helpers.metrics.phase_bias` sees what all maps have in common.
+    tiles. :func:`helpers.metrics.grid_index` cannot see a pattern whose steps are equally large everywhere.
     """
     period = GRID_PERIOD
     box = torch.full((period + 1,), 1 / period)

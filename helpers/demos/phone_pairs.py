@@ -1,9 +1,4 @@
-"""Synthetic phone pairs: rendered rooms, written to files the way a phone held by hand would take them.
-
-For readers of notebook 07 who have no photographs at hand, and for tests: here the ground truth is known.
-"""
-
-from __future__ import annotations
+"""Synthetic phone pairs, their ground truth known: rendered rooms as a phone held by hand would take them."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +12,7 @@ from helpers.dataset import Subset, sample, split
 from helpers.rendering.dataset import RoomsDataset
 
 TURN, MOVE, EXPOSURE, NOISE = 0.5, 0.012, 0.12, 2.0  # degrees, share of the width, share of the light, of 255
-CANDIDATES = 60  # scenes that are looked at, small, before the rest is taken as it comes
 AREA = (0.05, 0.2)  # share of the picture that the cat takes
-QUALITY = 92  # of the JPEGs
 
 
 class PhonePair(NamedTuple):
@@ -32,10 +25,7 @@ class PhonePair(NamedTuple):
 
 
 def handheld(picture: np.ndarray, seed: int) -> np.ndarray:
-    """What a second photograph from nearly the same place looks like: moved, turned, in another exposure, noisy.
-
-    (H, W, 3) uint8 in and out; what moves in from outside repeats the border.
-    """
+    """A second photograph (H, W, 3) uint8 from nearly the same place: moved, turned, in another exposure, noisy."""
     rng = np.random.default_rng(seed)
     height, width = picture.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-TURN, TURN), 1 + rng.uniform(-MOVE, MOVE))
@@ -47,9 +37,9 @@ def handheld(picture: np.ndarray, seed: int) -> np.ndarray:
 
 
 def phone_pairs(folder: str | Path, count: int = 3, size: int = 512) -> list[PhonePair]:
-    """Write ``count`` pairs, ``room_1.jpg`` and ``cat_1.jpg`` and so on, of rooms and cats that no training has seen.
+    """Write ``count`` pairs, ``room_1.jpg`` and ``cat_1.jpg`` and so on, from the test set of the profile's rooms.
 
-    They are of the test set of the profile's rendered data, ``size`` pixels wide and three quarters as high.
+    They are ``size`` pixels wide and three quarters as high.
     """
     folder, p = Path(folder), profile()
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +53,7 @@ def phone_pairs(folder: str | Path, count: int = 3, size: int = 512) -> list[Pho
         names = folder / f"room_{number}.jpg", folder / f"cat_{number}.jpg"
         noisy = (scene + rng.normal(0, NOISE, scene.shape)).round().clip(0, 255).astype(np.uint8)
         for path, picture in zip(names, (handheld(room, number), noisy)):
-            Image.fromarray(picture).save(path, quality=QUALITY)
+            Image.fromarray(picture).save(path, quality=92)
         pairs.append(PhonePair(*names, mask, near + depth * (far - near)))
     return pairs
 
@@ -71,7 +61,7 @@ def phone_pairs(folder: str | Path, count: int = 3, size: int = 512) -> list[Pho
 def _good_ones(test: Subset, count: int) -> list[int]:
     """Scenes of different rooms and cats, with a whole cat of middling size; others where there are too few."""
     good, others, seen = [], [], set()
-    for index in sample(test, CANDIDATES).indices.tolist():
+    for index in sample(test, 60).indices.tolist():
         mask, scene = test[index]["mask"][0, 16:], {("room", test.room_of(index)), ("cat", test.cat_of(index))}
         whole = mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum() == 0
         if whole and AREA[0] <= mask.mean() <= AREA[1] and not scene & seen:

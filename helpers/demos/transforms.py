@@ -1,9 +1,8 @@
 """Augmentation of one quartet with albumentations: one pipeline, four images, every change in its place.
 
-A pair of photographs differs from its neighbours in three ways. *Geometry* moves all four images together. *Light*
-changes both photographs alike and spares the targets. And what belongs to each exposure, *a hand that moved, noise,
-blur, JPEG*, is drawn for ``bg`` and for ``bg_fg`` separately. This is for notebook 02, and for whoever adds a change of
-their own from albumentations' long list; training uses the batched :class:`helpers.augment.Augment`.
+*Geometry* moves all four images together. *Light* changes both photographs alike and spares the targets. What belongs
+to each exposure, *a hand that moved, noise, blur, JPEG*, is drawn for ``bg`` and for ``bg_fg`` separately. Training
+uses the batched :class:`helpers.augment.Augment` instead.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from helpers.augment import rescale_depth
@@ -26,7 +24,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network fo
 
 import albumentations as A
 
-# The targets that ride along with the main image. "mask" means: geometry only, nearest pixel, never a colour change.
+# What rides along with the main image. "mask" means: geometry only, nearest pixel, never a colour change.
 TARGETS = {"bg": "image", "depth": "mask", "valid": "mask"}
 PHOTOGRAPHS = ("image", "bg")
 FILLS = {"invalid": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT}
@@ -59,10 +57,6 @@ class Apart(A.ImageOnlyTransform):
     """Runs one change over the photographs separately: each draws its own numbers.
 
     Declared as targets of one transform, both would get the very same noise, and it would vanish in their difference.
-
-    Args:
-        transform: any transform.
-        keys: the photographs that get it.
     """
 
     def __init__(self, transform: A.BasicTransform, keys: tuple[str, ...] = PHOTOGRAPHS):
@@ -82,7 +76,8 @@ class Apart(A.ImageOnlyTransform):
         for key in self.keys:
             data[key] = self.transform(image=data[key], force_apply=force_apply)["image"]
             if self.transform.params:
-                self.params[key] = dict(self.transform.params)
+                name = f"{type(self.transform).__name__} of {'bg' if key == 'bg' else 'bg_fg'}"
+                self.params[name] = dict(self.transform.params)
         return data
 
 
@@ -90,16 +85,12 @@ def pipeline(magnitudes=Magnitudes(), seed: int = 0, fill: str = "invalid", alwa
     """The course's changes to one quartet, in the order in which a camera makes them; the image size stays.
 
     Crop, rotation and shift are *one* affine map, sampled once: two in a row would round twice, and depth, which keeps
-    whole pixels, would drift away from the photographs, which are interpolated. A mirror image moves whole pixels.
+    whole pixels, would drift away from the photographs, which are interpolated.
 
     Args:
         magnitudes: how far each change may go; the same seed with greater ones gives the same movement, stronger.
-        seed: the same seed gives the same sequence of changes.
         fill: what the movement uncovers is ``"invalid"`` (0, unknown), or ``"reflect"``, the picture's mirror image.
         always: make each change every time, else each with a probability of its own.
-
-    Returns:
-        ``Compose`` for :func:`apply`. ``strict`` makes an undeclared image an error instead of leaving it behind.
 
     Raises:
         CourseError: there is no such fill.
@@ -131,7 +122,7 @@ def pipeline(magnitudes=Magnitudes(), seed: int = 0, fill: str = "invalid", alwa
             Apart(A.ImageCompression(quality_range=(100 - round(m.jpeg), 100), p=often(0.5, m.jpeg))),
         ],
         additional_targets=TARGETS,
-        strict=True,
+        strict=True,  # an undeclared image is an error, and not left behind
         save_applied_params=True,
     )
     return reseed(compose, seed)
@@ -151,44 +142,31 @@ def apply(transform: A.Compose, quartet: Quartet) -> tuple[Quartet, list[tuple[s
     """Run an albumentations pipeline over one quartet.
 
     Returns:
-        The changed quartet (the contract holds: depth is scaled anew over the pixels that are still valid), and what
-        was drawn, as (name of the transform, its parameters), if the pipeline has ``save_applied_params``. Changes
-        that each photograph drew for itself have its name behind theirs.
+        The changed quartet, its depth scaled anew over the pixels that are still valid, and what was drawn, as (name of
+        the transform, its parameters), if the pipeline has ``save_applied_params``. Changes that each photograph drew
+        for itself have its name behind theirs.
     """
-
-    def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array))
-
     bg, scene = (np.ascontiguousarray(quartet[key].permute(1, 2, 0).numpy()) for key in ("bg", "bg_fg"))  # (H, W, C)
     mask, depth, valid = (quartet[key][0].numpy() for key in ("mask", "depth", "valid"))
     out = transform(image=scene, bg=bg, mask=mask, depth=depth, valid=valid.astype(np.uint8))
+    maps = {key: torch.from_numpy(np.ascontiguousarray(out[key])) for key in ("image", "mask", *TARGETS)}
     moved = {
-        "bg": tensor(out["bg"].transpose(2, 0, 1)),
-        "bg_fg": tensor(out["image"].transpose(2, 0, 1)),
-        "mask": tensor(out["mask"])[None].float().clamp(0, 1),
-        "depth": tensor(out["depth"])[None],
-        "valid": tensor(out["valid"])[None] > 0,
+        "bg": maps["bg"].permute(2, 0, 1).contiguous(),
+        "bg_fg": maps["image"].permute(2, 0, 1).contiguous(),
+        "mask": maps["mask"][None].float().clamp(0, 1),
+        "depth": maps["depth"][None],
+        "valid": maps["valid"][None] > 0,
         "near_far": quartet["near_far"],
     }
     batch = rescale_depth({key: value[None] for key, value in moved.items()})
-    return {key: value[0] for key, value in batch.items()}, _drawn(transform, out.get("applied_transforms", []))
-
-
-def _drawn(transform: A.Compose, applied: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
-    """Albumentations' list of what was applied, with what is inside :class:`Apart` by its own name."""
-    inner = iter(step for step in transform.transforms if isinstance(step, Apart) and step.params)
     drawn = []
-    for name, parameters in applied:
-        if name != Apart.__name__:
-            drawn.append((name, parameters))
-            continue
-        step = type(next(inner).transform).__name__
-        drawn += [(f"{step} of {'bg' if key == 'bg' else 'bg_fg'}", values) for key, values in parameters.items()]
-    return drawn
+    for name, parameters in out.get("applied_transforms", []):
+        drawn += parameters.items() if name == Apart.__name__ else [(name, parameters)]
+    return {key: value[0] for key, value in batch.items()}, drawn
 
 
 class Augmented(Dataset):
-    """A dataset of quartets seen through an albumentations pipeline. Every worker and every epoch draws anew."""
+    """A dataset of quartets seen through an albumentations pipeline."""
 
     def __init__(self, dataset: Dataset, transform: A.Compose):
         self.dataset, self.transform = dataset, transform

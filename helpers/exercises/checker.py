@@ -6,7 +6,7 @@ import importlib
 import inspect
 import linecache
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import walk_tb
@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from helpers.config import CourseError
 
-HERE = Path(__file__).parent
 MAIN = "__main__"  # the module of a notebook's cells
 
 
@@ -41,27 +40,12 @@ class Blank:
             raise AttributeError(name)
         return self
 
-    def _nothing(self, *args) -> None:
-        """A gap keeps no attribute and no item, and lets errors through."""
-
-    __setattr__ = __setitem__ = __exit__ = _nothing
-
-    def __iter__(self) -> Iterator:
-        return iter(())
-
-    def _zero(self) -> int:
-        return 0
-
-    __len__ = __int__ = __hash__ = _zero
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __float__(self) -> float:
-        return float("nan")
-
-    def __repr__(self) -> str:
-        return "____"
+    __setattr__ = __setitem__ = __exit__ = lambda self, *args: None  # it keeps nothing, and lets errors through
+    __len__ = __int__ = __hash__ = lambda self: 0
+    __iter__ = lambda self: iter(())
+    __bool__ = lambda self: False
+    __float__ = lambda self: float("nan")
+    __repr__ = lambda self: "____"
 
 
 ____ = Blank()
@@ -75,10 +59,6 @@ class NotYet(Exception):
     """There is still a gap in the answer."""
 
 
-class AmbiguousMistakes(Exception):
-    """A fault of an exercise, not of an answer: two of its known mistakes give the same value."""
-
-
 class Exercise(NamedTuple):
     number: str  # "4.1"
     checker: Callable[[Callable], str]  # from an answer to a sentence about a right one; raises Wrong
@@ -90,19 +70,13 @@ _hints_given: Counter[str] = Counter()  # by exercise
 
 
 def exercise(number: str, *hints: str) -> Callable[[Callable], Callable]:
-    """Make the decorated function the checker of exercise ``number``: it takes the reader's answer, a function.
-
-    It returns what is worth knowing about a right answer, and raises :class:`Wrong` with a diagnosis otherwise.
-    """
+    """Make the decorated function, which takes the reader's answer, the checker of exercise ``number``."""
 
     def enter(checker: Callable[[Callable], str]) -> Callable[[Callable], str]:
         EXERCISES[number] = Exercise(number, checker, hints)
         return checker
 
     return enter
-
-
-# -- what a notebook calls ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -123,8 +97,7 @@ def check(number: str, answer: Callable) -> Result:
     """Print one line, and return it: whether ``answer``, a function, solves the exercise, and if not, what is wrong.
 
     Raises:
-        CourseError: there is no such exercise.
-        AmbiguousMistakes: a fault of the exercise itself. Nothing is raised for an answer, whatever it does.
+        CourseError: there is no such exercise. Nothing is raised for an answer, whatever it does.
     """
     result = _verdict(find(number), answer)
     print(result.message)
@@ -161,16 +134,13 @@ def find(number: str) -> Exercise:
     """The exercise called ``number``; the module that holds it is imported if need be."""
     number = str(number)
     notebook = number.partition(".")[0] + "."
-    modules = {f"{int(path.stem[2:])}.": path.stem for path in sorted(HERE.glob("nb[0-9][0-9].py"))}
+    modules = {f"{int(path.stem[2:])}.": path.stem for path in sorted(Path(__file__).parent.glob("nb[0-9][0-9].py"))}
     for module in [modules[notebook]] if notebook in modules else modules.values():
         importlib.import_module(f"helpers.exercises.{module}")
     if number not in EXERCISES:
         known = sorted(one for one in EXERCISES if notebook not in modules or one.startswith(notebook))
         raise CourseError(f"There is no exercise {number!r}: choose {', '.join(known)}.")
     return EXERCISES[number]
-
-
-# -- verdicts -----------------------------------------------------------------------------------------------------
 
 
 def _verdict(entry: Exercise, answer: Callable) -> Result:
@@ -183,8 +153,6 @@ def _verdict(entry: Exercise, answer: Callable) -> Result:
         return Result(False, f"✗ {number}: check wants the function itself, without (), not a result (a {kind}).")
     try:
         return Result(True, f"✓ {number}: right. {entry.checker(answer)}")
-    except AmbiguousMistakes:
-        raise
     except NotYet:
         return Result(False, not_yet)
     except Wrong as error:
@@ -193,8 +161,8 @@ def _verdict(entry: Exercise, answer: Callable) -> Result:
         frames = (frame for frame, _ in walk_tb(error.__traceback__))
         if any(isinstance(value, Blank) for frame in frames for value in frame.f_locals.values()):
             return Result(False, not_yet)
-        reason = f"{type(error).__name__}: {_first_line(error)}{_place(error)}"
-        return Result(False, f"✗ {number}: {name} stops with {reason}")
+        first_line = (str(error).strip() or "no message").splitlines()[0][:200]
+        return Result(False, f"✗ {number}: {name} stops with {type(error).__name__}: {first_line}{_place(error)}")
 
 
 def has_blank(value: object, depth: int = 0) -> bool:
@@ -218,11 +186,6 @@ def _names(code: CodeType) -> set[str]:
     """All global names in a piece of code, and in functions inside it."""
     inner = (part for part in code.co_consts if isinstance(part, CodeType))
     return set(code.co_names).union(*map(_names, inner))
-
-
-def _first_line(error: Exception) -> str:
-    text = (str(error).strip() or "no message").splitlines()[0]
-    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _place(error: Exception) -> str:

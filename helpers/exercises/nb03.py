@@ -5,13 +5,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.demos import networks as demos
+from helpers.demos import networks
 from helpers.exercises.checker import Wrong, exercise
 from helpers.exercises.compare import Either, expect, of_type, quartets
-from helpers.model import STRIDE, DuoNet, build, count_parameters, forward_gflop
+from helpers.model import STRIDE, DuoNet, build, count_parameters, forward_gflop, seeded
 
-STRONGEST_GRID = 0.03  # of the range of depth; a pixel-shuffle has five times that, resizing a tenth of it
-BUDGET = 0.7  # of DuoNet's operations
 BUDGET_SIZE = 192  # pixels
 
 
@@ -34,8 +32,6 @@ def padding_to_sixteen(padded):
             "Height and width are swapped: F.pad begins with the last axis, the width.": pad(0, down, 0, right),
             "48 already fits, and you add 16: 16 - height % 16 is 16 there.": pad(0, STRIDE - beyond, 0, STRIDE - over),
             "You add the remainder. What is *missing* to the next multiple of 16?": pad(0, beyond, 0, over),
-            "You add one row and one column too few.": pad(0, max(right - 1, 0), 0, max(down - 1, 0)),
-            "You add one row and one column too many.": pad(0, right + 1, 0, down + 1),
             "The padding is at the top and the left. Put it at the right and the bottom.": pad(right, 0, down, 0),
             "You cut instead of adding: that rounds down. Go up to the next multiple.": pad(0, -beyond, 0, -over),
             'The padding is black, and black makes an edge: mode="replicate".': pad(0, right, 0, down, "constant"),
@@ -60,7 +56,6 @@ def cost_of_a_convolution(conv_cost):
         "You count half of the operations: a multiplication and an addition are two.": (parameters, operations / 2),
         "You count a bias; this convolution has none.": Either(((biased, operations), (biased, 2 * biased * pixels))),
         "You count the operations of one pixel: the filter is applied at every pixel.": (parameters, 2 * parameters),
-        "Weights are used at every pixel but exist once: parameters do not grow.": (parameters * pixels, operations),
         "You count one input channel: every filter looks at all of them.": (parameters / inputs, operations / inputs),
     }
     expect(conv_cost(inputs, outputs, kernel, height, width), (parameters, operations), mistakes, "the pair")
@@ -87,7 +82,6 @@ def how_far_a_stack_sees(reach):
     stacks = ((3, 3, 3), (1, 1, 1)), ((3, 5, 3), (1, 2, 4)), ((7, 3), (1, 3))
 
     def each(term, more=0):
-        """What a formula gives for all stacks: a sum over kernels k and dilations d."""
         return [more + sum(term(k, d) for k, d in zip(*stack)) for stack in stacks]
 
     mistakes = {
@@ -96,7 +90,6 @@ def how_far_a_stack_sees(reach):
         "You leave the dilation out: it moves the outermost weight farther away.": each(lambda k, d: k // 2),
         "You add the dilation. It is the length of each of the k // 2 steps: multiply.": each(lambda k, d: k // 2 + d),
         "You count a whole kernel to each side. A kernel of 3 reaches one pixel far.": each(lambda k, d: k * d),
-        "You count the middle of every kernel as well: one too many for each layer.": each(lambda k, d: k // 2 * d + 1),
         "You count the pixel in the middle; how far to each side *of it*?": each(lambda k, d: k // 2 * d, 1),
     }
     got, right = [reach(*stack) for stack in stacks], each(lambda k, d: k // 2 * d)
@@ -110,10 +103,11 @@ def how_far_a_stack_sees(reach):
     'nn.Upsample(scale_factor=2, mode="bilinear") doubles the size; a 3 x 3 convolution needs padding=1 to keep it.',
 )
 def doubling_without_a_grid(doubling):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    def layers() -> list[nn.Module]:
         steps = [doubling(64 >> k) for k in range(4)]
-        last = nn.Conv2d(4, 1, 3, padding=1, padding_mode="replicate", bias=False)
+        return [*steps, nn.Conv2d(4, 1, 3, padding=1, padding_mode="replicate", bias=False)]
+
+    *steps, last = seeded(layers, 0)
     for step in steps:
         of_type(step, nn.Module, "doubling", "a layer, an nn.Module, is expected.")
     with torch.no_grad():
@@ -124,18 +118,12 @@ def doubling_without_a_grid(doubling):
             if shape != wanted:
                 raise Wrong(f"From (1, {channels}, {size}, {size}) it makes {shape}, not {wanted}: half the channels "
                             "and twice the size. A 3 x 3 convolution needs padding=1.")  # fmt: skip
-        maps = nn.Sequential(*steps, last)(demos.as_features(demos.planes(8, 128)))
-    grid = demos.repeated_tile(demos.stretched(maps[..., 32:-32, 32:-32]))  # away from the border's padding
-    if grid > STRONGEST_GRID:
-        kinds = {getattr(layer, "mode", type(layer)) for layer in steps[0].modules()}  # Upsample has a mode
-        whys = {
-            nn.PixelShuffle: "The pixel-shuffle takes each pixel of a square from another filter.",
-            nn.ConvTranspose2d: "A transposed convolution, too, has other weights for each pixel of a square.",
-            "nearest": '"nearest" (the default of Upsample) repeats pixels: squares with steps between them.',
-        }
-        why = next((whys[kind] for kind in whys if kind in kinds), "Something treats pixels of a square differently.")
-        raise Wrong(f"Four of these, untrained, draw a pattern of strength {grid:.3f} again every 16 pixels. {why}")
-    seen = int((demos.influence(steps[0].requires_grad_(False), torch.rand(1, 64, 9, 9)) > 0).sum())
+        maps = nn.Sequential(*steps, last)(networks.as_features(networks.planes(8, 128)))
+    grid = networks.repeated_tile(networks.stretched(maps[..., 32:-32, 32:-32]))  # away from the border's padding
+    if grid > 0.03:  # of the range of depth; a pixel-shuffle has five times that, resizing a tenth of it
+        raise Wrong(f"Four of these, untrained, repeat a pattern of {grid:.3f} every 16 pixels: shuffles and "
+                    'transposed convolutions have other weights for each pixel, "nearest" makes steps.')  # fmt: skip
+    seen = int((networks.influence(steps[0].requires_grad_(False), torch.rand(1, 64, 9, 9)) > 0).sum())
     return f"What comes again every 16 pixels has a strength of {grid:.3f}, and each pixel sees {seen} positions."
 
 
@@ -150,13 +138,11 @@ def a_cheaper_network(cheaper):
     if len(net.encoder) != 4 or len(net.decoder) != 3:
         raise Wrong(f"widths and blocks need four numbers each: this encoder has {len(net.encoder)} levels.")
     course = build("DuoNet")
-    limit, least = BUDGET * forward_gflop(course, BUDGET_SIZE), count_parameters(course)
+    limit, least = 0.7 * forward_gflop(course, BUDGET_SIZE), count_parameters(course)
     gflop, parameters = forward_gflop(net, BUDGET_SIZE), count_parameters(net)
     cost = f"{gflop:.2f} GFLOP at {BUDGET_SIZE} px (at most {limit:.2f}), {parameters:,} parameters (least {least:,})"
     if gflop > limit:
-        costs = demos.cost_by_block(net, BUDGET_SIZE)
-        most = max((name for name in costs if name.startswith(("stem", "encoder"))), key=lambda name: costs[name].gflop)
-        raise Wrong(f"{cost}: too much work. Of the levels, {most} costs most, {costs[most].gflop:.2f} GFLOP.")
+        raise Wrong(f"{cost}: too much work. Take channels from the first levels: there are most pixels.")
     if parameters < least:
         raise Wrong(f"{cost}: too few. All widths made narrower alike? Take from the first levels only.")
     return f"{cost}. Whether it learns as well, only a training tells: build it in notebook 05."

@@ -5,12 +5,10 @@ import numpy as np
 from helpers.exercises.checker import Wrong, exercise
 from helpers.exercises.compare import Either, expect, pair_of, quartets, rendered, shaped
 
-ROUNDING = 1.51  # of 255: rounded or cut off, both are fine
-
 
 def _compare(got: object, right: np.ndarray, mistakes: dict[str, object], what: str) -> None:
     """:func:`expect` for a picture, which must consist of bytes."""
-    expect(shaped(got, right.shape, what), right, mistakes, what, within=ROUNDING)
+    expect(shaped(got, right.shape, what), right, mistakes, what, within=1.51)  # rounded or cut off, both are fine
     if (dtype := np.asarray(got).dtype) != np.uint8:
         raise Wrong(f"The values are right, but of the type {dtype}: a picture is uint8.")
 
@@ -37,7 +35,6 @@ def in_the_same_light(in_the_light_of):
         "Each pixel got a gain of its own: the room has become the scene, cat and all.": Either((scene, lit(ratio))),
         "White has wrapped around to black: clip to 255 before you go back to bytes.": (room * gain).astype(int) % 256,
         "Nothing has changed.": room,
-        "What is brighter than white goes beyond 255: clip.": room * gain,
     }
     _compare(in_the_light_of(room.copy(), scene.copy()), lit(gain), mistakes, "the room")
     return f"Gains {', '.join(f'{value:.2f}' for value in gain)} for red, green and blue, whatever the cat."
@@ -53,7 +50,6 @@ def laid_over(composed):
     cat, room = (batch[key][i].permute(1, 2, 0).numpy() for key, i in (("bg_fg", 2), ("bg", 0)))
     alpha = (batch["mask"][2].permute(1, 2, 0).numpy() * 255).round()
     weight = alpha / 255
-
     added = weight * cat + room
 
     def mix(weight):
@@ -63,7 +59,6 @@ def laid_over(composed):
         "Alpha runs from 0 to 255 here: divide it by 255.": Either((mix(alpha), mix(alpha) % 256)),
         "Upside down: the room is where the cat should be.": mix(1 - weight),
         "You cut alpha at one half: the outline has steps. Both colours have their share there.": mix(weight > 0.5),
-        "Every pixel with a trace of cat is all cat: the old room comes along as a rim.": mix(weight > 0),
         "The room shines through the cat: weight it with 1 - alpha.": Either((added, added.clip(0, 255))),
         "Where there is no cat, it is black: add the room with the weight 1 - alpha.": (weight * cat).round(),
     }
@@ -86,11 +81,9 @@ def depth_of_a_disparity(depth_of):
     right = (distance - 1) / (ratio - 1)
     mistakes = {
         "1 - disparity crowds the middle of the room towards its end. Invert it: 1 / distance.": 1 - disparity,
-        "Upside down: disparity is large where it is near, depth where it is far.": disparity,
-        "Upside down: 0 must be the nearest.": 1 - right,
+        "Upside down: 0 must be the nearest.": Either((disparity, 1 - right)),
         f"This is the distance in units of the nearest, from 1 to {ratio:g}; depth runs from 0 to 1.": distance,
         "From the distance you took 1, but did not divide by far_over_near - 1: depth ends at 1.": distance - 1,
-        "Depth must begin at 0: take 1 from the distance before you divide.": distance / ratio,
         "This is 1 / distance, still a disparity: invert it.": 1 / distance,
     }
     expect(depth_of(disparity.copy(), ratio), right, mistakes, "the depth")
@@ -111,8 +104,6 @@ def whole_scenes(split_by_scene):
         raise Wrong(f"{strange[0]!r} is no name of the list: hand on names, not scenes or numbers.")
     if not train or not test:
         raise Wrong(f"{'test' if train else 'train'} is empty.")
-    if both := set(train) & set(test):
-        raise Wrong(f"{min(both)!r} is in both parts.")
     of = {name: name.rpartition("_")[0] for name in names}
     if leaks := {of[name] for name in train} & {of[name] for name in test}:
         raise Wrong(f"{len(leaks)} of {len(scenes)} scenes are in both sets ({min(leaks)}). Hold out whole scenes.")
@@ -146,9 +137,7 @@ def a_usable_pair(usable):
         "the same picture twice": (scenes[0].copy(), scenes[0].copy()),
         "two pictures of the empty room": (photograph(rooms[2]), photograph(rooms[2])),
         "two pictures of the empty room whose camera moved": (photograph(rooms[0], 1, (0, 3)), photograph(rooms[0])),
-        "two pictures of the empty room with another exposure": (photograph(rooms[0], 0.8), photograph(rooms[0])),
         "two different rooms": (photograph(rooms[0]), photograph(scenes[1])),
-        "two other rooms": (photograph(rooms[3]), photograph(scenes[2])),
         "portrait and landscape": (photograph(rooms[0])[:, :96], photograph(scenes[0])[:96]),
     }
     for name, pair in {**good, **bad}.items():

@@ -1,10 +1,8 @@
 """Notebook 02's sliders: one for each magnitude of the augmentation pipeline, and one for the draw.
 
-``explore_magnitudes(quartet)`` shows one quartet as :func:`helpers.demos.transforms.pipeline` changes it. A draw is a
-seed: the same random numbers at every magnitude, so that a slider makes one change stronger and leaves the others.
+A draw is a seed: the same random numbers at every magnitude, so that a slider makes one change stronger and leaves the
+others.
 """
-
-from __future__ import annotations
 
 import ipywidgets as widgets
 import numpy as np

@@ -1,15 +1,10 @@
 """Depth as what it means: points in space, the true ones beside the predicted ones, for turning by hand.
 
-A pixel of a pinhole camera is a ray; its depth says how far along the ray something is. ``clouds(quartet, depth)``
-walks along the rays, ``point_cloud`` shows the points as a plotly figure that you can turn, and ``show_cloud`` is the
-still picture for everyone who only reads.
-
-Two things are not in a depth map and have to be assumed. The *field of view* of the camera: the default is the middle
-of what the rendered rooms are drawn with. And *metres*: a network predicts which share of the way from the nearest to
-the farthest pixel a thing is; both clouds get the true ends, and ``NEAR_FAR`` where no one knows them.
+``point_cloud`` shows the points as a plotly figure that you can turn; ``show_cloud`` is the still picture for everyone
+who only reads. Two things are not in a depth map and have to be assumed: the *field of view* of the camera, and
+*metres*. A network predicts which share of the way from the nearest to the farthest pixel a thing is; both clouds get
+the true ends, and ``NEAR_FAR`` where no one knows them.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping
@@ -28,15 +23,10 @@ if TYPE_CHECKING:
 FIELD_OF_VIEW = 52.0  # degrees, from the left to the right edge; the rooms have 42 to 62 (helpers.rendering.layout)
 NEAR_FAR = (1.0, 4.0)  # metres that are assumed where a source has none
 MOST_POINTS = 4096  # of each cloud, so that a saved figure stays small
-
-HEIGHT = 440  # pixels of the plotly figure
 EYE = {"x": 0.78, "y": -1.66, "z": 0.49}  # where it is seen from first: from 25 degrees to the right, and 15 upwards
 VIEWS = {"from the camera": (0, 0), "from the right": (45, 10), "from above": (0, 70)}  # degrees to the right, upwards
 NAMES = ("true depth", "predicted depth")
 AXES = {"x": "right, m", "y": "ahead, m", "z": "up, m"}
-
-
-# -- points ---------------------------------------------------------------------------------------------------------
 
 
 class Cloud(NamedTuple):
@@ -47,21 +37,11 @@ class Cloud(NamedTuple):
     cat: np.ndarray
 
 
-def unproject(metres, field_of_view: float = FIELD_OF_VIEW) -> np.ndarray:
-    """Points (H, W, 3) from distances (H, W) along the camera's axis: x to the right, y ahead, z up.
-
-    Args:
-        metres: (H, W) or (1, H, W).
-        field_of_view: degrees from the left to the right edge of the picture.
-
-    Raises:
-        ValueError: a field of view that no pinhole camera has.
-    """
-    if not 0 < field_of_view < 180:
-        raise ValueError(f"field_of_view={field_of_view}: give degrees between 0 and 180")
-    metres = plane(metres).astype(float)
+def unproject(metres: np.ndarray) -> np.ndarray:
+    """Points (H, W, 3) from distances (H, W) along the axis of a pinhole camera: x to the right, y ahead, z up."""
+    metres = metres.astype(float)
     height, width = metres.shape
-    slope = 2 * math.tan(math.radians(field_of_view) / 2) / width  # metres aside, per pixel, at a distance of 1 m
+    slope = 2 * math.tan(math.radians(FIELD_OF_VIEW) / 2) / width  # metres aside, per pixel, at a distance of 1 m
     right = (np.arange(width) + 0.5 - width / 2) * slope
     up = (height / 2 - np.arange(height) - 0.5)[:, None] * slope
     return np.stack([right * metres, metres, up * metres], -1)
@@ -70,8 +50,7 @@ def unproject(metres, field_of_view: float = FIELD_OF_VIEW) -> np.ndarray:
 def clouds(quartet: Mapping, depth, mark_cat: bool = False) -> tuple[Cloud, Cloud]:
     """The clouds of the true depth and of the predicted one, at the same pixels: those whose depth is known.
 
-    There are at most :data:`MOST_POINTS`. Where no depth is known at all the true cloud is empty, and the predicted one
-    has all pixels.
+    Where no depth is known at all the true cloud is empty, and the predicted one has all pixels.
 
     Args:
         quartet: one quartet (no batch dimension).
@@ -113,10 +92,7 @@ def _box(pair: tuple[Cloud, Cloud]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return low, high, ((high - low) / (high - low).max()).clip(0.05)
 
 
-# -- figures --------------------------------------------------------------------------------------------------------
-
-
-def point_cloud(quartet: Mapping, depth, mark_cat: bool = False) -> PlotlyFigure:
+def point_cloud(quartet: Mapping, depth, mark_cat: bool = False) -> "PlotlyFigure":
     """A plotly figure of both clouds; drag to turn one, scroll to come nearer. Arguments as in :func:`clouds`."""
     from plotly.graph_objects import Scatter3d  # imported late: it takes a second
     from plotly.subplots import make_subplots
@@ -139,7 +115,7 @@ def point_cloud(quartet: Mapping, depth, mark_cat: bool = False) -> PlotlyFigure
     camera = {"eye": EYE, "center": {"x": 0, "y": 0, "z": -0.12}}
     figure.update_scenes(camera=camera, aspectmode="manual", aspectratio=dict(zip("xyz", sides.tolist())), **axes)
     figure.add_annotation(text=scale, xref="paper", yref="paper", x=0.5, y=0, showarrow=False)
-    figure.update_layout(height=HEIGHT, margin={"l": 0, "r": 0, "t": 30, "b": 0})
+    figure.update_layout(height=440, margin={"l": 0, "r": 0, "t": 30, "b": 0})
     return figure
 
 

@@ -1,12 +1,9 @@
 """Compare two pictures in one place, with a divider that you drag across them: before and after, for example.
 
-``divide(left, right, names)`` is one piece of HTML with the pictures inside. It needs no kernel and no front-end
-extension: a range slider lies unseen over the picture, so that mouse, finger and keyboard all move the divider, and
-clipping is the browser's. So it works in Jupyter, Colab and VS Code, and goes on working in a saved web page. GitHub
-strips it: put :func:`show_divided` under it.
+``divide`` is one piece of HTML with the pictures inside: a range slider lies unseen over the picture, so that mouse,
+finger and keyboard all move the divider. It needs no kernel, so it works in Jupyter, Colab and VS Code, and goes on
+working in a saved web page. GitHub strips it: put :func:`show_divided` under it.
 """
-
-from __future__ import annotations
 
 import base64
 import io

@@ -1,11 +1,8 @@
 """What the interactive views are made of: controls with their values as text, and panels of pictures that they pick.
 
-Pictures are drawn as arrays and assigned, as PNGs, to images of fixed size: pyplot draws nothing, and nothing on the
-page jumps. Everything works with ipywidgets 7.7, which Colab has, and with 8.1. Widgets live as long as their kernel:
-put a figure beside them for everyone who only reads.
+Pictures are drawn as arrays and assigned, as PNGs, to images of fixed size: nothing on the page jumps. Everything works
+with ipywidgets 7.7, which Colab has, and with 8.1.
 """
-
-from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
@@ -23,9 +20,6 @@ from helpers.plots import DEPTH_COLOURS, ERROR_LIMIT, FALSE_ALARM, MISSED
 PANEL = 192  # pixels of a picture's height: a multiple of the image sizes in use; two rows fit on a laptop's screen
 GAP = 8  # pixels between pictures
 CACHED = 256  # states of which one widget keeps the PNGs
-
-
-# -- controls ------------------------------------------------------------------------------------------------------
 
 
 class Control(widgets.HBox):
@@ -67,7 +61,7 @@ class Control(widgets.HBox):
 
 
 class Chooser(Control):
-    """A control that picks one of ``count`` things, shown from 1 on; where there is only one, nothing can be moved."""
+    """A control that picks one of ``count`` things, shown from 1 on."""
 
     def __init__(self, name: str, count: int, steps: tuple[str, str] = ("previous", "next")):
         self._count = count
@@ -91,9 +85,6 @@ def toggle(name: str, options: Sequence[str]) -> widgets.ToggleButtons:
     """Buttons of which one is pressed; wide enough for their words in both generations of ipywidgets."""
     style = {"button_width": "190px", "description_width": "initial"}
     return widgets.ToggleButtons(options=options, description=name, style=style)
-
-
-# -- pictures ------------------------------------------------------------------------------------------------------
 
 
 def strip(pictures: Sequence[np.ndarray], height: int = PANEL) -> bytes:
@@ -129,8 +120,7 @@ class _Row(NamedTuple):
 class PairPanels(widgets.VBox):
     """Rows of pictures of one pair, a title above each, and the controls that pick what is shown.
 
-    A subclass tells what its controls have picked (:meth:`picked`) and draws it (:meth:`draw`). Whatever is picked is
-    drawn once and cached: by each widget for itself, since the same numbers pick other pictures in another one.
+    A subclass tells what its controls have picked (:meth:`picked`) and draws it (:meth:`draw`), once: it is cached.
 
     Args:
         controls: what is above the pictures, from top to bottom; each change of one shows what is picked then.

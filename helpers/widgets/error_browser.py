@@ -1,10 +1,8 @@
 """Notebook 06's browser of test errors: every quartet of a set in one order, the worst first.
 
-``worst_first(dataset, predict, dice, rmse)`` sorts by the mask or by the depth, over all quartets or one from each
-room, and shows one at a time with the maps of its errors. A quartet is read and predicted when it is first looked at.
+``worst_first`` sorts by the mask or by the depth, over all quartets or one from each room. A quartet is read and
+predicted when it is first looked at.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 

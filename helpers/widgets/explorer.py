@@ -1,9 +1,7 @@
 """Notebook 06's explorer of predictions: one quartet at a time, and five sliders.
 
-``explore(batch, mask_prob, depth)`` is given what a network has predicted: a slider only colours it anew.
+``explore`` is given what a network has predicted: a slider only colours it anew.
 """
-
-from __future__ import annotations
 
 import html
 from collections.abc import Sequence

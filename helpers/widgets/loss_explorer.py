@@ -1,11 +1,9 @@
 """Notebook 04's sliders: make a perfect prediction wrong by hand, and see what every loss and metric makes of it.
 
-``explore_losses(batch)`` shows one quartet at a time. The prediction starts as the ground truth; sliders move it, blur
-it, shrink or grow its mask, shift its depth and take its confidence away. Beside the pictures is a bar for each loss
-and metric, on scales that never change, with a tick where the ground truth itself would be.
+The prediction starts as the ground truth; sliders move it, blur it, shrink or grow its mask, shift its depth and take
+its confidence away. Beside the pictures is a bar for each loss and metric, on scales that never change, with a tick
+where the ground truth itself would be.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping
@@ -74,15 +72,14 @@ def changed(quartets: Quartet, change: Change) -> tuple[Tensor, Tensor]:
 
 
 def measured(quartet: Quartet, mask: Tensor, depth: Tensor) -> dict[str, float]:
-    """Each of the names in :data:`GROUPS` for a batch of one quartet, as the course computes it.
+    """A number for each of the names in :data:`GROUPS`, as the course computes it.
+
+    NaN: for depth where no pixel is valid; for δ also where the source has no metres.
 
     Args:
         quartet: a batch of one.
         mask: (1, 1, H, W) probability of cat; BCE sees logits of at most 99 %.
         depth: (1, 1, H, W); may leave [0, 1].
-
-    Returns:
-        A number by name. NaN: for depth where no pixel is valid; for δ also where the source has no metres.
     """
     target, valid, (near, far) = quartet["depth"], quartet["valid"], quartet["near_far"][0]
     meter = Meter(edges=False)

@@ -1,11 +1,8 @@
 """Time travel: what the network of a run predicted for the same test quartets, from its first step to its last.
 
-``time_travel(run_dir)`` is a widget with a slider over the snapshots of the training, and buttons that play them;
-``show_journey(run_dir)`` is the same as one figure, for everyone who only reads. Both show the snapshots that
-:mod:`helpers.callbacks` kept while ``train`` ran: no network is needed.
+``time_travel`` is a widget, ``show_journey`` the same as one figure, for everyone who only reads. Both show the
+snapshots that :mod:`helpers.callbacks` kept while ``train`` ran: no network is needed.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from helpers.plots import depth_errors, depth_picture, overlay, picture, show_im
 from helpers.widgets.controls import Chooser, PairPanels
 from helpers.widgets.explorer import dice
 
-INTERVAL = 400  # milliseconds between two snapshots that are played
 COLUMNS, SAMPLES = 8, 2  # of the figure: snapshots, and quartets
 
 
@@ -36,7 +32,7 @@ class SnapshotViewer(PairPanels):
         self.snapshot = Chooser("snapshot", count, ("earlier", "later"))
         self.sample = Chooser("sample", len(run.bg_fg))
         super().__init__([self.snapshot, self.sample])
-        self.play = widgets.Play(value=1, min=1, max=count, step=1, interval=INTERVAL, disabled=count == 1)
+        self.play = widgets.Play(value=1, min=1, max=count, step=1, interval=400, disabled=count == 1)  # milliseconds
         self._link = widgets.jslink((self.play, "value"), (self.snapshot.slider, "value"))  # in the browser, both ways
         self.children = (self.children[0], self.play, *self.children[1:])
 

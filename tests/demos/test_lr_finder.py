@@ -13,12 +13,11 @@ from helpers.model import build
 from helpers.recipes import Stage, recipe
 
 TRAIN, _ = split(ToyQuartets(rooms=5, cats=5, placements=2), 0.3)
-STAGE = Stage(32, 8, 1)
 
 
 def find(net=None, optimizer="adamw", **changes):
-    wanted = recipe("course", "tiny", optimizer=optimizer)
-    return find_rate(net or build("DuoNet", 0), TRAIN, wanted, STAGE, progress=False, **changes)
+    wanted = recipe("course", "tiny", optimizer=optimizer, stages=(Stage(32, 8, 1),))
+    return find_rate(net or build("DuoNet", 0), TRAIN, wanted, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from helpers.config import ROOT, CourseError
 from helpers.exercises import ____, check, checker, hint, solution
 from helpers.exercises.__main__ import strip
-from helpers.exercises.checker import AmbiguousMistakes, Exercise, Wrong, has_blank
+from helpers.exercises.checker import Exercise, Wrong, has_blank
 
 NUMBER = "4.9"  # not in notebook 04
 
@@ -126,14 +126,6 @@ def test_a_cell_shows_the_message_once(cell, capsys):
     text = capsys.readouterr().out
     assert text.count("stops with TypeError") == 1 and "Result" not in text
     assert text.count("\n") == (2 if cell.endswith("1") else 1)
-
-
-def test_a_fault_of_the_exercise_is_not_blamed_on_the_answer():
-    def answer():
-        raise AmbiguousMistakes("a and b")
-
-    with pytest.raises(AmbiguousMistakes):
-        check(NUMBER, answer)
 
 
 def test_an_exception_is_one_sentence(capsys):

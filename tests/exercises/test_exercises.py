@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from functools import cache
+from itertools import combinations
 
 import nbformat
 import numpy as np
@@ -18,7 +19,6 @@ from helpers.augment import rescale_depth
 from helpers.config import ROOT, CourseError
 from helpers.demos.networks import Blur
 from helpers.exercises import check, checker, compare
-from helpers.exercises.checker import AmbiguousMistakes
 from helpers.exercises.solutions import SOLUTIONS
 from helpers.losses import soft_dice_loss
 from helpers.model import DuoNet
@@ -52,11 +52,6 @@ def dice_over_union(prob, mask):
     return 2 * (found & real).sum((1, 2, 3)) / (found + real).sum((1, 2, 3))
 
 
-def smooth_dice(prob, mask):
-    found, real = prob > 0.5, mask > 0.5
-    return (2 * (found & real).sum((1, 2, 3)) + 1) / (found.sum((1, 2, 3)) + real.sum((1, 2, 3)) + 1)
-
-
 def soft_iou(prob, target):
     overlap = (prob * target).sum((1, 2, 3))
     return (1 - (overlap + 1) / ((prob + target).sum((1, 2, 3)) - overlap + 1)).mean()
@@ -79,16 +74,13 @@ def unlike(statistic, depth, batch):
 
 wrong(
     "4.1",
-    (hard_dice((0, 1, 2, 3)), "one number for the whole batch"),
-    (lambda p, m: hard_dice((1, 2, 3))(p, m).mean(), "one number for the whole batch"),
+    (hard_dice((0, 1, 2, 3)), "One number for the whole batch"),
     (hard_dice(0), "axis 0, which is the batch"),
     (hard_dice((2, 3)), "height and width alone"),
-    (hard_dice((1, 2, 3), float("nan")), "0/0"),
-    (hard_dice((1, 2, 3), 0.0), "should score 1. You get 0"),
+    (hard_dice((1, 2, 3), float("nan")), "should score 1"),
+    (hard_dice((1, 2, 3), 0.0), "should score 1"),
     (hard_dice((1, 2, 3), factor=1), "*twice*"),
     (dice_over_union, 'two bools is "or"'),
-    (smooth_dice, "You add 1 above and below the line"),
-    (lambda p, m: ((p > 0.5) == (m > 0.5)).float().mean((1, 2, 3)), "the share of right pixels"),
     (lambda p, m: hard_dice((1, 2, 3))(p, m)[:3], "shape (3,); it should be (4,)"),
     (lambda p, m: p.sum(1) + m.sum((1, 2)), "stops with RuntimeError"),
     (lambda p, m: None, "None"),
@@ -98,7 +90,6 @@ wrong(
     "4.2",
     (lambda z, m: bce(z.sigmoid(), m) + soft_dice_loss(z.sigmoid(), m), "twice in the BCE"),
     (lambda z, m: bce(z, m) + soft_dice_loss(z, m), "No sigmoid before the Dice loss"),
-    (lambda z, m: bce(z.sigmoid(), m) + soft_dice_loss(z, m), "twice in the BCE"),
     (lambda z, m: bce(z, m) + soft_dice_loss(z.sigmoid().sigmoid(), m), "twice before the Dice"),
     (lambda z, m: bce(z, m) + soft_dice_loss((z > 0).float(), m), "has no slope"),
     (lambda z, m: bce(z, m), "BCE alone"),
@@ -112,7 +103,7 @@ wrong(
     (lambda d, b: (d - b["depth"])[b["valid"]].abs().mean(), "mean absolute error"),
     (lambda d, b: (d - b["depth"])[b["valid"]].square().mean(), "the root is missing"),
     (lambda d, b: roots(d, b).mean(), "four roots"),
-    (roots, "each picture"),
+    (roots, "it should be one number"),
 )
 wrong(
     "4.4",
@@ -121,17 +112,15 @@ wrong(
     (lambda p, t: 1 - ((p * t).sum() + 1) / ((p + t - p * t).sum() + 1), "whole batch"),
     (lambda p, t: (1 - (p * t).sum((1, 2, 3)) / (p + t - p * t).sum((1, 2, 3))).mean(), "0/0"),
     (lambda p, t: (((p * t).sum((1, 2, 3)) + 1) / ((p + t - p * t).sum((1, 2, 3)) + 1)).mean(), "A loss falls"),
-    (lambda p, t: 1 - ((p * t).sum((1, 2, 3)) + 1) / ((p + t - p * t).sum((1, 2, 3)) + 1), "mean over the images"),
+    (lambda p, t: 1 - ((p * t).sum((1, 2, 3)) + 1) / ((p + t - p * t).sum((1, 2, 3)) + 1), "it should be one number"),
     (lambda p, t: soft_iou(p, t).detach(), "has no gradient"),
-    (lambda p, t: np.float64(soft_iou(p, t).item()), "has no gradient"),
 )
 wrong(
     "4.5",
-    (published_dice, "as with the published Dice"),
+    (published_dice, "does not win"),
     (lambda d, b: (d - b["depth"])[b["valid"]].abs().mean(), "lowest score of all"),
     (lambda d, b: 1 - (d - b["depth"]).abs().mean(), "valid pixels only"),
     (lambda d, b: 1 - (d - b["depth"]).abs().mean((1, 2, 3)), "one number"),
-    (lambda d, b: d.mean(), "does not win"),
     (lambda d, b: (d - b["depth"])[b["valid"]].sum().sqrt(), "not a number"),
     (lambda d, b: 1 - (d - b["depth"])[b["valid"]].mean().abs(), "the mean depth everywhere gets 1.000"),
     (lambda d, b: -unlike(torch.mean, d, b) - unlike(torch.std, d, b), "pixels shuffled gets"),
@@ -161,7 +150,6 @@ wrong(
     (pad_with(lambda h, w: 16 - w % 16, lambda h, w: 16 - h % 16), "48 already fits"),
     (pad_with(lambda h, w: w % 16, lambda h, w: h % 16), "You add the remainder"),
     (pad_with(lambda h, w: -(w % 16), lambda h, w: -(h % 16)), "that rounds down"),
-    (pad_with(lambda h, w: -w % 16 + 1, lambda h, w: -h % 16 + 1), "one row and one column too many"),
     (pad_with(lambda h, w: -w % 16, lambda h, w: -h % 16, mode="constant"), "black makes an edge"),
     (lambda x: F.pad(x, (-x.shape[-1] % 16, 0, -x.shape[-2] % 16, 0), mode="replicate"), "at the top and the left"),
     (lambda x: x, "has the shape (1, 3, 52, 38); it should be (1, 3, 64, 48)"),
@@ -183,15 +171,14 @@ wrong(
     (lambda ks, ds: 1 + sum((k - 1) * d for k, d in zip(ks, ds)), "the width of the whole field"),
     (lambda ks, ds: sum(k // 2 for k in ks), "You leave the dilation out"),
     (lambda ks, ds: sum(k // 2 + d for k, d in zip(ks, ds)), "You add the dilation"),
-    (lambda ks, ds: sum(k // 2 * d + 1 for k, d in zip(ks, ds)), "the middle of every kernel"),
     (lambda ks, ds: sum(k * d for k, d in zip(ks, ds)), "a whole kernel to each side"),
     (lambda ks, ds: 1 + sum(k // 2 * d for k, d in zip(ks, ds)), "the pixel in the middle"),
 )
 wrong(
     "3.4",
-    (chained(lambda i: [nn.Conv2d(i, 2 * i, 1), nn.PixelShuffle(2)]), "The pixel-shuffle takes each pixel"),
-    (lambda i: nn.ConvTranspose2d(i, i // 2, 4, 2, 1), "A transposed convolution, too"),
-    (chained(lambda i: [nn.Upsample(scale_factor=2), nn.Conv2d(i, i // 2, 3, padding=1)]), "repeats pixels"),
+    (chained(lambda i: [nn.Conv2d(i, 2 * i, 1), nn.PixelShuffle(2)]), "every 16 pixels"),
+    (lambda i: nn.ConvTranspose2d(i, i // 2, 4, 2, 1), "every 16 pixels"),
+    (chained(lambda i: [nn.Upsample(scale_factor=2), nn.Conv2d(i, i // 2, 3, padding=1)]), "every 16 pixels"),
     (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i // 2, 3)]), "needs padding=1"),
     (chained(lambda i: [nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(i, i, 1)]), "half the channels"),
     (lambda i: nn.Conv2d(i, i // 2, 3, padding=1), "half the channels and twice the size"),
@@ -199,10 +186,8 @@ wrong(
 )
 wrong(
     "3.5",
-    (lambda: DuoNet(), "too much work. Of the levels, encoder.1 costs most"),
+    (lambda: DuoNet(), "too much work"),
     (lambda: DuoNet(stem=8, widths=(20, 40, 80, 128)), "All widths made narrower alike?"),
-    (lambda: DuoNet(stem=32, widths=(40, 80, 160, 160)), "too much work"),
-    (lambda: DuoNet(widths=(40, 80, 160), blocks=(1, 1, 2)), "four numbers each"),
     (lambda: DuoNet(blocks=(1, 1, 2)), "four numbers each"),
     (lambda: DuoNet(widths=16), "stops with TypeError"),
     (lambda: nn.Conv2d(3, 1, 1), "return DuoNet("),
@@ -230,9 +215,8 @@ def distance(convert, where, statistic=torch.Tensor.median):
     return cat_distance
 
 
-def leaking(combine, swapped=False):
+def leaking(combine):
     def leak(train, test):
-        train, test = (test, train) if swapped else (train, test)
         return combine(*(np.isin(asked, known) for asked, known in zip(test.scenes(), train.scenes())))
 
     return leak
@@ -255,20 +239,16 @@ wrong(
     "1.1",
     (lambda a, b: (b - a).amax(1), "Bytes wrap around: 3 - 5 is 254"),
     (lambda a, b: (b - a).float().abs().amax(1), "Turn both photographs into floats"),
-    (lambda a, b: (a - b).abs().amax(1), "Bytes wrap around"),
     (lambda a, b: (b.float() - a.float()).amax(1), "a dark cat vanishes"),
-    (lambda a, b: (a.float() - b.float()).amax(1), "Without abs"),
     (lambda a, b: (b.float() - a.float()).abs().mean(1), "the mean over the colours"),
-    (lambda a, b: (b.float() - a.float()).abs().amax(0), "over axis 0, the batch"),
-    (lambda a, b: (b.float() - a.float()).abs().amax(2), "over axis 2, the height"),
+    (lambda a, b: (b.float() - a.float()).abs().amax(0), "the colours are axis 1"),
     (lambda a, b: (b.float() - a.float()).abs().amax(1, keepdim=True), "has the shape (4, 1, 64, 64)"),
 )
 wrong(
     "1.2",
     (scaled(INF, -INF, (0, 1, 2, 3)), "of the whole batch"),
     (scaled(INF, -INF, turn=True), "Upside down"),
-    (scaled(0.0, 0.0), "become the nearest"),
-    (lambda metres, valid: metres / metres.amax((1, 2, 3), keepdim=True), "or near is not taken away"),
+    (scaled(0.0, 0.0), "take near away"),
     (scaled(INF, INF), "*minus* infinity"),
     (scaled(INF, -INF, divide="far"), "the largest is far - near"),
     (lambda metres, valid: metres, "instead of"),
@@ -280,7 +260,6 @@ wrong(
     (distance(lambda d, n, f: f + d * (n - f), both), "Upside down"),
     (distance(line, lambda cat, valid: cat), "cat *and* valid"),
     (distance(line, lambda cat, valid: valid), "of the whole picture"),
-    (distance(line, lambda cat, valid: ~cat & valid), "*not* cat"),
     (distance(line, both, torch.Tensor.mean), "This is the mean"),
 )
 wrong(
@@ -288,14 +267,13 @@ wrong(
     (leaking(lambda room, cat: room.mean()), "rooms alone"),
     (leaking(lambda room, cat: cat.mean()), "cats alone"),
     (leaking(lambda room, cat: (room & cat).mean()), "|, not &"),
-    (leaking(lambda room, cat: (room | cat).mean(), swapped=True), "a share of the *training* set"),
     (leaking(lambda room, cat: (room | cat).sum()), "a share is asked for"),
 )
 wrong(
     "1.5",
-    (lambda r, c: np.split(np.arange(len(r)), [len(r) * 7 // 10]), "Hold out rooms and cats, not quartets"),
-    (lambda r, c: (~every_third(r), every_third(r)), "show a cat that was trained on. The rooms are held"),
-    (lambda r, c: (~every_third(c), every_third(c)), "show a room that was trained on. The cats are held"),
+    (lambda r, c: np.split(np.arange(len(r)), [len(r) * 7 // 10]), "that was trained on"),
+    (lambda r, c: (~every_third(r), every_third(r)), "show a cat that was trained on"),
+    (lambda r, c: (~every_third(c), every_third(c)), "show a room that was trained on"),
     (lambda r, c: (~(every_third(r) & every_third(c)), every_third(r) & every_third(c)), "belongs to neither part"),
     (lambda r, c: (np.arange(9), np.arange(8, 20)), "1 quartets are in both"),
     (lambda r, c: (np.flatnonzero(r > 0), np.array([], int)), "test is empty"),
@@ -396,22 +374,18 @@ wrong(
     (smaller(bg="pick"), "'bg' is picked, not averaged"),
     (smaller(valid="mix"), "'valid' is torch.float32"),
     (smaller(valid=lambda x: torch.ones_like(x[..., ::2, ::2])), "whose depth was not known"),
-    (smaller(valid=lambda x: F.max_pool2d(x.float(), 2) > 0), "whose depth was not known"),
-    (smaller(valid=lambda x: x[..., ::2, ::2]), "whose depth was not known"),
     (smaller(depth=lambda x: x[..., ::2, ::2]), "whose depth was not known"),
     (lambda q: {**smaller()(q), "near_far": 2 * q["near_far"]}, "near_far has changed"),
     (lambda q: {**q, **{key: window(q[key], 0, 0, 32) for key in ALL}}, "You cut a part out"),
-    (lambda q: {**q, **{key: window(q[key], 16, 16, 32) for key in ALL}}, "You cut a part out"),
     (smaller(valid=lambda x: torch.zeros_like(x[..., ::2, ::2])), "Far fewer pixels are valid"),
 )
 wrong(
     "2.5",
-    (lambda bg, bg_fg: bg, "every pair got the same shift"),
+    (lambda bg, bg_fg: bg, "not the best shift"),
     (lambda bg, bg_fg: bg_fg, "This is the picture with the cat"),
-    (shifted(lambda cost: cost.mean((1, 2, 3, 4)).argmin()), "every pair got the same shift"),
-    (shifted(lambda cost: cost.mean((2, 3, 4)).argmax(0)), "Least cost, not most?"),
+    (shifted(lambda cost: cost.mean((1, 2, 3, 4)).argmin()), "not over the batch"),
+    (shifted(lambda cost: cost.mean((2, 3, 4)).argmax(0)), "not the most"),
     (shifted(least, lambda moved, bg_fg: (moved - bg_fg).float()), "Floats first"),
-    (shifted(least, lambda moved, bg_fg: (bg_fg - moved).abs().float()), "Floats first"),
     (shifted(least, lambda moved, bg_fg: moved.float() - bg_fg.float()), "abs"),
     (lambda bg, bg_fg: bg[:1], "it should be (4, 3, 64, 64)"),
 )
@@ -471,15 +445,10 @@ def plan(*sizes, **changes):
     return lambda: recipe("course", stages=tuple(Stage(size, 32, epochs) for size, epochs in sizes), **changes)
 
 
-def at_the_end(total):
-    """Backward once, when the losses of all parts, or of some, have been computed."""
-
-    def accumulated_step(net, optimizer, loss_of, parts):
-        optimizer.zero_grad()
-        total([loss_of(net, part) for part in parts]).backward()
-        optimizer.step()
-
-    return accumulated_step
+def at_the_end(net, optimizer, loss_of, parts):
+    optimizer.zero_grad()
+    (sum([loss_of(net, part) for part in parts]) / len(parts)).backward()
+    optimizer.step()
 
 
 def all_at_once(net, optimizer, loss_of, parts):
@@ -494,9 +463,7 @@ wrong(
     (calls("backward", "step"), "zero_grad is missing"),
     (calls("backward", "zero_grad", "step"), "not between them"),
     (calls("step", "backward"), "The step comes before backward"),
-    (calls("zero_grad", "step", "backward"), "backward comes before step"),
     (calls("zero_grad", "backward"), "No weight has moved"),
-    (calls("zero_grad", "backward", "step", "step"), "Two steps"),
     (calls("zero_grad", "backward", "step", training=False), "in evaluation mode"),
     (keeps_the_graph, "return value.item()"),
 )
@@ -504,23 +471,20 @@ wrong(
     "5.2",
     (pieces(divide=False), "four times too long"),
     (pieces(zero="inside"), "Only the last part counts"),
-    (pieces(zero="inside", divide=False), "nothing is divided"),
     (pieces(step="inside"), "a step after each part"),
     (pieces(step="inside", divide=False, zero="inside"), "a step after each part"),
     (pieces(zero="never"), "zero_grad is missing"),
     (lambda net, optimizer, loss_of, parts: optimizer.zero_grad(), "backward is missing"),
-    (at_the_end(lambda losses: sum(losses) / len(losses)), "the memory holds all parts"),
-    (at_the_end(lambda losses: losses[-1]), "call backward inside the loop"),
+    (at_the_end, "the memory holds all parts"),
     (all_at_once, "several parts at once"),
 )
 wrong(
     "5.3",
     (assessed(training=True), "still in training mode: its batch norms"),
-    (assessed(training=True, weigh=False), "in training mode, and batches of one and of three"),
     (assessed(weigh=False), "Weigh each by its pictures"),
     (assessed(gradient=True), "torch.no_grad()"),
-    (assessed(restore=False), "came in training mode"),
-    (assessed(restore=True), "came in evaluation mode"),
+    (assessed(restore=False), "in another mode"),
+    (assessed(restore=True), "in another mode"),
 )
 wrong(
     "5.4",
@@ -607,19 +571,16 @@ wrong(
     (lambda p, m, n: each_dice(p, m).argsort(descending=True)[:n], "These are the best"),
     (lambda p, m, n: each_dice(p, m).argsort()[-n:], "These are the best"),
     (lambda p, m, n: each_dice(p, m).argsort()[:3], "the list of 5"),
-    (lambda p, m, n: each_dice(p, m).argsort()[:n].flip(0), "the worst of them comes last"),
     (lambda p, m, n: each_dice(p, m).sort().values[:n], "argsort, not sort"),
     (lambda p, m, n: ((p > 0.5) != (m > 0.5)).sum((1, 2, 3)).argsort(descending=True)[:n], "order by wrong pixels"),
-    (lambda p, m, n: each_dice(p, m).argsort(), "These are all of them"),
+    (lambda p, m, n: each_dice(p, m).argsort(), "it should be (3,)"),
 )
 wrong(
     "6.3",
     (lambda known, test, ts: max(ts, key=lambda t: total_dice(test, t)), "You chose it on the test set"),
     (best_of_both, "both sets together"),
-    (lambda known, test, ts: max(ts, key=lambda t: total_dice((known[0], test[1]), t)), "on the test set"),
     (lambda known, test, ts: np.argmax([total_dice(known, t) for t in ts]), "This is the place in the list"),
     (lambda known, test, ts: max(total_dice(known, t) for t in ts), "This is the Dice"),
-    (lambda known, test, ts: min(ts, key=lambda t: total_dice(known, t)), "argmax, not argmin"),
     (lambda known, test, ts: [total_dice(known, t) for t in ts], "one number"),
 )
 wrong(
@@ -628,10 +589,7 @@ wrong(
     (lambda dice, rooms: max(rooms.unique(), key=lambda room: dice[rooms == room].mean()), "the easiest room"),
     (lambda dice, rooms: min(rooms.unique(), key=lambda room: dice[rooms == room].sum()), "Take means"),
     (lambda dice, rooms: np.argmin([dice[rooms == room].mean() for room in rooms.unique()]), "a place in a list"),
-    (lambda dice, rooms: min(dice[rooms == room].mean() for room in rooms.unique()), "its number is asked for"),
-    (lambda dice, rooms: min(rooms.unique(), key=lambda room: dice[rooms == room].median()), "the mean is asked for"),
     (lambda dice, rooms: rooms.min(), "here 23 is right"),
-    (lambda dice, rooms: rooms.unique()[0], "here 23 is right"),
 )
 wrong(
     "6.5",
@@ -643,7 +601,6 @@ wrong(
     (lambda prob: prob[:, 0], "it should be (4, 1, 64, 64)"),
     (crashes_when_empty, "stops with ValueError"),
     (lambda prob: (prob >= 0.8).float(), "gets worse"),
-    (lambda prob: (prob >= 0.65).float(), "gets worse"),
 )
 
 # -- 07 your own photos -------------------------------------------------------------------------------------------
@@ -691,7 +648,6 @@ wrong(
     (relit(lambda ratio: 1 / median(ratio)), "The gain is upside down"),
     (relit(lambda ratio: ratio), "Each pixel got a gain of its own"),
     (relit(median, lambda x: x.astype(int).astype(np.uint8)), "has wrapped around to black"),
-    (relit(median, lambda x: x), "goes beyond 255"),
     (relit(median, lambda x: x.clip(0, 255)), "a picture is uint8"),
     (lambda room, scene: room, "Nothing has changed"),
 )
@@ -700,7 +656,6 @@ wrong(
     (over(lambda w: 255 * w, finish=lambda x: x), "divide it by 255"),
     (over(lambda w: 1 - w), "Upside down"),
     (over(lambda w: w > 0.5, lambda w, cat, room: np.where(w, cat, room)), "the outline has steps"),
-    (over(lambda w: w > 0, lambda w, cat, room: np.where(w, cat, room)), "comes along as a rim"),
     (over(lambda w: w, lambda w, cat, room: w * cat + room, lambda x: x.clip(0, 255)), "shines through the cat"),
     (over(lambda w: w, lambda w, cat, room: w * cat), "it is black"),
     (over(lambda w: w, finish=lambda x: x), "a picture is uint8"),
@@ -708,7 +663,7 @@ wrong(
 wrong(
     "7.3",
     (lambda disparity, ratio: 1 - disparity, "crowds the middle of the room"),
-    (lambda disparity, ratio: disparity, "Upside down: disparity is large"),
+    (lambda disparity, ratio: disparity, "0 must be the nearest"),
     (curve(lambda distance, ratio: distance), "in units of the nearest"),
     (curve(lambda distance, ratio: distance - 1), "did not divide"),
     (curve(lambda distance, ratio: 1 - (distance - 1) / (ratio - 1)), "0 must be the nearest"),
@@ -720,7 +675,6 @@ wrong(
     (lambda names: (names[3:], names[:3]), "Hold out whole scenes"),
     (lambda names: (having("_0001_", names), having("_0002_", names)), "12 pictures are in neither"),
     (lambda names: (names, []), "test is empty"),
-    (lambda names: (names, names[:4]), "is in both parts"),
     (lambda names: (["kitchen_0001"], names), "is no name of the list"),
     (lambda names: (having("kitchen", names), having("room", names) + having("study", names)), "24 of 36 pictures"),
 )
@@ -731,7 +685,6 @@ wrong(
     (careful(lambda room, scene: differs(room, scene, low=-1)), "It accepts the same picture twice"),
     (careful(lambda room, scene: differs(room, scene, laid=False)), "It refuses a good pair"),
     (careful(lambda room, scene: differs(room, scene, low=0.02, high=0.45, laid=False)), "It "),
-    (careful(lambda room, scene: differs(room, scene, high=1 / 2, laid=False)), "It "),
     (differs, "Catch that, and return False"),
     (lambda room, scene: room == scene, "it should be one number"),
 )
@@ -849,32 +802,27 @@ def test_with_gaps_it_is_not_solved_yet(number, capsys):
 @solved
 @pytest.mark.parametrize("number", NUMBERS)
 def test_its_solution_is_right_and_no_mistake_hides_behind_another(number, capsys, monkeypatch):
-    """Two mistakes of one value raise in ``expect``. And each must differ from what is right in some case."""
-    seen, told = set(), set()
+    """No two mistakes may have one value, and each must differ from what is right in some case."""
+    seen, told, hidden = set(), set(), []
 
-    def distinct(mistakes, *args, know=compare.distinct):
-        known = know(mistakes, *args)
+    def expect(got, right, mistakes, what, within=0.0):
+        values = [(name, wrong if isinstance(wrong, compare.Either) else [wrong]) for name, wrong in mistakes.items()]
+        known = [(name, one) for name, wrong in values for one in wrong if not compare.alike(one, right, within)]
         seen.update(mistakes)
-        told.update(diagnosis for diagnosis, _ in known)
-        return known
+        told.update(name for name, _ in known)
+        pairs = combinations(known, 2)
+        hidden.extend((a, b) for (a, one), (b, other) in pairs if a != b and compare.alike(one, other, within))
+        compare.expect(got, right, mistakes, what, within)
 
-    monkeypatch.setattr(compare, "distinct", distinct)
+    monkeypatch.setattr(f"helpers.exercises.nb{int(number.partition('.')[0]):02}.expect", expect)
     assert said(capsys, number, SOLUTIONS[number]).startswith(f"✓ {number}: right.")
     assert not seen - told, "diagnoses that nobody can get"
+    assert not hidden, "two mistakes of one value: name both in one diagnosis"
 
 
 @pytest.mark.parametrize("number, answer", [pytest.param(*one, id=f"{one[0]}-{k}") for k, one in enumerate(RIGHT)])
 def test_another_right_answer_passes(number, answer, capsys):
     assert said(capsys, number, answer).startswith(f"✓ {number}: right.")
-
-
-def test_two_mistakes_of_one_value_are_refused():
-    compare.expect(3.0, 3.0, {"right here": 3.0, "too small": compare.Either((1.0, 1.0 + 1e-9)), "a list": [3.0]}, "it")
-    for mistakes in ({"a": 1.0, "b": 1.0}, {"a": compare.Either((1.0, 2.0)), "b": np.float32(2)}):
-        with pytest.raises(AmbiguousMistakes, match="'a', 'b'"):
-            compare.expect(3.0, 3.0, mistakes, "it")
-    with pytest.raises(AmbiguousMistakes):
-        compare.expect(3.0, 3.0, {"a": 1.0, "b": 1.9}, "it", within=1.0)
 
 
 @solved
