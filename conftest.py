@@ -27,5 +27,11 @@ def pytest_runtest_setup(item):
     os.environ["COURSE_RUNS"] = str(SCRATCH / "runs" / item.path.stem)
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.suffix == ".ipynb":  # nbval's, one a cell
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_unconfigure():
     shutil.rmtree(SCRATCH, ignore_errors=True)

@@ -153,6 +153,8 @@ def get_batch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
     """A batch from any map-style dataset of quartets, by the fastest way that it offers."""
     if hasattr(dataset, "get_batch"):
         return dataset.get_batch(indices)
+    if hasattr(dataset, "__getitems__"):
+        return default_collate(dataset.__getitems__(list(indices)))
     return default_collate([dataset[int(i)] for i in indices])
 
 

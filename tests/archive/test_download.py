@@ -22,6 +22,8 @@ from helpers.archive import download as drive
 from helpers.archive.download import NAMES, Refused, check_zip, fetch_archive
 from helpers.config import ROOT, CourseError
 
+pytestmark = pytest.mark.slow
+
 
 def zipped(name: str, kilobytes: int, pictures: int = 4) -> bytes:
     """A zip whose pictures are noise: what matters here is only that bytes arrive."""

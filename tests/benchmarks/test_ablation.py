@@ -15,6 +15,8 @@ from helpers.model import DuoNet, count_parameters
 from helpers.predict import WEIGHTS
 from helpers.recipes import Stage
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = {choice.network for choice in ablation.CHOICES.values()} - {DuoNet, ablation.pretrained}
 
 

@@ -22,6 +22,8 @@ from helpers.benchmarks.latency import (
 from helpers.config import CourseError, runs_dir
 from helpers.model import NETWORKS
 
+pytestmark = pytest.mark.slow
+
 
 def quick(monkeypatch, times):
     """A measurement in which no time passes: predictions are computed, and their times are given."""

@@ -9,6 +9,8 @@ from helpers.dataset import check_quartet
 from helpers.model import build
 from helpers.recipes import Stage, recipe
 
+pytestmark = pytest.mark.slow
+
 
 def test_images_in_memory_are_quartets():
     data = InMemory(3, 32, torch.device("cpu"))

@@ -17,6 +17,8 @@ from helpers.model import DuoNet
 from helpers.predict import pretrained
 from helpers.recipes import Stage, recipe
 
+pytestmark = pytest.mark.slow
+
 SHORT = recipe("course", "tiny", stages=(Stage(32, 8, 1),))
 
 

@@ -14,6 +14,8 @@ from helpers.evaluate import CORRUPTION_LEVELS
 from helpers.predict import pretrained
 from helpers.train import train
 
+pytestmark = pytest.mark.slow
+
 OURS, PUBLISHED = bench.OUR_TITLE, bench.PUBLISHED_TITLE
 CORRUPTED = {key: [0.25] for key in bench._flat({"clean": (0,), **CORRUPTION_LEVELS})}
 

@@ -164,7 +164,7 @@ def ids(part):
 @given(st.integers(2, 9), st.integers(2, 7), st.floats(0.01, 0.99), st.integers(0, 99))
 def test_no_room_and_no_cat_is_on_both_sides(rooms, cats, share, seed):
     toys = SceneDataset(rooms, cats, 2, 32, 0)
-    train, test = split(toys, share, seed)
+    train, test = split(toys, share, seed=seed)
     (train_rooms, train_cats), (test_rooms, test_cats) = ids(train), ids(test)
     assert train_rooms | test_rooms == set(range(rooms)) and not train_rooms & test_rooms
     assert train_cats | test_cats == set(range(cats)) and not train_cats & test_cats
@@ -191,6 +191,20 @@ def test_a_part_can_be_split_again():
         assert sum(len(group[kind]) for group in groups) == 8 == len(set.union(*(group[kind] for group in groups)))
 
 
+@pytest.mark.parametrize("rooms, cats", [(3, 3), (5, 4), (20, 10)])
+def test_a_validation_set_shares_no_room_and_no_cat_and_leaves_the_test_set_as_it_is(rooms, cats):
+    toys = SceneDataset(rooms, cats, 1, 32, 0)
+    train, validation, test = split(toys, 0.3, 0.2, seed=3)
+    for which in (0, 1):  # rooms, cats
+        ids = [set(part.scenes()[which]) for part in (train, validation, test)]
+        assert all(ids) and not (ids[0] & ids[1] or ids[0] & ids[2] or ids[1] & ids[2])
+    assert test.indices.tolist() == split(toys, 0.3, seed=3)[1].indices.tolist()
+    with pytest.raises(CourseError, match="together"):
+        split(toys, 0.7, 0.3)
+    with pytest.raises(CourseError, match="at least 3"):
+        split(SceneDataset(2, 5, 1, 32, 0), 0.3, 0.2)
+
+
 @pytest.mark.parametrize("shape, what", [((1, 4), "room"), ((4, 1), "cat")])
 def test_one_room_or_one_cat_cannot_be_split(shape, what):
     with pytest.raises(CourseError, match=rf"1 {what}\(s\).*at least 2: add a {what}"):
@@ -208,7 +222,7 @@ def test_a_side_without_quartets_is_told():
     messages = []
     for seed in range(8):
         try:
-            train, test = split(diagonal, 0.5, seed)
+            train, test = split(diagonal, 0.5, seed=seed)
             assert len(train) == len(test) == 1
         except CourseError as error:
             messages.append(str(error))
@@ -239,7 +253,7 @@ def test_a_part_stands_for_its_indices():
 
 def test_a_part_of_a_plain_dataset_does_what_that_can():
     part = Subset(Plain(ToyQuartets()), [40, 3, 17])
-    assert part.at_size(48) is part
+    assert part.at_size(48).dataset is part.dataset and part.at_size(48)[0]["bg"].shape == part[0]["bg"].shape
     assert part.key() == Subset(Plain(ToyQuartets()), [40, 3, 17]).key() != Subset(Plain(ToyQuartets()), [3, 17]).key()
     assert_equal(part.get_batch([0, 2]), ToyQuartets().get_batch([40, 17]))
 

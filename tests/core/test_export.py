@@ -10,6 +10,8 @@ from helpers.config import CourseError
 from helpers.model import NETWORKS, build
 from helpers.predict import TOLERANCE, OnnxModel, Probabilities, export_onnx, largest_difference
 
+pytestmark = pytest.mark.slow
+
 module = import_module("helpers.predict")  # the attribute helpers.predict is the function
 
 

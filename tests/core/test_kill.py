@@ -15,6 +15,8 @@ import pytest
 
 from helpers.config import ROOT
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("COURSE_KILLS") or 4)
 TRAIN = textwrap.dedent(
     """

@@ -20,6 +20,8 @@ from helpers.predict import load
 from helpers.recipes import Stage, recipe
 from helpers.train import train
 
+pytestmark = pytest.mark.slow
+
 loop = import_module("helpers.train")  # the attribute helpers.train is the function
 
 TRAIN = textwrap.dedent(
@@ -29,6 +31,7 @@ TRAIN = textwrap.dedent(
     import torch
     from toy import ToyQuartets
     from importlib import import_module
+    from helpers.callbacks import TensorBoardLogger
     from helpers.dataset import split
     from helpers.model import build
     from helpers.recipes import Stage, recipe
@@ -50,7 +53,8 @@ TRAIN = textwrap.dedent(
             net.forward = dying
         stages = (Stage(32, 8, 2), Stage(48, 12, 1))
         choice = recipe("course", "tiny", stages=stages, precision="fp32")
-        loop.train(net, *parts, choice, folder, checkpoint_seconds=-1 if kill_after else 120)
+        callbacks, seconds = [TensorBoardLogger()], -1 if kill_after else 120
+        loop.train(net, *parts, choice, folder, callbacks, checkpoint_seconds=seconds)
     """
 )
 

@@ -17,6 +17,8 @@ from helpers.recipes import recipe
 from helpers.rendering.dataset import RoomsDataset
 from helpers.train import is_finished
 
+pytestmark = pytest.mark.slow
+
 
 def same_weights(net, other):
     return all(torch.equal(value, other.state_dict()[name]) for name, value in net.state_dict().items())

@@ -11,6 +11,8 @@ from helpers.predict import load
 from helpers.recipes import Stage, recipe
 from helpers.train import train
 
+pytestmark = pytest.mark.slow
+
 STAGES = (Stage(32, 8, 1), Stage(48, 8, 2))
 
 

@@ -15,6 +15,8 @@ from helpers.config import ROOT, CourseError
 from helpers.plots import MASK_COLOUR, show_lines
 from helpers.upkeep import images, teaser_gif
 
+pytestmark = pytest.mark.slow
+
 ONE = (lambda: show_lines({"a": [1, 2]}, "x", "y"), images.PICTURES["duonet.png"][1])  # draws, saves
 
 

@@ -18,6 +18,8 @@ from helpers.train import train
 from helpers.upkeep import publish_weights as module
 from helpers.upkeep.publish_weights import plan, publish
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rooms():

@@ -14,7 +14,10 @@ import browser
 from browser import MOVES, NARROW, THEMES, WIDE, Notebook, soon
 
 BROWSER = browser.find_browser()
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium and no Chrome on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="there is no Chromium and no Chrome on this machine"),
+]
 
 # How many sliders a notebook has at least: one that vanishes should not go unnoticed.
 SLIDERS = {"02_augmentation": 13, "04_losses_and_metrics": 6, "05_training": 2, "06_results": 10}
