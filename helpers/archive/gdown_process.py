@@ -1,8 +1,7 @@
-"""gdown in a process of its own, so that whatever happens to it ends in an error that says what happened.
+"""gdown (5 or 6) in a process of its own, so that whatever happens to it ends in an error that says what happened.
 
 gdown 5, which Colab has, waits for ever when a connection falls silent and prints some failures instead of raising
-them. A thread that waits cannot be stopped, neither by the stop button nor when it stalls: a process can. Both gdown 5
-and 6 are known here; what is fetched, :mod:`helpers.archive.download` decides.
+them. A thread that waits cannot be stopped, neither by the stop button nor when it stalls: a process can.
 """
 
 from __future__ import annotations

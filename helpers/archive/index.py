@@ -7,7 +7,6 @@ a member counts only if its own header and checksum agree with the directory. Wh
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import io
 import json
@@ -18,7 +17,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -73,26 +72,25 @@ def _note(findings: Findings, reason: str, names: Iterable[str]) -> None:
 class _BoundedFile(io.FileIO):
     """A zip as zipfile may read it: its directory, which comes in one piece, is bounded and its SHA-256 is noted."""
 
-    limit, digest = MAX_DIRECTORY, ""
+    digest = ""
 
     def read(self, size: int = -1) -> bytes:
-        if size > self.limit:
-            raise CourseError(f"{self.name} has a directory of {size:,} bytes, over {self.limit:,} are refused.")
+        if size > MAX_DIRECTORY:
+            raise CourseError(f"{self.name} has a directory of {size:,} bytes, over {MAX_DIRECTORY:,} are refused.")
         data = super().read(size)
         if data.startswith(b"PK\1\2"):
             self.digest = hashlib.sha256(data).hexdigest()
         return data
 
 
-def read_directory(path: str | Path, limit: int = MAX_DIRECTORY) -> tuple[list[zipfile.ZipInfo], str]:
+def read_directory(path: str | Path) -> tuple[list[zipfile.ZipInfo], str]:
     """All members of a zip, and the SHA-256 of its directory, which is the same in every copy of the file.
 
     Raises:
-        CourseError: no zip, or one that is cut, damaged, or has other bytes around it or a directory beyond ``limit``.
+        CourseError: no zip, or one that is cut, damaged, or has other bytes around it or too large a directory.
     """
     try:
         with _BoundedFile(path) as stream:
-            stream.limit = limit
             with zipfile.ZipFile(stream) as archive:
                 members, comment = archive.infolist(), archive.comment
             # zipfile forgives bytes behind the end and a wrong count in it,
@@ -109,8 +107,7 @@ def read_directory(path: str | Path, limit: int = MAX_DIRECTORY) -> tuple[list[z
     except OSError as error:
         raise CourseError(f"{path} cannot be read ({error.strerror}): check that it is there and complete.") from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error, OverflowError) as error:
-        why = f"{path} is cut short, damaged or no zip ({error}): delete it and download it again."
-        raise CourseError(why) from error
+        raise CourseError(f"{path} is cut short, damaged or no zip ({error}): delete it, download it again.") from error
 
 
 def _members_of(zip_name: str, path: Path) -> tuple[np.ndarray, np.ndarray, Findings, str]:
@@ -175,11 +172,6 @@ class Index:
     findings: dict[str, Findings]  # zip -> what was left out
     digests: dict[str, str]  # zip -> SHA-256 of its directory: what the data is, wherever it lies
 
-    @property
-    def rooms(self) -> np.ndarray:
-        """(N,), as in the names: b001 is 1."""
-        return self.rows["key"] >> 32
-
     def quartet(self, row: int) -> tuple[int, int, int]:
         """Room, cat and number, as in the names."""
         key = int(self.rows["key"][row])
@@ -187,11 +179,6 @@ class Index:
 
     def name(self, zip_name: str, row: int) -> str:
         return _name(zip_name, int(self.rows["key"][row]))
-
-    def without(self, quartets: set[tuple[int, int, int]]) -> Index:
-        """The same without these (room, cat, number)."""
-        bad = [_key(*quartet) for quartet in quartets]
-        return replace(self, rows=self.rows[~np.isin(self.rows["key"], bad)]) if bad else self
 
     def read(self, zip_name: str, row: int) -> bytes:
         """The bytes of one picture, at most MAX_BYTES.
@@ -285,13 +272,7 @@ def open_index(root: Path, folder: Path) -> Index:
 
 def build_index(root: Path) -> Index:
     """Read the three directories and keep what all three have."""
-    collecting = gc.isenabled()
-    gc.disable()  # it would look through the growing lists again and again, which takes half of the time
-    try:
-        listed = {name: _members_of(name, root / f"{name}.zip") for name in ZIPS}
-    finally:
-        if collecting:
-            gc.enable()
+    listed = {name: _members_of(name, root / f"{name}.zip") for name in ZIPS}
     keys, places, findings, digests = ({name: listed[name][i] for name in ZIPS} for i in range(4))
     everything, count = np.unique(np.concatenate(list(keys.values())), return_counts=True)
     for name in ZIPS:
