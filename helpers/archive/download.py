@@ -129,8 +129,8 @@ def check_zip(path: Path, wanted: dict, thorough: bool = True) -> dict:
 def _record(folder: Path) -> dict[str, dict]:
     """What ``archive.json`` in ``folder`` notes about its files; nothing if it is damaged."""
     try:
-        entries = json.loads((folder / "archive.json").read_text(encoding="utf-8")).items()
         kinds = {"size": int, "sha256": str, "mtime_ns": int}
+        entries = json.loads((folder / "archive.json").read_text()).items()
         return {name: {key: kind(entry[key]) for key, kind in kinds.items()} for name, entry in entries}
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return {}
@@ -152,17 +152,16 @@ class _Folder:
         path, known = self.path / name, _record(self.path).get(name, {})
         if not path.is_file():
             return False
-        stat = path.stat()
-        same = (known.get("size"), known.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
-        if same and name not in self._verify:
+        stat, noted = path.stat(), (known.get("size"), known.get("mtime_ns"))
+        if noted == (stat.st_size, stat.st_mtime_ns) and name not in self._verify:
             return True
         try:
             self._note(name, check_zip(path, known))
+            return True
         except Refused as refused:
             print(f"{refused}: it is removed and fetched anew.")
             path.unlink()
             return False
-        return True
 
     def accept(self, name: str) -> None:
         """Give ``incoming/name`` its final place, if it is what it should be; else remove it and raise Refused."""
@@ -279,24 +278,14 @@ def _without_backgrounds(here: _Folder) -> Iterator[None]:
 # -- the third way: the public folder -------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """While this block runs, however it ends, no other process fetches into ``folder``."""
-    with open(folder / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise GdownError("Busy") from None
-        yield
-
-
 def _download(here: _Folder, note: str, gdown: Callable) -> None:
     here.check_space(here.missing())
     note = f" ({note})" if note else ""
     print(f"Fetching {', '.join(here.missing())} from Google Drive into {here.path}{note}.")
     name = "the list of files"
     try:
-        with _alone_in(here.incoming):
+        with open(here.incoming / "lock", "w") as lock:  # other processes stay out while this block runs
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             missing = [name for name in here.missing() if not here.settle(name)]
             if not missing:
                 return
@@ -312,6 +301,9 @@ def _download(here: _Folder, note: str, gdown: Callable) -> None:
                     here.accept("bg.zip")
             for name in missing:
                 _download_zip(here, gdown, name, ids[name])
+    except BlockingIOError:
+        cause = f"another process is fetching it into {here.path}; wait until that one is done"
+        raise _failure(cause + note) from None
     except GdownError as error:
         kept = fetched_bytes(here.incoming / name)
         kept = f" ({_in_bytes(kept)} of it are kept)" if kept else ""
@@ -349,7 +341,6 @@ def _cause(error: GdownError | Refused, name: str, folder: Path) -> str:
         ("Cannot retrieve the public link", f"{name} on Google Drive is not public any more, or gone"),
         ("retrieve (the )?folder", "the folder on Google Drive is not public any more, or gone"),
         ("Download is incomplete|Chunked", f"the connection to Google Drive broke off while fetching {name}"),
-        ("Busy", f"another process is fetching it into {folder}; wait until that one is done"),
         ("ImportError", "gdown is not installed in this Python ('make lab' installs all; so does 'pip install gdown')"),
         ("No space left on device|Disk quota exceeded", f"the disk of {folder} is full; {LARGER_DISK}"),
         ("Stalled", f"Google Drive fell silent while fetching {name} ({reason})"),

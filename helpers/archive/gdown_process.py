@@ -21,11 +21,11 @@ from types import ModuleType
 
 from helpers.config import ROOT
 
-START_SECONDS = 60  # that Python and gdown may take to start; an import from a network drive is slow
+START_SECONDS = 60  # that Python and gdown may take to start: an import from a network drive is slow
 
 
 class GdownError(Exception):
-    """The names of an error in gdown and of its bases, or Stalled, Died or Busy; after a colon, what was said."""
+    """The names of an error in gdown and of its bases, or Stalled or Died; after a colon, what was said."""
 
 
 def unfinished(target: Path) -> list[Path]:
@@ -41,13 +41,8 @@ def fetched_bytes(target: Path) -> int:
         return target.stat().st_size
 
 
-def run_gdown(
-    network: dict,
-    patience: float,
-    files: dict[str, str] | None = None,
-    folder: str = "",
-    seen: Callable[[int], object] = int,
-) -> list[tuple[str, str]]:
+def run_gdown(network: dict, patience: float, files: dict[str, str] | None = None, folder: str = "",
+              seen: Callable[[int], object] = int) -> list[tuple[str, str]]:  # fmt: skip
     """Fetch public ``files`` (id -> path, resumed if unfinished), or list path and id of the files in a ``folder``.
 
     ``seen`` is told the bytes on disk. Raises a GdownError, also if no byte comes for ``patience`` seconds.

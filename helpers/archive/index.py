@@ -1,7 +1,6 @@
 """Where every picture of the archive is: the directories of the three zips, compared once and kept on the disk.
 
-``zipfile`` makes an object of each of the 1.2 million members, which takes seconds, so what is needed of them is kept
-as an array. Nothing in a zip is believed: names are never used as paths, sizes are bounded before anything is read, and
+Nothing in a zip is believed: names are never used as paths, sizes are bounded before anything is read, and
 a member counts only if its own header and checksum agree with the directory. What is refused is counted and named.
 """
 
@@ -190,23 +189,17 @@ class Index:
         path = self.root / f"{zip_name}.zip"
         offset, packed, size, crc, method, _ = self.rows[zip_name][row].item()
         try:
-            with open(path, "rb", buffering=0) as stream:  # each time: threads, workers and forks share nothing
+            with open(path, "rb") as stream:  # each time: threads, workers and forks share nothing
                 stream.seek(offset)
-                data = stream.read(LOCAL_HEADER.size + MAX_NAME + 64 + packed)  # with the name and usual extra fields
-                if len(data) < LOCAL_HEADER.size:
+                if len(header := stream.read(LOCAL_HEADER.size)) < LOCAL_HEADER.size:
                     raise Unreadable("cut short")
-                signature, flags, local_method, local_crc, name_length, extra = LOCAL_HEADER.unpack_from(data)
-                name = data[LOCAL_HEADER.size : LOCAL_HEADER.size + name_length].decode(errors="replace")
-                begin = LOCAL_HEADER.size + name_length + extra
-                body = data[begin : begin + packed]
-                if len(body) < packed:
-                    stream.seek(offset + begin)
-                    body = stream.read(packed)
+                signature, flags, local_method, local_crc, name_length, extra = LOCAL_HEADER.unpack(header)
+                name = stream.read(name_length).decode(errors="replace")
+                stream.seek(extra, os.SEEK_CUR)
+                body = stream.read(packed)
         except OSError as error:
-            raise CourseError(
-                f"{path} could not be read ({error.strerror}): check that it is still there; "
-                "from a mounted drive, copy it to the local disk first."
-            ) from error
+            why = "check that it is still there; from a mounted drive, copy it to the local disk first"
+            raise CourseError(f"{path} could not be read ({error.strerror}): {why}.") from error
         found = _rule(zip_name).fullmatch(name)
         if signature != b"PK\3\4":
             raise Unreadable("no member begins where the directory says")
@@ -238,17 +231,12 @@ def _inflate(body: bytes, size: int) -> bytes:
 
 
 def stamps(root: Path) -> list[list]:
-    """Name, bytes and time of the three zips: what is kept about these very files is kept under them."""
-    result = []
-    for name in ZIPS:
-        try:
-            stat = (root / f"{name}.zip").stat()
-        except OSError:
-            raise CourseError(
-                f"{root / name}.zip is missing: the archive is bg_fg.zip, mask.zip and depth.zip in one folder."
-            ) from None
-        result.append([f"{name}.zip", stat.st_size, stat.st_mtime_ns])
-    return result
+    """Name, bytes and time of the three zips: what is kept about them is kept under these."""
+    paths = [root / f"{name}.zip" for name in ZIPS]
+    for path in paths:
+        if not path.is_file():
+            raise CourseError(f"{path} is missing: the archive is bg_fg.zip, mask.zip and depth.zip in one folder.")
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
 def open_index(root: Path, folder: Path) -> Index:

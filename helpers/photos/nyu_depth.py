@@ -29,8 +29,8 @@ def import_nyu(source: str | Path, root: str | Path, limit: int | None = None, p
                md5: str | None = NYU.md5) -> Report:  # fmt: skip
     """Turn the labelled part of NYU Depth v2 into ``root/bg``, ``root/bg_depth`` and ``root/camera.json``.
 
-    Several frames show one *scene*, and ``split`` holds out pictures: take more than one of a scene, and a room may be
-    in training and test set. Parts of one scene, named ``..._0029a``, ``..._0029b``, count as one.
+    Several frames show one *scene*: take more than one of it, and a room may be in training and test set. Parts of one
+    scene, named ``..._0029a``, ``..._0029b``, count as one.
 
     Args:
         source: ``nyu_depth_v2_labeled.mat``, an HDF5 file (MATLAB 7.3); read frame by frame.
@@ -57,8 +57,7 @@ def import_nyu(source: str | Path, root: str | Path, limit: int | None = None, p
             if len(images) != len(depths):
                 raise ValueError(f"{len(images)} pictures and {len(depths)} depth maps")
             scenes = _scenes(h5py, data, len(images))
-        chosen = [(scene, i) for scene in sorted(scenes) for i in evenly(scenes[scene], per_scene)]
-        chosen = evenly(chosen, limit)
+        chosen = evenly([(scene, i) for scene in sorted(scenes) for i in evenly(scenes[scene], per_scene)], limit)
 
         def rooms() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
             window = np.s_[TOP:BOTTOM, LEFT:RIGHT]
