@@ -1,9 +1,8 @@
 """The published 400,000 quartets, read straight from their three zips: nothing is unpacked, ever.
 
-``bg_fg.zip``, ``mask.zip`` and ``depth.zip`` hold ``bgfg_b001_f001_0.jpg``, ``mask_b001_f001_0.jpg`` and
-``densedepth_b001_f001_0.jpg``: background b, cat f, and number i, whose lower half (0..19) shows the cat as it is and
-whose upper half (20..39) mirrored. The room without the cat comes from ``bg/`` (or ``bg.zip``) or is recovered from
-the pictures with the cat. Whatever cannot be used is counted and named.
+Their members are called ``bgfg_b001_f001_0.jpg``, ``mask_b001_f001_0.jpg`` and ``densedepth_b001_f001_0.jpg``:
+background b, cat f, and a number, whose lower half (0..19) shows the cat as it is and whose upper half (20..39)
+mirrored. Whatever cannot be used is counted and named.
 """
 
 from __future__ import annotations
@@ -120,7 +119,7 @@ class ArchiveDataset(SceneDataset):
         return other
 
     def key(self) -> dict:
-        """What decides every pixel: the directories and the checksums of the backgrounds, so a copy is the same data."""
+        """What decides every pixel: directories and checksums of the backgrounds, so a copy is the same data."""
         return {"source": "archive", "version": VERSION, "size": self.size, "files": self._index.digests,
                 "backgrounds": [[file.name, file.checksum] for file in self._files]}  # fmt: skip
 
@@ -201,14 +200,11 @@ class ArchiveDataset(SceneDataset):
 
     def _whole_background(self, room: int) -> np.ndarray:
         """(H, W, 3) uint8 at the archive's own size, kept on disk."""
-        width, height = self._index.sizes["bg_fg"]
         file = self._files[room - 1] if 1 <= room <= len(self._files) else None
         stamp = hashlib.sha256(json.dumps(file and file[:2]).encode()).hexdigest()[:12]
         path = self._cache / f"bg_{room:04d}_{stamp}.npy"
         with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError):  # none yet, or damaged
-            picture = np.load(path, allow_pickle=False)
-            if picture.shape == (height, width, 3) and picture.dtype == np.uint8:
-                return picture
+            return np.load(path, allow_pickle=False)
         picture = self._from_file(file, room) if file else None
         picture = self._recover(room) if picture is None else picture
         with whole_file(path) as temporary:
@@ -247,10 +243,7 @@ class ArchiveDataset(SceneDataset):
         return picture
 
     def _views(self, room: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pictures (H, W, 3) of a room and where the cat changes them (H, W) bool, of up to ``count`` readable ones.
-
-        They come in a random but fixed order, so that they show many cats in many places.
-        """
+        """Up to ``count`` pictures (H, W, 3) of a room, in a fixed order, and where the cat changes them (H, W) bool."""
         width, height = self._index.sizes["bg_fg"]
         reach = max(round(HALO * width / 192), 3) | 1
         rows = np.flatnonzero(self._index.rows["key"] >> 32 == room)
@@ -274,10 +267,9 @@ class ArchiveDataset(SceneDataset):
             if len(pictures) % PICTURES == 0 and seen.min() >= ENOUGH:
                 break
         if not pictures:
-            raise CourseError(
-                f"Room {room} has no usable picture in {self.root / 'bg'} and none can be recovered, because none of "
-                "its quartets is readable: download the zips again, or add the bg/ folder."
-            )
+            lost = f"no usable picture in {self.root / 'bg'} and none can be recovered"
+            advice = "none of its quartets is readable; download the zips again, or add the bg/ folder"
+            raise CourseError(f"Room {room} has {lost}: {advice}.")
         unseen = seen == 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # unseen pixels have no median
@@ -296,14 +288,14 @@ class ArchiveDataset(SceneDataset):
         if (where, name) in self._noted:
             return
         self._noted.add((where, name))
-        with open(self._cache / "unreadable.jsonl", "a", encoding="utf-8") as stream:
+        with open(self._cache / "unreadable.jsonl", "a") as stream:
             stream.write(json.dumps({"where": where, "name": name, "why": why}) + "\n")
         warnings.warn(f"{where} {name}: {why}. See report().", stacklevel=2)
 
     def _notes(self) -> list[dict]:
         path, notes = self._cache / "unreadable.jsonl", []
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        for line in dict.fromkeys(text.splitlines()):  # two workers may meet the same file at the same moment
+        lines = path.read_text().splitlines() if path.exists() else []
+        for line in dict.fromkeys(lines):  # two workers may meet the same file at the same moment
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut by a full disk
                 note = json.loads(line)
                 notes.append({key: str(note[key]) for key in ("where", "name", "why")})
@@ -312,8 +304,7 @@ class ArchiveDataset(SceneDataset):
     def report(self) -> dict:
         """Counts, and a few names of what was left out, by zip and reason; JSON-ready.
 
-        ``unreadable`` grows while pictures are read, by any process; :meth:`verify` completes it.
-        ``rooms_without_cat`` tells what had to be done about backgrounds, as they are needed.
+        ``unreadable`` (:meth:`verify` completes it) and ``rooms_without_cat`` grow while any process reads.
         """
         notes = self._notes()
         unreadable = [note for note in notes if note["where"].removesuffix(".zip") in ZIPS]

@@ -32,7 +32,7 @@ ROUGH_BYTES = {"bg_fg.zip": 6_000_000_000, "mask.zip": 900_000_000, "depth.zip":
 MOUNT = Path("/content/drive")  # where Colab's notebooks mount a Google Drive
 MOUNTED_NAME = "course-archive"
 ATTEMPTS = 5  # at one file, as long as each brings something new
-RESUMED = ("Stalled", "ConnectionError", "Timeout", "ChunkedEncodingError", "Download is incomplete")  # at once
+RESUMED = "Stalled|ConnectionError|Timeout|ChunkedEncodingError|Download is incomplete"  # at once
 LARGER_DISK = "free some space, or set COURSE_CACHE to a folder on a larger disk"
 WAYS = (
     "What remains: try again later (what has arrived is kept, and the download resumes from there); on Colab, add a "
@@ -64,9 +64,9 @@ def fetch_archive(folder: str | Path | None = None, *, verify: bool = False, net
     """
     if os.environ.get("COURSE_ARCHIVE"):
         return _local_folder(os.environ["COURSE_ARCHIVE"], verify)
-    here = _Folder(Path(folder or cache_dir() / "archive").resolve(), verify)
+    here = _Folder(Path(folder or cache_dir() / "archive").resolve())
     try:
-        if here.missing():
+        if here.missing(verify):
             here.incoming.mkdir(parents=True, exist_ok=True)
             note = _copy_from_mount(here)
             if here.missing():
@@ -108,13 +108,13 @@ def check_zip(path: Path, wanted: dict, thorough: bool = True) -> dict:
     if not head.startswith(b"pk\3\4"):
         what = "a web page" if b"<html" in head or b"<!doctype" in head else "something else" if head else "empty"
         raise Refused(f"{path.name} is not a zip file with pictures but {what}")
+    size = _in_bytes(found["size"])
     if not zipfile.is_zipfile(path):
-        size = _in_bytes(found["size"])
         raise Refused(f"{path.name} is cut off: it ends, after {size}, without its table of contents")
     if wanted.get("size", found["size"]) != found["size"]:  # before 6 GB are read
         raise Refused(f"{path.name} has the wrong size, {found['size']} bytes instead of {wanted['size']}")
     if thorough or "sha256" in wanted:
-        print(f"Checking {path.name} ({_in_bytes(found['size'])}).")
+        print(f"Checking {path.name} ({size}).")
         try:
             read_directory(path)
         except CourseError as error:
@@ -139,21 +139,20 @@ def _record(folder: Path) -> dict[str, dict]:
 class _Folder:
     """Which of the three zips are in a folder of ours and trusted, and how a new one becomes so."""
 
-    def __init__(self, path: Path, verify: bool):
+    def __init__(self, path: Path):
         self.path, self.incoming = path, path / "incoming"
-        self._verify = set(NAMES) if verify else set()
 
-    def missing(self) -> list[str]:
+    def missing(self, verify: bool = False) -> list[str]:
         """Names of the zips that are not here, or not to be trusted (these are removed)."""
-        return [name for name in NAMES if not self.has(name)]
+        return [name for name in NAMES if not self.has(name, verify)]
 
-    def has(self, name: str) -> bool:
-        """Is ``name`` here and what it was when it was verified?"""
+    def has(self, name: str, verify: bool = False) -> bool:
+        """Is ``name`` here and what it was when it was noted?"""
         path, known = self.path / name, _record(self.path).get(name, {})
         if not path.is_file():
             return False
         stat, noted = path.stat(), (known.get("size"), known.get("mtime_ns"))
-        if noted == (stat.st_size, stat.st_mtime_ns) and name not in self._verify:
+        if noted == (stat.st_size, stat.st_mtime_ns) and not verify:
             return True
         try:
             self._note(name, check_zip(path, known))
@@ -195,15 +194,12 @@ class _Folder:
         """CourseError if the disk cannot hold what is still to come."""
         need = sum(max(ROUGH_BYTES[name] - fetched_bytes(self.incoming / name), 0) for name in names)
         if (free := shutil.disk_usage(self.path).free) < need:
-            raise _failure(
-                f"{' and '.join(names)} need {_in_bytes(need)} more and the disk of {self.path} has "
-                f"{_in_bytes(free)} free; {LARGER_DISK}"
-            )
+            lack = f"need {_in_bytes(need)} more and the disk of {self.path} has {_in_bytes(free)} free"
+            raise _failure(f"{' and '.join(names)} {lack}; {LARGER_DISK}")
 
     def _note(self, name: str, found: dict) -> None:
         entry = {**found, "mtime_ns": (self.path / name).stat().st_mtime_ns}
         write_json(self.path / "archive.json", {**_record(self.path), name: entry})
-        self._verify.discard(name)
 
 
 # -- the first way: a folder of the user's; the second: a mounted Google Drive --------------------------------------
@@ -325,12 +321,11 @@ def _download_zip(here: _Folder, gdown: Callable, name: str, file: str) -> None:
             if before and "byte range" in str(error) and not last:  # gdown 6: the rest does not fit to what is here
                 for part in unfinished(path):
                     part.unlink()
-            elif last or fetched_bytes(path) <= before or not any(sign in str(error) for sign in RESUMED):
+            elif last or fetched_bytes(path) <= before or not re.search(RESUMED, str(error)):
                 raise
-        except Refused:
+        except Refused:  # accept has removed the file; if an earlier call had left some of it, once more from the start
             if last or not before:
                 raise
-            # What an earlier call left may have been the fault (accept has removed it): once more from the start.
 
 
 def _cause(error: GdownError | Refused, name: str, folder: Path) -> str:

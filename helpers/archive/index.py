@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,7 +38,7 @@ LOCAL_HEADER = struct.Struct("<4s2x2H4xL8x2H")  # signature, flags, method, CRC-
 PLACE = np.dtype(  # of a member in its zip; offset: of its header; packed, size: its bytes in the file and unpacked
     [("offset", "<u8"), ("packed", "<u8"), ("size", "<u8"), ("crc", "<u4"), ("method", "<u2"), ("flags", "<u2")]
 )
-QUARTET = np.dtype([("key", "<i8"), *((name, PLACE) for name in ZIPS)])  # key: see _key()
+QUARTET = np.dtype([("key", "<i8"), *((name, PLACE) for name in ZIPS)])  # key: room << 32 | cat << 16 | number
 
 Findings = dict[str, dict]  # reason -> {"count": int, "examples": [names]}
 
@@ -46,10 +47,6 @@ Findings = dict[str, dict]  # reason -> {"count": int, "examples": [names]}
 def _rule(zip_name: str) -> re.Pattern:
     """Room, cat and number in a member's name, such as ``mask/mask_b001_f001_0.jpg``."""
     return re.compile(rf"(?:.*[/\\])?{ZIPS[zip_name]}_b(\d{{1,4}})_f(\d{{1,4}})_(\d{{1,4}})\.jpg", re.ASCII | re.DOTALL)
-
-
-def _key(room: int, cat: int, number: int) -> int:
-    return room << 32 | cat << 16 | number
 
 
 def _name(zip_name: str, key: int) -> str:
@@ -118,7 +115,7 @@ def _members_of(zip_name: str, path: Path) -> tuple[np.ndarray, np.ndarray, Find
         if name[:1] in ("/", "\\") or ".." in name or ":" in name or "\0" in name:
             _note(findings, "name that points outside", [name])
         elif (found := match(name)) and len(name) <= MAX_NAME:
-            keys.append(_key(*map(int, found.groups())))
+            keys.append(int(found[1]) << 32 | int(found[2]) << 16 | int(found[3]))
             places.append((i.header_offset, i.compress_size, i.file_size, i.CRC, i.compress_type, i.flag_bits))
         elif not name.endswith("/") or i.file_size:  # not a folder
             _note(findings, "name outside the rule", [name])
@@ -242,14 +239,12 @@ def stamps(root: Path) -> list[list]:
 def open_index(root: Path, folder: Path) -> Index:
     """The index kept in ``folder``; made and kept now if there is none, an earlier version's, or a damaged one."""
     path = folder / "index.npz"
-    try:
+    with suppress(OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error):
         with np.load(path, allow_pickle=False) as kept:  # each array has a checksum of its own
             facts, rows = json.loads(kept["facts"].tobytes()), kept["rows"]
         facts["sizes"] = {name: tuple(facts["sizes"][name]) for name in ZIPS}
         if rows.dtype == QUARTET:
             return Index(root, rows, **facts)
-    except (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error):
-        pass
     print(f"Listing the pictures in {root}: this takes some seconds, once.")
     index = build_index(root)
     facts = {"sizes": index.sizes, "findings": index.findings, "digests": index.digests}
@@ -269,10 +264,9 @@ def build_index(root: Path) -> Index:
     common = everything[count == len(ZIPS)]
     if not len(common):
         counts = ", ".join(f"{len(keys[name]):,} in {name}.zip" for name in ZIPS)
-        raise CourseError(
-            f"The zips in {root} have no quartet in common ({counts} follow the naming rule such as "
-            "bgfg_b001_f001_0.jpg): check that they belong together, or download them again."
-        )
+        rule = f"{counts} follow the naming rule such as bgfg_b001_f001_0.jpg"
+        advice = "check that they belong together, or download them again"
+        raise CourseError(f"The zips in {root} have no quartet in common ({rule}): {advice}.")
     rows = np.empty(len(common), QUARTET)
     rows["key"] = common
     for name in ZIPS:
@@ -286,10 +280,8 @@ def _usual_size(index: Index, name: str) -> tuple[int, int]:
     """Width and height that most of a few pictures, evenly chosen, have; others are refused when they are met."""
     seen = Counter()
     for row in np.unique(np.linspace(0, len(index.rows) - 1, 25).astype(int)):
-        try:
+        with suppress(Unreadable):
             seen[jpeg_size(index.read(name, row))] += 1
-        except Unreadable:
-            continue
     if not seen:
         raise CourseError(f"None of {name}.zip's pictures can be read: delete it and download it again.")
     size = seen.most_common(1)[0][0]

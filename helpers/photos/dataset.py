@@ -1,9 +1,9 @@
 """Quartets composed live from your own pictures: photographs of rooms and cut-outs of cats.
 
-``bg/`` holds the rooms, ``fg/`` the cut-outs (RGBA) and, where it is known, ``bg_depth/`` the rooms' depth. With
-metric depth and a ``camera.json`` a cat *stands*: on a floor, table, sofa or bed, as large as a cat is at that
-distance, hidden by what is nearer, with its own depth. Else it *floats* anywhere at any size, as in the published
-data. Only the rooms and the cut-outs are kept in memory, so 100 of each give 400,000 quartets from about 30 MB.
+With metric depth and a ``camera.json`` a cat *stands*: on a floor, table, sofa or bed, as large as a cat is at that
+distance, hidden by what is nearer, with its own depth. Else, and in a room without any surface that could carry one, it
+*floats* anywhere at any size, as in the published data. Only the rooms and the cut-outs are kept in memory: 100 of each
+give 400,000 quartets from about 30 MB.
 """
 
 from __future__ import annotations
@@ -58,13 +58,12 @@ class PhotosDataset(SceneDataset):
     """Rooms x cats x 2 flips x placements, composed from the pictures in ``root`` when they are needed.
 
     Args:
-        root: folder with ``bg/``, ``fg/`` and perhaps ``bg_depth/`` and ``camera.json`` (``rooms/``, ``cats/`` and
-            ``rooms_depth/`` are accepted names too).
+        root: folder with rooms in ``bg/``, cut-outs (RGBA) in ``fg/`` and perhaps ``bg_depth/`` and ``camera.json``
+            (``rooms/``, ``cats/`` and ``rooms_depth/`` are accepted names too).
         size: side of the square pictures, pixels; rooms are cropped to their central square.
         placements: how many places each cat takes in each room.
         seed: with the index, it decides every quartet.
 
-    Cats stand where depth and camera are known, except in a room without any surface that could carry one.
     Without depth, ``valid`` is False everywhere and ``near_far`` is NaN: such data trains the mask alone. Where
     ``pseudo_depth.json`` says that depth was guessed, cats float and ``near_far`` is NaN as well.
 

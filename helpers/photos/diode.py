@@ -58,19 +58,13 @@ def import_diode(source: str | Path, root: str | Path, limit: int | None = None,
 
 def _scans(paths: Iterable[str]) -> dict[str, list[str]]:
     """The complete indoor frames of every scan."""
-    kinds: dict[tuple[str, str], set[str]] = {}
-    for path in paths:
-        scan, frame, kind = FILE.fullmatch(path).groups()
-        kinds.setdefault((scan, frame), set()).add(kind)
     scans: dict[str, list[str]] = {}
-    for (scan, frame), there in kinds.items():
-        if len(there) == len(KINDS):
+    for (scan, frame), files in Counter(FILE.fullmatch(path).group(1, 2) for path in paths).items():
+        if files == len(KINDS):
             scans.setdefault(scan, []).append(frame)
     if not scans:
-        raise CourseError(
-            "There is no indoor picture with its depth and mask: DIODE's files are named "
-            "indoors/scene_.../scan_.../....png, ..._depth.npy and ..._depth_mask.npy."
-        )
+        names = "indoors/scene_.../scan_.../....png, ..._depth.npy and ..._depth_mask.npy"
+        raise CourseError(f"There is no indoor picture with its depth and mask: DIODE's files are named {names}.")
     return scans
 
 
