@@ -58,11 +58,6 @@ class DriveServer:
         """What ``fetch_archive(network=...)`` needs to end up here."""
         return {"proxy": self.proxy, "verify": str(self.certificates)}
 
-    @property
-    def environment(self) -> dict:
-        """The same for a whole process."""
-        return {"HTTPS_PROXY": self.proxy, "REQUESTS_CA_BUNDLE": str(self.certificates), "NO_PROXY": ""}
-
     def __enter__(self) -> DriveServer:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self

@@ -1,7 +1,6 @@
 """The published 400,000 quartets: fetched from Google Drive (``download``) and read straight from their zips.
 
-``ArchiveDataset`` (``dataset``) finds pictures through an index that is kept (``index``); what a picture may be is
-decided in ``images``. ``README.md`` says what the data is.
+``ArchiveDataset`` finds pictures through an index that is kept; ``README.md`` says what the data is.
 """
 
 from importlib import import_module

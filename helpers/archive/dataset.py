@@ -1,9 +1,8 @@
 """The published 400,000 quartets, read straight from their three zips: nothing is unpacked, ever.
 
-``bg_fg.zip``, ``mask.zip`` and ``depth.zip`` hold ``bgfg_b001_f001_0.jpg``, ``mask_b001_f001_0.jpg`` and
-``densedepth_b001_f001_0.jpg``: background b, cat f, and number i, whose lower half (0..19) shows the cat as it is and
-whose upper half (20..39) mirrored. The room without the cat comes from ``bg/`` (or ``bg.zip``) or is recovered from
-the pictures with the cat. Whatever cannot be used is counted and named.
+Their members are called ``bgfg_b001_f001_0.jpg``, ``mask_b001_f001_0.jpg`` and ``densedepth_b001_f001_0.jpg``:
+background b, cat f, and a number, whose lower half (0..19) shows the cat as it is and whose upper half (20..39)
+mirrored. Whatever cannot be used is counted and named.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import io
 import json
-import os
 import warnings
 import zipfile
 import zlib
@@ -34,26 +31,23 @@ from helpers.archive.images import REDUCED, Unreadable, clean_mask, decode, redu
 from helpers.archive.index import ZIPS, open_index, read_directory, stamps
 from helpers.config import CourseError, cache_dir
 from helpers.dataset import Address, Quartet, SceneDataset
-from helpers.utils import bar, whole_file
+from helpers.utils import as_seen, bar, open_image, whole_file
 
 VERSION = 1  # raise it when the same zips would give another index or other pixels
-MAX_BACKGROUND = 50_000_000  # pixels, and bytes
-MAX_BACKGROUNDS_DIRECTORY = 3_000_000  # bytes: about ten thousand names
-BACKGROUND_FORMATS = {".jpg", ".jpeg", ".png", ".webp"}
+MAX_BACKGROUND = 50_000_000  # bytes that are read of one in bg.zip
 HALO = 17  # pixels of 192: the JPEG block of 16 that a pixel of the cat can change, on all sides
 SAME_ROOM = 12  # mean difference in grey levels: the right background has 1 to 2, that of another room 60 and more
-PICTURES = 16  # looked at together for a recovered background
+PICTURES = 16  # looked at together for a recovered background, at most six times as many
 ENOUGH = 5  # pictures that show a pixel without the cat
-MAX_PICTURES = 6 * PICTURES
 
 _SHARES = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 class Background(NamedTuple):
-    """A picture of an empty room in bg/, or inside bg.zip."""
+    """A picture of an empty room in bg/ or bg.zip."""
 
     name: str
-    stamp: tuple  # name, bytes and CRC-32 (None for what is too large to be read)
+    checksum: int  # CRC-32
     read: Callable[[], bytes]
 
 
@@ -66,8 +60,7 @@ class ArchiveDataset(SceneDataset):
 
     A picture that turns out to be unreadable (checksum, not a JPEG, cut short, another size) is replaced, with its
     whole quartet, by the next readable quartet of the same room *and* cat, counted on from it and round to the first:
-    the same in every process, and no held-out cat slips into training. It is named in :meth:`report` and warned about
-    once. :meth:`verify` reads everything and makes datasets that are opened afterwards leave the unreadable ones out.
+    the same in every process, and no held-out cat slips into training. It is named in :meth:`report`.
 
     Args:
         root: folder with ``bg_fg.zip``, ``mask.zip``, ``depth.zip`` and, if there is one, ``bg/`` or ``bg.zip``, whose
@@ -86,20 +79,14 @@ class ArchiveDataset(SceneDataset):
     def _open(self, root: Path, size: int) -> None:
         name = hashlib.sha256(json.dumps([VERSION, stamps(root)]).encode()).hexdigest()[:20]
         self._cache = cache_dir() / f"archive-{name}"  # safe to delete while no dataset is open
-        self._noted: set[tuple[str, str]] | None = None  # zip and name of what this process knows to be unreadable
+        self.root, self._index = root, open_index(root, self._cache)
+        self._noted = {(note["where"], note["name"]) for note in self._notes()}  # zip and name of what is unreadable
         self._bad: set[int] = set()  # rows, of this process
-        self.root, whole = root, open_index(root, self._cache)
-        self._listed_in, self._files = self._find_backgrounds()
-        self._left_out = self._verified()
-        self._index = whole.without(self._left_out)
-        keys = whole.rows["key"]
-        self._room_names, self._cat_names = np.unique(keys >> 32), np.unique(keys >> 16 & 0xFFFF)  # b001 is room 0, ...
+        keys = self._index.rows["key"]
+        self._room_names, self._cat_names = np.unique(keys >> 32), np.unique(keys >> 16 & 0xFFFF)  # b001: 0
         placements = max((int((keys & 0xFFFF).max()) + 1) // 2, 1)
         super().__init__(len(self._room_names), len(self._cat_names), placements, size, seed=0)
-        if not len(self):
-            raise CourseError(f"No quartet in {root} can be read: delete the zips and download them again.")
-        trusted = len(self._files) >= int(whole.rooms.max())
-        self.backgrounds = self._listed_in if trusted else "recovered"  # where rooms without a cat come from
+        self._listed_in, self._files = self._find_backgrounds()
         self._rooms_in_memory: dict[int, np.ndarray] = {}
 
     def __getstate__(self) -> dict:  # the other process reads the kept index instead of receiving 25 MB
@@ -132,10 +119,9 @@ class ArchiveDataset(SceneDataset):
         return other
 
     def key(self) -> dict:
-        """What decides every pixel: the directories and the checksums of the backgrounds, so a copy is the same data."""
-        left_out = hashlib.sha256(repr(sorted(self._left_out)).encode()).hexdigest() if self._left_out else None
+        """What decides every pixel: directories and checksums of the backgrounds, so a copy is the same data."""
         return {"source": "archive", "version": VERSION, "size": self.size, "files": self._index.digests,
-                "backgrounds": [list(file.stamp) for file in self._files], "left_out": left_out}  # fmt: skip
+                "backgrounds": [[file.name, file.checksum] for file in self._files]}  # fmt: skip
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
@@ -182,10 +168,7 @@ class ArchiveDataset(SceneDataset):
             scale_depth(levels, depth)
             return
         room, cat, _ = self._index.quartet(row)
-        raise CourseError(
-            f"All quartets of room {room} and cat {cat} are unreadable: download the zips again, or run "
-            "ArchiveDataset(...).verify() once, after which such quartets are left out."
-        )
+        raise CourseError(f"All quartets of room {room} and cat {cat} are unreadable: download the zips again.")
 
     def _candidates(self, row: int) -> Iterator[int]:
         """``row``, then the other quartets of its room and cat, from the next one on; without those known to be bad."""
@@ -217,14 +200,11 @@ class ArchiveDataset(SceneDataset):
 
     def _whole_background(self, room: int) -> np.ndarray:
         """(H, W, 3) uint8 at the archive's own size, kept on disk."""
-        width, height = self._index.sizes["bg_fg"]
-        file = self._files[room - 1] if self.backgrounds != "recovered" and room >= 1 else None
-        stamp = list(file.stamp) if file else [sorted(self._left_out)]
-        path = self._cache / f"bg_{room:04d}_{hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]}.npy"
+        file = self._files[room - 1] if 1 <= room <= len(self._files) else None
+        stamp = hashlib.sha256(json.dumps(file and file[:2]).encode()).hexdigest()[:12]
+        path = self._cache / f"bg_{room:04d}_{stamp}.npy"
         with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError):  # none yet, or damaged
-            picture = np.load(path, allow_pickle=False)
-            if picture.shape == (height, width, 3) and picture.dtype == np.uint8:
-                return picture
+            return np.load(path, allow_pickle=False)
         picture = self._from_file(file, room) if file else None
         picture = self._recover(room) if picture is None else picture
         with whole_file(path) as temporary:
@@ -235,36 +215,24 @@ class ArchiveDataset(SceneDataset):
         """``"bg/"`` or, without it, ``"bg.zip"``, and the pictures in it in the order of their names."""
         folder, packed, files = self.root / "bg", self.root / "bg.zip", []
         if folder.is_dir():
-            for path in folder.iterdir():
-                if path.suffix.lower() in BACKGROUND_FORMATS and path.is_file():
-                    stamp = (path.name, path.stat().st_size, _checksum(path))
-                    files.append(Background(path.name, stamp, path.read_bytes))
+            paths = (path for path in folder.iterdir() if path.is_file() and _is_picture(path.name))
+            files = [Background(path.name, zlib.crc32(path.read_bytes()), path.read_bytes) for path in paths]
         elif packed.is_file():
             try:
-                members, _ = read_directory(packed, MAX_BACKGROUNDS_DIRECTORY)
+                members = (member for member in read_directory(packed)[0] if _is_picture(member.filename))
+                files = [Background(m.filename, m.CRC, partial(_read_member, packed, m.filename)) for m in members]
             except CourseError as error:
                 self._note("bg.zip", "as a whole", f"cannot be read ({error}); rooms are recovered instead")
-                members = []
-            for member in members:
-                name = PurePosixPath(member.filename)
-                if name.suffix.lower() in BACKGROUND_FORMATS and not name.name.startswith("."):
-                    stamp = (member.filename, member.file_size, member.CRC)
-                    files.append(Background(name.name, stamp, partial(_read_member, packed, member.filename)))
         return "bg/" if folder.is_dir() else "bg.zip", sorted(files, key=lambda file: file[:2])
 
     def _from_file(self, file: Background, room: int) -> np.ndarray | None:
         """The picture in bg/, or None where it cannot be read or shows another room than the quartets."""
         width, height = self._index.sizes["bg_fg"]
         try:
-            if file.stamp[1] > MAX_BACKGROUND:
-                raise ValueError(f"{file.stamp[1] / 1e6:.0f} MB")
-            with Image.open(io.BytesIO(file.read())) as image:
-                if image.width * image.height > MAX_BACKGROUND:
-                    raise ValueError(f"{image.width * image.height / 1e6:.0f} megapixels")
+            with open_image(file.read(), file.name) as image:
                 image.draft("RGB", (2 * width, 2 * height))
-                picture = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
-        except (OSError, ValueError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error,
-                Image.DecompressionBombError) as error:  # fmt: skip
+                picture = np.asarray(as_seen(image).resize((width, height), Image.Resampling.BICUBIC))
+        except (CourseError, OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             self._note(self._listed_in, file.name, f"cannot be read ({error}); room {room} is recovered instead")
             return None
         for shown, covered in self._views(room, 2):
@@ -275,39 +243,33 @@ class ArchiveDataset(SceneDataset):
         return picture
 
     def _views(self, room: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pictures (H, W, 3) of a room and where the cat changes them (H, W) bool, of up to ``count`` readable ones.
-
-        They come in a random but fixed order, so that they show many cats in many places.
-        """
+        """Up to ``count`` pictures (H, W, 3) of a room, in a fixed order, and where the cat changes them (H, W) bool."""
         width, height = self._index.sizes["bg_fg"]
         reach = max(round(HALO * width / 192), 3) | 1
-        order = np.random.default_rng(room).permutation(np.flatnonzero(self._index.rooms == room))
-        for row in order[: 4 * count].tolist():
+        rows = np.flatnonzero(self._index.rows["key"] >> 32 == room)
+        for row in np.random.default_rng(room).permutation(rows)[: 4 * count].tolist():
             if count == 0:
                 return
-            try:
+            with contextlib.suppress(Unreadable):
                 picture = self._picture("bg_fg", row, cv2.IMREAD_COLOR)[..., ::-1]
                 mask = clean_mask(self._picture("mask", row))
-            except Unreadable:
-                continue
-            count -= 1
-            if mask.shape != (height, width):
-                mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
-            yield picture, cv2.dilate(mask, np.ones((reach, reach), np.uint8)) > 0
+                if mask.shape != (height, width):
+                    mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
+                count -= 1
+                yield picture, cv2.dilate(mask, np.ones((reach, reach), np.uint8)) > 0
 
     def _recover(self, room: int) -> np.ndarray:
         """The median, for each pixel, over the quartets that show it without the cat and its JPEG halo."""
         pictures, seen = [], 0  # seen: (H, W), how many pictures show a pixel
-        for picture, covered in self._views(room, MAX_PICTURES):
+        for picture, covered in self._views(room, 6 * PICTURES):
             pictures.append(np.where(covered[..., None], np.float32(np.nan), picture))
             seen = seen + ~covered
             if len(pictures) % PICTURES == 0 and seen.min() >= ENOUGH:
                 break
         if not pictures:
-            raise CourseError(
-                f"Room {room} has no usable picture in {self.root / 'bg'} and none can be recovered, because none of "
-                "its quartets is readable: download the zips again, or add the bg/ folder."
-            )
+            lost = f"no usable picture in {self.root / 'bg'} and none can be recovered"
+            advice = "none of its quartets is readable; download the zips again, or add the bg/ folder"
+            raise CourseError(f"Room {room} has {lost}: {advice}.")
         unseen = seen == 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # unseen pixels have no median
@@ -323,19 +285,17 @@ class ArchiveDataset(SceneDataset):
 
     def _note(self, where: str, name: str, why: str) -> None:
         """Add a line to the file that all processes share; warn if it is new."""
-        if self._noted is None:
-            self._noted = {(line["where"], line["name"]) for line in self._notes()}
         if (where, name) in self._noted:
             return
         self._noted.add((where, name))
-        with open(self._cache / "unreadable.jsonl", "a", encoding="utf-8") as stream:
+        with open(self._cache / "unreadable.jsonl", "a") as stream:
             stream.write(json.dumps({"where": where, "name": name, "why": why}) + "\n")
         warnings.warn(f"{where} {name}: {why}. See report().", stacklevel=2)
 
     def _notes(self) -> list[dict]:
         path, notes = self._cache / "unreadable.jsonl", []
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        for line in dict.fromkeys(text.splitlines()):  # two workers may meet the same file at the same moment
+        lines = path.read_text().splitlines() if path.exists() else []
+        for line in dict.fromkeys(lines):  # two workers may meet the same file at the same moment
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut by a full disk
                 note = json.loads(line)
                 notes.append({key: str(note[key]) for key in ("where", "name", "why")})
@@ -344,15 +304,12 @@ class ArchiveDataset(SceneDataset):
     def report(self) -> dict:
         """Counts, and a few names of what was left out, by zip and reason; JSON-ready.
 
-        ``unreadable`` grows while pictures are read, by any process; :meth:`verify` completes it.
-        ``rooms_without_cat`` tells what had to be done about backgrounds, as they are needed.
+        ``unreadable`` (:meth:`verify` completes it) and ``rooms_without_cat`` grow while any process reads.
         """
         notes = self._notes()
         unreadable = [note for note in notes if note["where"].removesuffix(".zip") in ZIPS]
         return {
-            "quartets": len(self), "rooms": self.rooms, "cats": self.cats, "image_sizes": self._index.sizes,
-            "backgrounds": self.backgrounds, "not_listed": self._index.findings,
-            "left_out_after_verify": len(self._left_out),
+            "quartets": len(self), "rooms": self.rooms, "cats": self.cats, "not_listed": self._index.findings,
             "unreadable": {"count": len(unreadable), "examples": unreadable[:20]},
             "rooms_without_cat": [note for note in notes if note not in unreadable],
         }  # fmt: skip
@@ -360,17 +317,12 @@ class ArchiveDataset(SceneDataset):
     def summary(self) -> str:
         """The report in one line."""
         width, height = self._index.sizes["bg_fg"]
-        source = "recovered from the quartets" if self.backgrounds == "recovered" else f"from {self.backgrounds}"
-        if self._files and self.backgrounds == "recovered":
-            source += f" ({self._listed_in} has {len(self._files)} pictures, too few for room {self._room_names[-1]})"
-        losses = [
-            f"{finding['count']:,} in {name}.zip ({reason})"
-            for name, findings in self._index.findings.items()
-            for reason, finding in findings.items()
-        ]
-        if self._left_out:
-            losses.append(f"{len(self._left_out):,} quartets that verify() found unreadable")
-        elif unreadable := self.report()["unreadable"]["count"]:
+        source = f"from {self._listed_in}" if self._files else "recovered from the quartets"
+        if 0 < len(self._files) < self._room_names[-1]:
+            source += f", which has {len(self._files)}, the others recovered from the quartets"
+        findings = self._index.findings.items()
+        losses = [f"{f['count']:,} in {name}.zip ({why})" for name, found in findings for why, f in found.items()]
+        if unreadable := self.report()["unreadable"]["count"]:
             losses.append(f"{unreadable:,} found unreadable so far")
         losses = f"not used: {', '.join(losses)}; names in report()." if losses else "nothing is missing."
         return (
@@ -378,51 +330,28 @@ class ArchiveDataset(SceneDataset):
             f"rooms without a cat: {source}; {losses}"
         )
 
-    def verify(self, workers: int | None = None, progress: bool = True) -> list[dict]:
-        """Read and decode every picture, in ``workers`` threads; the unreadable ones as dicts of where, name and why.
-
-        Datasets opened afterwards leave their quartets out. The published archive takes some minutes.
-        """
-        chunks, faults = [range(i, min(i + 256, len(self))) for i in range(0, len(self), 256)], []
-        with (
-            warnings.catch_warnings(),
-            ThreadPoolExecutor(workers or os.cpu_count()) as pool,
-            bar(len(self), "checking the archive", "quartets", show=progress) as counter,
-        ):
+    def verify(self) -> list[dict]:
+        """Read and decode every picture, in minutes; what is unreadable, as dicts of where, name and why."""
+        chunks = [range(i, min(i + 256, len(self))) for i in range(0, len(self), 256)]
+        counter = bar(len(self), "checking the archive", "quartets")
+        with warnings.catch_warnings(), ThreadPoolExecutor() as pool, counter:
             warnings.simplefilter("ignore")  # they are returned
-            for chunk, found in zip(chunks, pool.map(self._faults, chunks)):
-                faults += found
-                counter.update(len(chunk))
-        left_out = {self._index.quartet(row) for _, row, _ in faults} | self._left_out
-        with whole_file(self._cache / "verified.json") as path:
-            path.write_text(json.dumps(sorted(left_out)))
-        return [{"where": f"{name}.zip", "name": self._index.name(name, row), "why": why} for name, row, why in faults]
+            for count in pool.map(self._try_to_read, chunks):
+                counter.update(count)
+        return [note for note in self._notes() if note["where"].removesuffix(".zip") in ZIPS]
 
-    def _faults(self, rows: range) -> list[tuple[str, int, str]]:
-        """Zip, row and reason of the unreadable pictures in some rows."""
-        faults = []
+    def _try_to_read(self, rows: range) -> int:
         for row, name in product(rows, ZIPS):
-            try:
+            with contextlib.suppress(Unreadable):  # noted
                 self._picture(name, row, cv2.IMREAD_COLOR if name == "bg_fg" else cv2.IMREAD_GRAYSCALE)
-            except Unreadable as error:
-                faults.append((name, row, str(error)))
-        return faults
-
-    def _verified(self) -> set[tuple[int, int, int]]:
-        try:
-            return {(int(r), int(c), int(n)) for r, c, n in json.loads((self._cache / "verified.json").read_text())}
-        except (OSError, ValueError, TypeError):  # never run, or damaged
-            return set()
+        return len(rows)
 
 
-def _checksum(path: Path) -> int | None:
-    """CRC-32, as a zip has it; None for what will be refused anyway."""
-    try:
-        return zlib.crc32(path.read_bytes()) if path.stat().st_size <= MAX_BACKGROUND else None
-    except OSError:
-        return None
+def _is_picture(name: str) -> bool:
+    name = PurePosixPath(name).name.lower()
+    return name.endswith((".jpg", ".jpeg", ".png", ".webp")) and not name.startswith(".")
 
 
 def _read_member(path: Path, name: str) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(name)
+    with zipfile.ZipFile(path) as archive, archive.open(name) as member:
+        return member.read(MAX_BACKGROUND)

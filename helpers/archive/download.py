@@ -1,22 +1,22 @@
 """Where the published data comes from: a folder of yours, a mounted Google Drive, or a download with gdown.
 
-:func:`fetch_archive` returns a folder with ``bg_fg.zip``, ``mask.zip`` and ``depth.zip``. What arrives waits in
-``incoming/`` until it has been found whole; only then it gets its name, and ``archive.json`` notes size, checksum and
-time of change, so that later a glance is enough. Whatever goes wrong ends in one message: the cause, and what remains.
+What arrives waits in ``incoming/`` until it has been found whole; only then it gets its name, and ``archive.json``
+notes size, checksum and time of change, so that later a glance is enough.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -26,21 +26,13 @@ from helpers.archive.index import read_directory
 from helpers.config import ROOT, CourseError, cache_dir
 from helpers.utils import bar, whole_folder, write_json
 
-try:
-    import fcntl
-except ImportError:  # Windows: two downloads into one folder are not kept apart there, only found out afterwards
-    fcntl = None
-
 FOLDER = "1ACsG-epUmRCJ0zaKIAGGc5DzeG3SSY65"  # the published project's public folder on Google Drive
 NAMES = ("bg_fg.zip", "mask.zip", "depth.zip")
 ROUGH_BYTES = {"bg_fg.zip": 6_000_000_000, "mask.zip": 900_000_000, "depth.zip": 1_000_000_000}  # as published, rounded
 MOUNT = Path("/content/drive")  # where Colab's notebooks mount a Google Drive
 MOUNTED_NAME = "course-archive"
 ATTEMPTS = 5  # at one file, as long as each brings something new
-LISTED_BY_GDOWN_5 = 50  # files in one folder; it never sees the others
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
-MAX_BACKGROUNDS = 1000  # ten times as many as were published
-RESUMED = ("Stalled", "ConnectionError", "Timeout", "ChunkedEncodingError", "Download is incomplete")  # at once
+RESUMED = "Stalled|ConnectionError|Timeout|ChunkedEncodingError|Download is incomplete"  # at once
 LARGER_DISK = "free some space, or set COURSE_CACHE to a folder on a larger disk"
 WAYS = (
     "What remains: try again later (what has arrived is kept, and the download resumes from there); on Colab, add a "
@@ -54,15 +46,8 @@ class Refused(Exception):
     """A file is not what it should be; the message says in what."""
 
 
-def fetch_archive(
-    folder: str | Path | None = None,
-    *,
-    expected: dict[str, dict] | None = None,
-    verify: bool = False,
-    network: dict | None = None,
-    patience: float = 60,
-    progress: bool = True,
-) -> Path:
+def fetch_archive(folder: str | Path | None = None, *, verify: bool = False, network: dict | None = None,
+                  patience: float = 60) -> Path:  # fmt: skip
     """The folder of the published data; fetched if it is not on this machine yet.
 
     Tried in this order: the folder that ``$COURSE_ARCHIVE`` names, used where it is; what an earlier call has fetched;
@@ -70,25 +55,18 @@ def fetch_archive(
 
     Args:
         folder: where fetched files are kept; default ``archive`` in :func:`helpers.config.cache_dir`.
-        expected: what is known about the files, as ``archive.json`` in each fetched folder notes it:
-            ``{"mask.zip": {"size": bytes, "sha256": "..."}}``. What is not given is not compared.
-        verify: compare checksums with those noted, instead of trusting size and time of change. A file that differs
-            is fetched anew.
+        verify: compare checksums with those noted, instead of trusting size and time of change.
         network: handed on to gdown, for example ``{"proxy": "http://...", "verify": "certificates.pem"}``.
         patience: seconds without a new byte (gdown writes 512 kB at once) after which a connection counts as dead.
-        progress: show progress bars.
-
-    Returns:
-        A folder with the three zips, and with the empty rooms in ``bg/`` or ``bg.zip`` where they were to be had.
 
     Raises:
         CourseError: none of the ways works; the message gives the cause and the ways that remain.
     """
     if os.environ.get("COURSE_ARCHIVE"):
-        return _local_folder(os.environ["COURSE_ARCHIVE"], expected or {}, verify)
-    here = _Folder(Path(folder or cache_dir() / "archive").resolve(), expected or {}, verify, progress)
+        return _local_folder(os.environ["COURSE_ARCHIVE"], verify)
+    here = _Folder(Path(folder or cache_dir() / "archive").resolve())
     try:
-        if here.missing():
+        if here.missing(verify):
             here.incoming.mkdir(parents=True, exist_ok=True)
             note = _copy_from_mount(here)
             if here.missing():
@@ -108,6 +86,13 @@ def _cause_of_os_error(error: OSError, folder: Path) -> str:
     return f"{error.filename or folder} cannot be read or written ({error.strerror or error})"
 
 
+def _counter(what: str, total: int, done: int = 0) -> tqdm:
+    """A progress bar that counts bytes, from ``done`` on."""
+    counter = bar(total, what, "B")
+    counter.unit_scale, counter.initial, counter.n = True, done, done
+    return counter
+
+
 def _in_bytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
@@ -117,38 +102,35 @@ def _in_bytes(count: int) -> str:
 
 def check_zip(path: Path, wanted: dict, thorough: bool = True) -> dict:
     """Size and, if ``thorough`` or wanted, SHA-256 of a zip; Refused unless it is whole and both are as wanted."""
-
-    def compare(key: str, unit: str = "") -> None:
-        if wanted.get(key, found[key]) != found[key]:
-            raise Refused(f"{path.name} has the wrong {key}, {found[key]}{unit} instead of {wanted[key]}{unit}")
-
     found = {"size": path.stat().st_size}
     with open(path, "rb") as stream:
         head = stream.read(1000).lower()
     if not head.startswith(b"pk\3\4"):
         what = "a web page" if b"<html" in head or b"<!doctype" in head else "something else" if head else "empty"
         raise Refused(f"{path.name} is not a zip file with pictures but {what}")
+    size = _in_bytes(found["size"])
     if not zipfile.is_zipfile(path):
-        size = _in_bytes(found["size"])
         raise Refused(f"{path.name} is cut off: it ends, after {size}, without its table of contents")
-    compare("size", " bytes")  # before 6 GB are read
+    if wanted.get("size", found["size"]) != found["size"]:  # before 6 GB are read
+        raise Refused(f"{path.name} has the wrong size, {found['size']} bytes instead of {wanted['size']}")
     if thorough or "sha256" in wanted:
-        print(f"Checking {path.name} ({_in_bytes(found['size'])}).")
+        print(f"Checking {path.name} ({size}).")
         try:
             read_directory(path)
         except CourseError as error:
             raise Refused(f"{path.name} is damaged: {error}") from None
         with open(path, "rb") as stream:
             found["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
-        compare("sha256")
+        if wanted.get("sha256", found["sha256"]) != found["sha256"]:
+            raise Refused(f"{path.name} has the wrong sha256, {found['sha256']} instead of {wanted['sha256']}")
     return found
 
 
 def _record(folder: Path) -> dict[str, dict]:
     """What ``archive.json`` in ``folder`` notes about its files; nothing if it is damaged."""
     try:
-        entries = json.loads((folder / "archive.json").read_text(encoding="utf-8")).items()
         kinds = {"size": int, "sha256": str, "mtime_ns": int}
+        entries = json.loads((folder / "archive.json").read_text()).items()
         return {name: {key: kind(entry[key]) for key, kind in kinds.items()} for name, entry in entries}
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return {}
@@ -157,36 +139,34 @@ def _record(folder: Path) -> dict[str, dict]:
 class _Folder:
     """Which of the three zips are in a folder of ours and trusted, and how a new one becomes so."""
 
-    def __init__(self, path: Path, expected: dict[str, dict], verify: bool, progress: bool):
-        self.path, self.incoming, self.expected, self.progress = path, path / "incoming", expected, progress
-        self._verify = set(NAMES) if verify else set()
+    def __init__(self, path: Path):
+        self.path, self.incoming = path, path / "incoming"
 
-    def missing(self) -> list[str]:
+    def missing(self, verify: bool = False) -> list[str]:
         """Names of the zips that are not here, or not to be trusted (these are removed)."""
-        return [name for name in NAMES if not self.has(name)]
+        return [name for name in NAMES if not self.has(name, verify)]
 
-    def has(self, name: str) -> bool:
-        """Is ``name`` here and what it was when it was verified?"""
+    def has(self, name: str, verify: bool = False) -> bool:
+        """Is ``name`` here and what it was when it was noted?"""
         path, known = self.path / name, _record(self.path).get(name, {})
         if not path.is_file():
             return False
-        wanted, stat = {**known, **self.expected.get(name, {})}, path.stat()
-        same = (known.get("size"), known.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
-        if same and name not in self._verify and all(wanted[key] == known[key] for key in ("size", "sha256")):
+        stat, noted = path.stat(), (known.get("size"), known.get("mtime_ns"))
+        if noted == (stat.st_size, stat.st_mtime_ns) and not verify:
             return True
         try:
-            self._note(name, check_zip(path, wanted))
+            self._note(name, check_zip(path, known))
+            return True
         except Refused as refused:
             print(f"{refused}: it is removed and fetched anew.")
             path.unlink()
             return False
-        return True
 
     def accept(self, name: str) -> None:
         """Give ``incoming/name`` its final place, if it is what it should be; else remove it and raise Refused."""
         path = self.incoming / name
         try:
-            found = check_zip(path, self.expected.get(name, {}))
+            found = check_zip(path, {})
         except Refused:
             path.unlink()
             raise
@@ -198,7 +178,7 @@ class _Folder:
             part.unlink()
 
     def settle(self, name: str) -> bool:
-        """Accept a download that was whole when its process was killed; remove all that cannot be resumed."""
+        """Accept a download that was whole when its process was killed; remove what cannot be resumed."""
         path = self.incoming / name
         for i, part in enumerate(unfinished(path)):
             if not path.exists() and zipfile.is_zipfile(part):
@@ -210,35 +190,22 @@ class _Folder:
                 self.accept(name)
         return self.has(name)
 
-    def size_of(self, name: str) -> int:
-        """The bytes that ``name`` has, or about has, when it is complete."""
-        return self.expected.get(name, {}).get("size", ROUGH_BYTES[name])
-
     def check_space(self, names: list[str]) -> None:
         """CourseError if the disk cannot hold what is still to come."""
-        need = sum(max(self.size_of(name) - fetched_bytes(self.incoming / name), 0) for name in names)
+        need = sum(max(ROUGH_BYTES[name] - fetched_bytes(self.incoming / name), 0) for name in names)
         if (free := shutil.disk_usage(self.path).free) < need:
-            raise _failure(
-                f"{' and '.join(names)} need {_in_bytes(need)} more and the disk of {self.path} has "
-                f"{_in_bytes(free)} free; {LARGER_DISK}"
-            )
-
-    def counter(self, what: str, name: str, total: int, done: int = 0) -> tqdm:
-        """A progress bar that counts bytes, from ``done`` on."""
-        counter = bar(total, f"{what} {name}", "B", show=self.progress)
-        counter.unit_scale, counter.initial, counter.n = True, done, done
-        return counter
+            lack = f"need {_in_bytes(need)} more and the disk of {self.path} has {_in_bytes(free)} free"
+            raise _failure(f"{' and '.join(names)} {lack}; {LARGER_DISK}")
 
     def _note(self, name: str, found: dict) -> None:
         entry = {**found, "mtime_ns": (self.path / name).stat().st_mtime_ns}
         write_json(self.path / "archive.json", {**_record(self.path), name: entry})
-        self._verify.discard(name)
 
 
 # -- the first way: a folder of the user's; the second: a mounted Google Drive --------------------------------------
 
 
-def _local_folder(named: str, expected: dict[str, dict], verify: bool) -> Path:
+def _local_folder(named: str, verify: bool) -> Path:
     """The user's folder, if the three zips are there and whole; nothing is written into it."""
     source = Path(named).expanduser()
     folder = next((f.resolve() for f in (source, ROOT / source) if f.is_dir()), None)  # notebooks run in notebooks/
@@ -249,7 +216,7 @@ def _local_folder(named: str, expected: dict[str, dict], verify: bool) -> Path:
         for name in NAMES:
             if not (folder / name).is_file():
                 raise Refused(f"{name} is missing")
-            check_zip(folder / name, {**known.get(name, {}), **expected.get(name, {})}, thorough=False)
+            check_zip(folder / name, known.get(name, {}), thorough=False)
     except (Refused, OSError) as error:
         cause = _cause_of_os_error(error, folder) if isinstance(error, OSError) else str(error)
         raise _failure(f"in the folder of COURSE_ARCHIVE, {folder}, {cause}") from None
@@ -262,7 +229,6 @@ def _copy_from_mount(here: _Folder) -> str:
     if not mine.is_dir():
         return ""
     try:
-        # The documented name, a shortcut to the public folder, any other.
         candidates = (mine / MOUNTED_NAME, *sorted(shortcuts.glob("*")), *sorted(mine.iterdir()))
         mounted = next((f for f in candidates if all((f / name).is_file() for name in NAMES)), None)
         if mounted is None:
@@ -272,9 +238,7 @@ def _copy_from_mount(here: _Folder) -> str:
         print(f"Copying the published data from {mounted} to {here.path}.")
         if (mounted / "bg").is_dir():
             with whole_folder(here.path / "bg") as temporary:
-                for path in sorted((mounted / "bg").iterdir()):
-                    if path.suffix.lower() in PICTURES:
-                        shutil.copyfile(path, temporary / path.name)
+                shutil.copytree(mounted / "bg", temporary, dirs_exist_ok=True)
         elif (mounted / "bg.zip").is_file():
             with _without_backgrounds(here):
                 _copy(mounted / "bg.zip", here)
@@ -290,11 +254,8 @@ def _copy_from_mount(here: _Folder) -> str:
 
 
 def _copy(source: Path, here: _Folder) -> None:
-    with (
-        open(source, "rb") as reading,
-        open(here.incoming / source.name, "wb") as writing,
-        here.counter("copying", source.name, source.stat().st_size) as counter,
-    ):
+    counter = _counter(f"copying {source.name}", source.stat().st_size)
+    with counter, open(source, "rb") as reading, open(here.incoming / source.name, "wb") as writing:
         while block := reading.read(4 << 20):
             counter.update(writing.write(block))
     here.accept(source.name)
@@ -313,25 +274,14 @@ def _without_backgrounds(here: _Folder) -> Iterator[None]:
 # -- the third way: the public folder -------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """While this block runs, however it ends, no other process fetches into ``folder``."""
-    with open(folder / "lock", "w") as lock:
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise GdownError("Busy") from None
-        yield
-
-
 def _download(here: _Folder, note: str, gdown: Callable) -> None:
     here.check_space(here.missing())
     note = f" ({note})" if note else ""
     print(f"Fetching {', '.join(here.missing())} from Google Drive into {here.path}{note}.")
     name = "the list of files"
     try:
-        with _alone_in(here.incoming):
+        with open(here.incoming / "lock", "w") as lock:  # other processes stay out while this block runs
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             missing = [name for name in here.missing() if not here.settle(name)]
             if not missing:
                 return
@@ -339,12 +289,17 @@ def _download(here: _Folder, note: str, gdown: Callable) -> None:
             # Of two files with one name, the one that lies less deep in the folder counts.
             ids = {path.name: file for path, file in sorted(listed, key=lambda entry: -len(entry[0].parts))}
             if lacking := [name for name in missing if name not in ids]:
-                limit = _listing_limit(listed) or ("" if listed else ", nor anything else: it may not be public")
-                raise Refused(f"the public folder lists no {' and no '.join(lacking)}{limit}")
-            with _without_backgrounds(here):
-                _download_backgrounds(here, gdown, listed, ids.get("bg.zip"))
+                nothing = "" if listed else ", nor anything else: it may not be public"
+                raise Refused(f"the public folder lists no {' and no '.join(lacking)}{nothing}")
+            if "bg.zip" in ids and not (here.path / "bg.zip").exists():
+                with _without_backgrounds(here):
+                    gdown({ids["bg.zip"]: str(here.incoming / "bg.zip")})
+                    here.accept("bg.zip")
             for name in missing:
                 _download_zip(here, gdown, name, ids[name])
+    except BlockingIOError:
+        cause = f"another process is fetching it into {here.path}; wait until that one is done"
+        raise _failure(cause + note) from None
     except GdownError as error:
         kept = fetched_bytes(here.incoming / name)
         kept = f" ({_in_bytes(kept)} of it are kept)" if kept else ""
@@ -353,69 +308,43 @@ def _download(here: _Folder, note: str, gdown: Callable) -> None:
         raise _failure(f"what Google Drive sends is refused: {refused}{note}") from None
 
 
-def _listing_limit(listed: list) -> str:
-    if metadata.version("gdown").startswith("5.") and len(listed) >= LISTED_BY_GDOWN_5:
-        return f"; gdown 5 sees only {LISTED_BY_GDOWN_5} files of a folder, gdown 6 sees all"
-    return ""
-
-
 def _download_zip(here: _Folder, gdown: Callable, name: str, file: str) -> None:
     """Fetch one file and accept it; after an interruption resume at once, as long as each attempt brings something."""
     path = here.incoming / name
     for attempt in range(ATTEMPTS):
         before, last = fetched_bytes(path), attempt == ATTEMPTS - 1
         try:
-            with here.counter("fetching", name, here.size_of(name), before) as counter:
+            with _counter(f"fetching {name}", ROUGH_BYTES[name], before) as counter:
                 gdown({file: str(path)}, seen=lambda size: counter.update(size - counter.n))
             return here.accept(name)
         except GdownError as error:
             if before and "byte range" in str(error) and not last:  # gdown 6: the rest does not fit to what is here
                 for part in unfinished(path):
                     part.unlink()
-            elif last or fetched_bytes(path) <= before or not any(sign in str(error) for sign in RESUMED):
+            elif last or fetched_bytes(path) <= before or not re.search(RESUMED, str(error)):
                 raise
-        except Refused:
+        except Refused:  # accept has removed the file; if an earlier call had left some of it, once more from the start
             if last or not before:
                 raise
-            # What an earlier call left may have been the fault (accept has removed it): once more from the start.
-
-
-def _download_backgrounds(here: _Folder, gdown: Callable, listed: list, zipped: str | None) -> None:
-    """``bg.zip`` or the pictures of ``bg/``, if the public folder has them. All or none: the n-th is background n."""
-    pictures = [entry for entry in listed if entry[0].parent.name == "bg" and entry[0].suffix.lower() in PICTURES]
-    if (here.path / "bg").exists() or (here.path / "bg.zip").exists():
-        return
-    if zipped:
-        gdown({zipped: str(here.incoming / "bg.zip")})
-        here.accept("bg.zip")
-    elif limit := _listing_limit(pictures):
-        raise Refused(f"bg/ is not listed whole{limit}")
-    elif pictures:
-        with whole_folder(here.path / "bg") as temporary:
-            gdown({file: str(temporary / path.name) for path, file in pictures[:MAX_BACKGROUNDS]})
 
 
 def _cause(error: GdownError | Refused, name: str, folder: Path) -> str:
     """Why ``name`` could not be fetched, in words that a student can use."""
     reason = str(error).partition(": ")[2]
-    for sign, cause in (  # what gdown said, or the kind of its error
+    for pattern, cause in (  # what gdown said, or the kind of its error
         ("Too many users have viewed or downloaded", f"Google Drive's quota for {name} is used up for today"),
         ("Cannot retrieve the public link", f"{name} on Google Drive is not public any more, or gone"),
-        ("retrieve folder contents", "the folder on Google Drive is not public any more, or gone"),
-        ("retrieve the folder information", "the folder on Google Drive is not public any more, or gone"),
-        ("Download is incomplete", f"the connection to Google Drive broke off while fetching {name}"),
-        ("Busy", f"another process is fetching it into {folder}; wait until that one is done"),
+        ("retrieve (the )?folder", "the folder on Google Drive is not public any more, or gone"),
+        ("Download is incomplete|Chunked", f"the connection to Google Drive broke off while fetching {name}"),
         ("ImportError", "gdown is not installed in this Python ('make lab' installs all; so does 'pip install gdown')"),
-        ("No space left on device", f"the disk of {folder} is full; {LARGER_DISK}"),
-        ("Disk quota exceeded", f"the disk of {folder} is full; {LARGER_DISK}"),
+        ("No space left on device|Disk quota exceeded", f"the disk of {folder} is full; {LARGER_DISK}"),
         ("Stalled", f"Google Drive fell silent while fetching {name} ({reason})"),
         ("Timeout", f"Google Drive fell silent while fetching {name}"),
-        ("ChunkedEncodingError", f"the connection to Google Drive broke off while fetching {name}"),
         ("ProxyError", "Google Drive cannot be reached through the proxy that is set"),
         ("SSLError", "what answers in Google Drive's name has no certificate that is trusted here"),
         ("ConnectionError", "Google Drive cannot be reached; this machine seems to have no network"),
         ("Died", f"gdown's process ended in the middle ({reason or 'without a word'})"),
     ):
-        if isinstance(error, GdownError) and sign in str(error):
+        if isinstance(error, GdownError) and re.search(pattern, str(error)):
             return cause
     return str(error)[:300].rstrip(".")

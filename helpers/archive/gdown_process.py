@@ -1,8 +1,7 @@
-"""gdown in a process of its own, so that whatever happens to it ends in an error that says what happened.
+"""gdown (5 or 6) in a process of its own, so that whatever happens to it ends in an error that says what happened.
 
 gdown 5, which Colab has, waits for ever when a connection falls silent and prints some failures instead of raising
-them. A thread that waits cannot be stopped, neither by the stop button nor when it stalls: a process can. Both gdown 5
-and 6 are known here; what is fetched, :mod:`helpers.archive.download` decides.
+them. A thread that waits cannot be stopped, neither by the stop button nor when it stalls: a process can.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from types import ModuleType
 
 from helpers.config import ROOT
 
-START_SECONDS = 60  # that Python and gdown may take to start; an import from a network drive is slow
+START_SECONDS = 60  # that Python and gdown may take to start: an import from a network drive is slow
 
 
 class GdownError(Exception):
-    """The names of an error in gdown and of its bases, or Stalled, Died or Busy; after a colon, what was said."""
+    """The names of an error in gdown and of its bases, or Stalled or Died; after a colon, what was said."""
 
 
 def unfinished(target: Path) -> list[Path]:
@@ -42,13 +41,8 @@ def fetched_bytes(target: Path) -> int:
         return target.stat().st_size
 
 
-def run_gdown(
-    network: dict,
-    patience: float,
-    files: dict[str, str] | None = None,
-    folder: str = "",
-    seen: Callable[[int], object] = int,
-) -> list[tuple[str, str]]:
+def run_gdown(network: dict, patience: float, files: dict[str, str] | None = None, folder: str = "",
+              seen: Callable[[int], object] = int) -> list[tuple[str, str]]:  # fmt: skip
     """Fetch public ``files`` (id -> path, resumed if unfinished), or list path and id of the files in a ``folder``.
 
     ``seen`` is told the bytes on disk. Raises a GdownError, also if no byte comes for ``patience`` seconds.

@@ -23,8 +23,7 @@ class Unreadable(Exception):
 def jpeg_size(data: bytes) -> tuple[int, int]:
     """Width and height that a JPEG announces, read before anything is decoded (Pillow takes twenty times as long).
 
-    Raises:
-        Unreadable: no JPEG, cut short, or one that is made to stall a decoder.
+    Raises Unreadable for what is no JPEG, cut short, or made to stall a decoder.
     """
     if data[:2] != b"\xff\xd8":
         raise Unreadable("not a JPEG")
@@ -42,10 +41,7 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def decode(data: bytes, size: tuple[int, int], how: int) -> np.ndarray:
-    """Pixels of a JPEG that has the expected width and height; ``how``: OpenCV's reading mode.
-
-    OpenCV takes half the time of Pillow for these small pictures and lets other threads run meanwhile.
-    """
+    """Pixels of a JPEG that has the expected width and height; ``how``: OpenCV's reading mode."""
     if (found := jpeg_size(data)) != size:
         raise Unreadable(f"{found[0]}x{found[1]} px instead of {size[0]}x{size[1]}")
     try:

@@ -1,13 +1,11 @@
 """Where every picture of the archive is: the directories of the three zips, compared once and kept on the disk.
 
-``zipfile`` makes an object of each of the 1.2 million members, which takes seconds, so what is needed of them is kept
-as an array. Nothing in a zip is believed: names are never used as paths, sizes are bounded before anything is read, and
+Nothing in a zip is believed: names are never used as paths, sizes are bounded before anything is read, and
 a member counts only if its own header and checksum agree with the directory. What is refused is counted and named.
 """
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import io
 import json
@@ -18,7 +16,8 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -39,7 +38,7 @@ LOCAL_HEADER = struct.Struct("<4s2x2H4xL8x2H")  # signature, flags, method, CRC-
 PLACE = np.dtype(  # of a member in its zip; offset: of its header; packed, size: its bytes in the file and unpacked
     [("offset", "<u8"), ("packed", "<u8"), ("size", "<u8"), ("crc", "<u4"), ("method", "<u2"), ("flags", "<u2")]
 )
-QUARTET = np.dtype([("key", "<i8"), *((name, PLACE) for name in ZIPS)])  # key: see _key()
+QUARTET = np.dtype([("key", "<i8"), *((name, PLACE) for name in ZIPS)])  # key: room << 32 | cat << 16 | number
 
 Findings = dict[str, dict]  # reason -> {"count": int, "examples": [names]}
 
@@ -48,10 +47,6 @@ Findings = dict[str, dict]  # reason -> {"count": int, "examples": [names]}
 def _rule(zip_name: str) -> re.Pattern:
     """Room, cat and number in a member's name, such as ``mask/mask_b001_f001_0.jpg``."""
     return re.compile(rf"(?:.*[/\\])?{ZIPS[zip_name]}_b(\d{{1,4}})_f(\d{{1,4}})_(\d{{1,4}})\.jpg", re.ASCII | re.DOTALL)
-
-
-def _key(room: int, cat: int, number: int) -> int:
-    return room << 32 | cat << 16 | number
 
 
 def _name(zip_name: str, key: int) -> str:
@@ -73,26 +68,25 @@ def _note(findings: Findings, reason: str, names: Iterable[str]) -> None:
 class _BoundedFile(io.FileIO):
     """A zip as zipfile may read it: its directory, which comes in one piece, is bounded and its SHA-256 is noted."""
 
-    limit, digest = MAX_DIRECTORY, ""
+    digest = ""
 
     def read(self, size: int = -1) -> bytes:
-        if size > self.limit:
-            raise CourseError(f"{self.name} has a directory of {size:,} bytes, over {self.limit:,} are refused.")
+        if size > MAX_DIRECTORY:
+            raise CourseError(f"{self.name} has a directory of {size:,} bytes, over {MAX_DIRECTORY:,} are refused.")
         data = super().read(size)
         if data.startswith(b"PK\1\2"):
             self.digest = hashlib.sha256(data).hexdigest()
         return data
 
 
-def read_directory(path: str | Path, limit: int = MAX_DIRECTORY) -> tuple[list[zipfile.ZipInfo], str]:
+def read_directory(path: str | Path) -> tuple[list[zipfile.ZipInfo], str]:
     """All members of a zip, and the SHA-256 of its directory, which is the same in every copy of the file.
 
     Raises:
-        CourseError: no zip, or one that is cut, damaged, or has other bytes around it or a directory beyond ``limit``.
+        CourseError: no zip, or one that is cut, damaged, or has other bytes around it or too large a directory.
     """
     try:
         with _BoundedFile(path) as stream:
-            stream.limit = limit
             with zipfile.ZipFile(stream) as archive:
                 members, comment = archive.infolist(), archive.comment
             # zipfile forgives bytes behind the end and a wrong count in it,
@@ -109,8 +103,7 @@ def read_directory(path: str | Path, limit: int = MAX_DIRECTORY) -> tuple[list[z
     except OSError as error:
         raise CourseError(f"{path} cannot be read ({error.strerror}): check that it is there and complete.") from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error, OverflowError) as error:
-        why = f"{path} is cut short, damaged or no zip ({error}): delete it and download it again."
-        raise CourseError(why) from error
+        raise CourseError(f"{path} is cut short, damaged or no zip ({error}): delete it, download it again.") from error
 
 
 def _members_of(zip_name: str, path: Path) -> tuple[np.ndarray, np.ndarray, Findings, str]:
@@ -122,7 +115,7 @@ def _members_of(zip_name: str, path: Path) -> tuple[np.ndarray, np.ndarray, Find
         if name[:1] in ("/", "\\") or ".." in name or ":" in name or "\0" in name:
             _note(findings, "name that points outside", [name])
         elif (found := match(name)) and len(name) <= MAX_NAME:
-            keys.append(_key(*map(int, found.groups())))
+            keys.append(int(found[1]) << 32 | int(found[2]) << 16 | int(found[3]))
             places.append((i.header_offset, i.compress_size, i.file_size, i.CRC, i.compress_type, i.flag_bits))
         elif not name.endswith("/") or i.file_size:  # not a folder
             _note(findings, "name outside the rule", [name])
@@ -175,11 +168,6 @@ class Index:
     findings: dict[str, Findings]  # zip -> what was left out
     digests: dict[str, str]  # zip -> SHA-256 of its directory: what the data is, wherever it lies
 
-    @property
-    def rooms(self) -> np.ndarray:
-        """(N,), as in the names: b001 is 1."""
-        return self.rows["key"] >> 32
-
     def quartet(self, row: int) -> tuple[int, int, int]:
         """Room, cat and number, as in the names."""
         key = int(self.rows["key"][row])
@@ -187,11 +175,6 @@ class Index:
 
     def name(self, zip_name: str, row: int) -> str:
         return _name(zip_name, int(self.rows["key"][row]))
-
-    def without(self, quartets: set[tuple[int, int, int]]) -> Index:
-        """The same without these (room, cat, number)."""
-        bad = [_key(*quartet) for quartet in quartets]
-        return replace(self, rows=self.rows[~np.isin(self.rows["key"], bad)]) if bad else self
 
     def read(self, zip_name: str, row: int) -> bytes:
         """The bytes of one picture, at most MAX_BYTES.
@@ -203,23 +186,17 @@ class Index:
         path = self.root / f"{zip_name}.zip"
         offset, packed, size, crc, method, _ = self.rows[zip_name][row].item()
         try:
-            with open(path, "rb", buffering=0) as stream:  # each time: threads, workers and forks share nothing
+            with open(path, "rb") as stream:  # each time: threads, workers and forks share nothing
                 stream.seek(offset)
-                data = stream.read(LOCAL_HEADER.size + MAX_NAME + 64 + packed)  # with the name and usual extra fields
-                if len(data) < LOCAL_HEADER.size:
+                if len(header := stream.read(LOCAL_HEADER.size)) < LOCAL_HEADER.size:
                     raise Unreadable("cut short")
-                signature, flags, local_method, local_crc, name_length, extra = LOCAL_HEADER.unpack_from(data)
-                name = data[LOCAL_HEADER.size : LOCAL_HEADER.size + name_length].decode(errors="replace")
-                begin = LOCAL_HEADER.size + name_length + extra
-                body = data[begin : begin + packed]
-                if len(body) < packed:
-                    stream.seek(offset + begin)
-                    body = stream.read(packed)
+                signature, flags, local_method, local_crc, name_length, extra = LOCAL_HEADER.unpack(header)
+                name = stream.read(name_length).decode(errors="replace")
+                stream.seek(extra, os.SEEK_CUR)
+                body = stream.read(packed)
         except OSError as error:
-            raise CourseError(
-                f"{path} could not be read ({error.strerror}): check that it is still there; "
-                "from a mounted drive, copy it to the local disk first."
-            ) from error
+            why = "check that it is still there; from a mounted drive, copy it to the local disk first"
+            raise CourseError(f"{path} could not be read ({error.strerror}): {why}.") from error
         found = _rule(zip_name).fullmatch(name)
         if signature != b"PK\3\4":
             raise Unreadable("no member begins where the directory says")
@@ -251,30 +228,23 @@ def _inflate(body: bytes, size: int) -> bytes:
 
 
 def stamps(root: Path) -> list[list]:
-    """Name, bytes and time of the three zips: what is kept about these very files is kept under them."""
-    result = []
-    for name in ZIPS:
-        try:
-            stat = (root / f"{name}.zip").stat()
-        except OSError:
-            raise CourseError(
-                f"{root / name}.zip is missing: the archive is bg_fg.zip, mask.zip and depth.zip in one folder."
-            ) from None
-        result.append([f"{name}.zip", stat.st_size, stat.st_mtime_ns])
-    return result
+    """Name, bytes and time of the three zips: what is kept about them is kept under these."""
+    paths = [root / f"{name}.zip" for name in ZIPS]
+    for path in paths:
+        if not path.is_file():
+            raise CourseError(f"{path} is missing: the archive is bg_fg.zip, mask.zip and depth.zip in one folder.")
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
 def open_index(root: Path, folder: Path) -> Index:
     """The index kept in ``folder``; made and kept now if there is none, an earlier version's, or a damaged one."""
     path = folder / "index.npz"
-    try:
+    with suppress(OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error):
         with np.load(path, allow_pickle=False) as kept:  # each array has a checksum of its own
             facts, rows = json.loads(kept["facts"].tobytes()), kept["rows"]
         facts["sizes"] = {name: tuple(facts["sizes"][name]) for name in ZIPS}
         if rows.dtype == QUARTET:
             return Index(root, rows, **facts)
-    except (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error):
-        pass
     print(f"Listing the pictures in {root}: this takes some seconds, once.")
     index = build_index(root)
     facts = {"sizes": index.sizes, "findings": index.findings, "digests": index.digests}
@@ -285,13 +255,7 @@ def open_index(root: Path, folder: Path) -> Index:
 
 def build_index(root: Path) -> Index:
     """Read the three directories and keep what all three have."""
-    collecting = gc.isenabled()
-    gc.disable()  # it would look through the growing lists again and again, which takes half of the time
-    try:
-        listed = {name: _members_of(name, root / f"{name}.zip") for name in ZIPS}
-    finally:
-        if collecting:
-            gc.enable()
+    listed = {name: _members_of(name, root / f"{name}.zip") for name in ZIPS}
     keys, places, findings, digests = ({name: listed[name][i] for name in ZIPS} for i in range(4))
     everything, count = np.unique(np.concatenate(list(keys.values())), return_counts=True)
     for name in ZIPS:
@@ -300,10 +264,9 @@ def build_index(root: Path) -> Index:
     common = everything[count == len(ZIPS)]
     if not len(common):
         counts = ", ".join(f"{len(keys[name]):,} in {name}.zip" for name in ZIPS)
-        raise CourseError(
-            f"The zips in {root} have no quartet in common ({counts} follow the naming rule such as "
-            "bgfg_b001_f001_0.jpg): check that they belong together, or download them again."
-        )
+        rule = f"{counts} follow the naming rule such as bgfg_b001_f001_0.jpg"
+        advice = "check that they belong together, or download them again"
+        raise CourseError(f"The zips in {root} have no quartet in common ({rule}): {advice}.")
     rows = np.empty(len(common), QUARTET)
     rows["key"] = common
     for name in ZIPS:
@@ -317,10 +280,8 @@ def _usual_size(index: Index, name: str) -> tuple[int, int]:
     """Width and height that most of a few pictures, evenly chosen, have; others are refused when they are met."""
     seen = Counter()
     for row in np.unique(np.linspace(0, len(index.rows) - 1, 25).astype(int)):
-        try:
+        with suppress(Unreadable):
             seen[jpeg_size(index.read(name, row))] += 1
-        except Unreadable:
-            continue
     if not seen:
         raise CourseError(f"None of {name}.zip's pictures can be read: delete it and download it again.")
     size = seen.most_common(1)[0][0]

@@ -1,6 +1,6 @@
 """From your own pictures to a folder that :class:`helpers.photos.dataset.PhotosDataset` reads.
 
-Phones save large pictures, and uploads arrive in the form of whichever widget took them. Here they become arrays of a
+Phones save large pictures, and uploads arrive in the form of whichever widget took them. They become arrays of a
 sensible size and a folder with ``bg/`` and ``fg/``, written whole or not at all; importers write theirs the same way.
 """
 
@@ -39,13 +39,11 @@ class Report:
         return "\n".join([f"{self.kept:,} {self.what}", *left_out])
 
 
-
 def read_photo(source: str | Path | bytes, longest: int = LONGEST, name: str | None = None) -> np.ndarray:
     """A photograph (a file or its bytes) as it was seen, (H, W, 3) uint8; scaled down to ``longest`` pixels a side.
 
     Raises:
-        CourseError: it calls the picture ``name``, by default as the file; not there, no picture, damaged, over 50
-            megapixels, or 16-bit, which looks like depth.
+        CourseError: the picture, called ``name``, is missing, damaged, none, over 50 megapixels, or has 16 bits.
     """
     name = name or (Path(source).name if isinstance(source, (str, Path)) else "The picture")
     with open_image(source, name) as image:
@@ -71,9 +69,6 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
         value: of :func:`uploader` under ipywidgets 7 (``{name: {"content": ...}}``) or 8 (``({"name": ..., "content":
             ...},)``), or what ``google.colab.files.upload()`` returned (``{name: bytes}``).
         folder: where they go; a picture of the same name is replaced.
-
-    Returns:
-        The paths, in the order of the upload.
 
     Raises:
         CourseError: one of them is no picture, too large, or has no usable name. Nothing is stored then.
@@ -114,10 +109,8 @@ def counted(items: Iterable[T], count: int, description: str, unit: str) -> Iter
 def written_together(root: str | Path, names: Sequence[str]) -> Iterator[Path]:
     """Yield a folder to write ``names`` into (folders end in a slash, and are made); they move to ``root`` together.
 
-    The most telling name comes last: whoever finds it finds the others. After a failure ``root`` is as it was.
-
-    Raises:
-        CourseError: ``root`` has one of the names already; nothing is ever overwritten.
+    The most telling name comes last: whoever finds it finds the others. After a failure ``root`` is as it was. A
+    CourseError if it has one of the names already: nothing is ever overwritten.
     """
     root = Path(root)
     there = [name for name in names if (root / name).exists()]
@@ -157,10 +150,8 @@ def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]
 
     Args:
         root: the folder; it gets ``bg/`` and ``fg/``.
-        pairs: ``(picture of the empty room, the same view with the cat)``. Several pairs may share a room.
-
-    Returns:
-        How many cats were cut out; pairs that failed are left out, with the reason.
+        pairs: ``(picture of the empty room, the same view with the cat)``. Several pairs may share a room. Those that
+            fail are left out, with the reason.
 
     Raises:
         CourseError: no pair worked (the message of the first failure), or ``root`` has such folders already.

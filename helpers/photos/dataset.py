@@ -1,9 +1,9 @@
 """Quartets composed live from your own pictures: photographs of rooms and cut-outs of cats.
 
-``bg/`` holds the rooms, ``fg/`` the cut-outs (RGBA) and, where it is known, ``bg_depth/`` the rooms' depth. With
-metric depth and a ``camera.json`` a cat *stands*: on a floor, table, sofa or bed, as large as a cat is at that
-distance, hidden by what is nearer, with its own depth. Else it *floats* anywhere at any size, as in the published
-data. Only the rooms and the cut-outs are kept in memory, so 100 of each give 400,000 quartets from about 30 MB.
+With metric depth and a ``camera.json`` a cat *stands*: on a floor, table, sofa or bed, as large as a cat is at that
+distance, hidden by what is nearer, with its own depth. Else, and in a room without any surface that could carry one, it
+*floats* anywhere at any size, as in the published data. Only the rooms and the cut-outs are kept in memory: 100 of each
+give 400,000 quartets from about 30 MB.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.config import CourseError
 from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, quantise
 from helpers.photos.folder import CUTOUT_SIZE, PhotoFolder, Shape, nearest, on_canvas, open_folder, shape_of
 from helpers.photos.standing import GRID, Pinhole, Standing, find_standing
@@ -59,14 +58,11 @@ class PhotosDataset(SceneDataset):
     """Rooms x cats x 2 flips x placements, composed from the pictures in ``root`` when they are needed.
 
     Args:
-        root: folder with ``bg/``, ``fg/`` and perhaps ``bg_depth/`` and ``camera.json`` (``rooms/``, ``cats/`` and
-            ``rooms_depth/`` are accepted names too).
+        root: folder with rooms in ``bg/``, cut-outs (RGBA) in ``fg/`` and perhaps ``bg_depth/`` and ``camera.json``
+            (``rooms/``, ``cats/`` and ``rooms_depth/`` are accepted names too).
         size: side of the square pictures, pixels; rooms are cropped to their central square.
         placements: how many places each cat takes in each room.
         seed: with the index, it decides every quartet.
-        device: where pictures are kept and quartets are composed.
-        stance: ``"standing"``, ``"floating"``, or None: standing where depth and camera are known. In a room
-            without any surface that could carry a cat it floats.
 
     Without depth, ``valid`` is False everywhere and ``near_far`` is NaN: such data trains the mask alone. Where
     ``pseudo_depth.json`` says that depth was guessed, cats float and ``near_far`` is NaN as well.
@@ -75,13 +71,11 @@ class PhotosDataset(SceneDataset):
         CourseError: anything about the folder or its files that needs mending.
     """
 
-    def __init__(self, root: str | Path, size: int = 192, placements: int = 20, seed: int = 0,
-                 device: str | torch.device = "cpu", stance: str | None = None):  # fmt: skip
+    def __init__(self, root: str | Path, size: int = 192, placements: int = 20, seed: int = 0):
         folder = open_folder(root)
         super().__init__(len(folder.rooms), len(folder.cats), placements, size, seed)
-        self.root, self.device = Path(root), torch.device(device)
-        self.stance = _choose_stance(stance, folder)
-        self._metric = folder.metric
+        self.root, self._metric = Path(root), folder.metric
+        self.stance = "standing" if folder.camera else "floating"
         self._load_rooms(folder)
         self._load_cats(folder)
         self._key = {
@@ -103,9 +97,9 @@ class PhotosDataset(SceneDataset):
                 self._grids.append(nearest(depth, GRID))
             if folder.camera:
                 self._cameras.append(folder.pinhole(path, picture))
-        self._rooms = torch.from_numpy(np.stack(rooms)).to(self.device)  # (R, 3, S, S) uint8
+        self._rooms = torch.from_numpy(np.stack(rooms))  # (R, 3, S, S) uint8
         self._light = np.stack([_light(room) for room in rooms])  # (R, 3)
-        self._depths = torch.from_numpy(np.stack(depths)).to(self.device) if depths else None  # (R, 1, S, S) metres
+        self._depths = torch.from_numpy(np.stack(depths)) if depths else None  # (R, 1, S, S) metres
 
     def _load_cats(self, folder: PhotoFolder) -> None:
         canvas = min(CUTOUT_SIZE, -(-self.size // 16) * 16)  # its side, which halves evenly LEVELS times
@@ -116,14 +110,14 @@ class PhotosDataset(SceneDataset):
         self._extents = np.array(extents)  # (C, 2): share of the canvas that the box takes
         self._levels = []
         for _ in range(LEVELS):
-            self._levels.append((level * 255).round().byte().to(self.device))  # (C, 4, canvas / 2^k, canvas / 2^k)
+            self._levels.append((level * 255).round().byte())  # (C, 4, canvas / 2^k, canvas / 2^k)
             level = F.avg_pool2d(level, 2)
 
     def key(self) -> dict:
         return dict(self._key)
 
     def at_size(self, size: int) -> PhotosDataset:
-        return PhotosDataset(self.root, size, self.placements, self.seed, self.device, self.stance)
+        return PhotosDataset(self.root, size, self.placements, self.seed)
 
     # -- where the cat goes: numpy, independent of the size of the picture ------------------------------------------
 
@@ -203,25 +197,25 @@ class PhotosDataset(SceneDataset):
         known = covered[covered > 0]
         return float(known.min() if len(known) else np.median(grid[grid > 0]))
 
-    # -- the picture: torch, a whole batch at once, on the device ----------------------------------------------------
+    # -- the picture: torch, a whole batch at once ---------------------------------------------------------------
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         addresses = [self.address(int(i)) for i in indices]
         places = [self.place(int(i)) for i in indices]
-        rooms = torch.tensor([a.room for a in addresses], device=self.device)
+        rooms = [a.room for a in addresses]
         bg = self._rooms[rooms]  # (B, 3, S, S) uint8
         metres = torch.zeros_like(bg[:, :1], dtype=torch.float32) if self._depths is None else self._depths[rooms]
         x, y = self._box_coordinates(addresses, places)
         cat = self._draw_cats(addresses, places, x, y)  # (B, 4, S, S)
         numbers = [[p.depth, _tolerance(p.depth), p.standing] for p in places]
-        depth, tolerance, stands = self._columns(numbers)  # each (B, 1, 1, 1)
+        depth, tolerance, stands = _columns(numbers)  # each (B, 1, 1, 1)
 
         nearer = (metres > 0) & (metres < depth - tolerance) & (stands > 0)
         seen = F.avg_pool2d(1 - nearer.float(), 3, 1, 1, count_include_pad=False)  # depth is coarse: soften its stairs
         mask = quantise(cat[:, 3:] * seen, 255)
         near = (metres - depth).abs() < 0.3  # the shadow falls on the surface, not on the wall far behind it
         shade = 1 - self._shadows(addresses, places, x, y) * near * seen
-        light = torch.from_numpy(self._light[[a.room for a in addresses]]).float().to(self.device)[..., None, None]
+        light = torch.from_numpy(self._light[rooms]).float()[..., None, None]
         colour = (cat[:, :3] / cat[:, 3:].clamp_min(1e-3) * light).clamp(0, 1)
         bg_fg = bg.float() / 255 * shade * (1 - mask) + colour * mask
 
@@ -239,8 +233,8 @@ class PhotosDataset(SceneDataset):
             [p.u, p.v, np.cos(p.tilt), np.sin(p.tilt), p.width, p.height, self._shapes[a.cat].foot]
             for a, p in zip(addresses, places)
         ]
-        foot_u, foot_v, cos, sin, width, height, foot_x = self._columns(numbers)
-        centres = (torch.arange(self.size, device=self.device) + 0.5) / self.size
+        foot_u, foot_v, cos, sin, width, height, foot_x = _columns(numbers)
+        centres = (torch.arange(self.size) + 0.5) / self.size
         du, dv = centres - foot_u, centres[:, None] - foot_v  # (B, 1, 1, S), (B, 1, S, 1)
         return (du * cos + dv * sin) / width + foot_x, (dv * cos - du * sin) / height + 1
 
@@ -248,7 +242,7 @@ class PhotosDataset(SceneDataset):
         """Each cut-out where it is placed, in a picture of its own: (B, 4, S, S), premultiplied colour and alpha."""
         cats = np.array([a.cat for a in addresses])
         extents = self._extents[cats]  # (B, 2)
-        extent_x, extent_y = self._columns(extents)
+        extent_x, extent_y = _columns(extents)
         grid = torch.cat((2 * extent_x * x - 1, 2 * extent_y * y - 1), 1).permute(0, 2, 3, 1)  # (B, S, S, 2)
         heights = np.array([p.height for p in places]) * self.size  # of the boxes, in pixels of the picture
         shrink = extents[:, 1] * self._levels[0].shape[-1] / heights
@@ -256,8 +250,7 @@ class PhotosDataset(SceneDataset):
         drawn = grid.new_empty(len(cats), 4, self.size, self.size)
         for level in np.unique(levels):
             rows = np.flatnonzero(levels == level)
-            source = self._levels[level][torch.from_numpy(cats[rows]).to(self.device)].float() / 255
-            rows = torch.from_numpy(rows).to(self.device)
+            source = self._levels[level][cats[rows]].float() / 255
             drawn[rows] = F.grid_sample(source, grid[rows], align_corners=False)
         return drawn
 
@@ -268,24 +261,15 @@ class PhotosDataset(SceneDataset):
             left, right = self._shapes[a.cat].feet
             across, along = (right - left) / 2 + 0.12, max(p.shadow, 1e-3) / p.height
             numbers.append([(left + right) / 2, 1 / across, 1 - 0.4 * along, 1 / along, SHADOW * p.standing])
-        centre, per_x, ground, per_y, strength = self._columns(numbers)
+        centre, per_x, ground, per_y, strength = _columns(numbers)
         dx, dy = (x - centre) * per_x, (y - ground) * per_y
         falloff = (1 - dx * dx - dy * dy).clamp_min(0)
         return strength * falloff * (2 - falloff)
 
-    def _columns(self, numbers: Sequence[Sequence[float]] | np.ndarray) -> tuple[Tensor, ...]:
-        """The columns of a (B, N) table, each as a (B, 1, 1, 1) tensor on the device."""
-        table = torch.from_numpy(np.asarray(numbers, dtype=np.float32)).to(self.device)
-        return table[:, :, None, None, None].unbind(1)
 
-
-def _choose_stance(stance: str | None, folder: PhotoFolder) -> str:
-    if stance not in (None, "standing", "floating"):
-        raise CourseError(f"stance={stance!r}: choose 'standing', 'floating', or None for what the data allows.")
-    if stance == "standing" and not folder.camera:
-        lacks = "camera.json" if folder.depths else "bg_depth/ and camera.json"
-        raise CourseError(f"Cats stand only where depth and lens are known: add {lacks}, or choose stance='floating'.")
-    return stance or ("standing" if folder.camera else "floating")
+def _columns(numbers: Sequence[Sequence[float]] | np.ndarray) -> tuple[Tensor, ...]:
+    """The columns of a (B, N) table, each as a (B, 1, 1, 1) tensor."""
+    return torch.from_numpy(np.asarray(numbers, dtype=np.float32))[:, :, None, None, None].unbind(1)
 
 
 def _light(room: np.ndarray) -> np.ndarray:

@@ -33,23 +33,22 @@ def import_diode(source: str | Path, root: str | Path, limit: int | None = None,
                  md5: str | None = DIODE.md5) -> Report:  # fmt: skip
     """Turn DIODE's indoor pictures into ``root/bg``, ``root/bg_depth`` and ``root/camera.json``.
 
-    A *scan* is one position of the scanner, from which many pictures look around. They show the same room, and
-    ``split`` holds out pictures: take more than one of a scan, and a room may be in training and test set.
+    A *scan* is one position of the scanner, from which many pictures look around. They show the same room: take more
+    than one of a scan, and a room may be in training and test set.
 
     Args:
-        source: ``val.tar.gz``, or the folder it was unpacked to. The archive is read as a stream, twice; only the
-            pictures that are taken reach the disk.
+        source: ``val.tar.gz``, read as a stream, twice; only the pictures that are taken reach the disk.
         root: the folder of photographs.
         limit: at most so many rooms, spread evenly over the scans.
         per_scan: at most so many pictures of one scan.
-        md5: sum of the archive, checked first; None: do not check. A folder has none.
+        md5: sum of the archive, checked first; None: do not check.
 
     Raises:
         CourseError: not DIODE, damaged, nothing indoors in it, or ``root`` has rooms already.
     """
     check_counts(limit=limit, per_scan=per_scan)
-    source = published_file(source, "val.tar.gz of DIODE, or the folder it was unpacked to", md5)
-    scans = _scans(path for path, _ in _files(source, "looking through"))
+    source = published_file(source, "val.tar.gz of DIODE", md5)
+    scans = _scans(member.name for _, member in _members(source, "looking through"))
     chosen = evenly([frame for scan in sorted(scans) for frame in evenly(sorted(scans[scan]), per_scan)], limit)
     report = write_rooms(source, root, CAMERA, _read_frames(source, set(chosen)), len(chosen))
     further = sum(map(len, scans.values())) - len(chosen)
@@ -59,29 +58,18 @@ def import_diode(source: str | Path, root: str | Path, limit: int | None = None,
 
 def _scans(paths: Iterable[str]) -> dict[str, list[str]]:
     """The complete indoor frames of every scan."""
-    kinds: dict[tuple[str, str], set[str]] = {}
-    for path in paths:
-        scan, frame, kind = FILE.fullmatch(path).groups()
-        kinds.setdefault((scan, frame), set()).add(kind)
     scans: dict[str, list[str]] = {}
-    for (scan, frame), there in kinds.items():
-        if len(there) == len(KINDS):
+    for (scan, frame), files in Counter(FILE.fullmatch(path).group(1, 2) for path in paths).items():
+        if files == len(KINDS):
             scans.setdefault(scan, []).append(frame)
     if not scans:
-        raise CourseError(
-            "There is no indoor picture with its depth and mask: DIODE's files are named "
-            "indoors/scene_.../scan_.../....png, ..._depth.npy and ..._depth_mask.npy."
-        )
+        names = "indoors/scene_.../scan_.../....png, ..._depth.npy and ..._depth_mask.npy"
+        raise CourseError(f"There is no indoor picture with its depth and mask: DIODE's files are named {names}.")
     return scans
 
 
-def _files(source: Path, verb: str) -> Iterator[tuple[str, Path | tuple[tarfile.TarFile, tarfile.TarInfo]]]:
-    """DIODE's indoor files by their names: in a folder, or in a tar archive, which is read as a stream."""
-    if source.is_dir():
-        for path in source.rglob("*"):
-            if FILE.fullmatch(name := path.relative_to(source.parent).as_posix()) and path.is_file():
-                yield name, path
-        return
+def _members(source: Path, verb: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """DIODE's indoor files in the archive, which is read as a stream: what is not read at once is gone."""
     counter = bar(source.stat().st_size, f"{verb} {source.name}", "B")
     counter.unit_scale = True
     with _damage(source.name), open(source, "rb") as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
@@ -91,28 +79,23 @@ def _files(source: Path, verb: str) -> Iterator[tuple[str, Path | tuple[tarfile.
             if member.isreg() and FILE.fullmatch(member.name):
                 if member.size > MAX_MEMBER:
                     raise CourseError(f"{source.name} holds a picture of {member.size >> 20} MB: it is not DIODE's.")
-                yield member.name, (archive, member)
+                yield archive, member
             archive.members.clear()  # a stream never goes back: remember nothing of it
             counter.update(stream.tell() - counter.n)
     counter.close()
 
 
 def _read_frames(source: Path, chosen: set[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, picture and metres of the chosen frames; what an archive holds of them is unpacked meanwhile."""
+    """Name, picture and metres of the chosen frames, which are unpacked meanwhile."""
     with tempfile.TemporaryDirectory(prefix="course-diode-") as temporary:
-        frames: dict[str, dict[str, Path]] = {}
-        for name, file in _files(source, "unpacking from"):
-            _, frame, kind = FILE.fullmatch(name).groups()
-            if frame not in chosen:
-                continue
-            if isinstance(file, tuple):
-                archive, member = file
+        for archive, member in _members(source, "unpacking from"):
+            _, frame, kind = FILE.fullmatch(member.name).groups()
+            if frame in chosen:
                 file = Path(temporary) / f"{frame}{kind}"  # digits and letters alone: it cannot lead away
                 with _damage(source.name):
                     file.write_bytes(archive.extractfile(member).read())
-            frames.setdefault(frame, {})[kind] = file
-        for frame in sorted(frames):
-            yield frame, *_read_frame(*(frames[frame][kind] for kind in KINDS))
+        for frame in sorted(chosen):
+            yield frame, *_read_frame(*(Path(temporary) / f"{frame}{kind}" for kind in KINDS))
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """Public photographs, turned into the folders that PhotosDataset reads: what all importers share.
 
-Cats with an outline come from Oxford-IIIT Pet (:mod:`helpers.photos.oxford_pets`); rooms with measured depth from DIODE
-(:mod:`helpers.photos.diode`) or NYU Depth v2 (:mod:`helpers.photos.nyu_depth`). One folder has one camera, so its rooms
-come from one of the two. Nothing here is part of the course: whoever wants it downloads it (:func:`download`) under its
-own licence. A download is checked before it is believed, read with bounded memory, and written whole or not at all.
+Cats with an outline come from Oxford-IIIT Pet, rooms with measured depth from DIODE or NYU Depth v2; one folder has one
+camera, so its rooms come from one of the two. Whoever wants one downloads it under its own licence. A download is
+checked before it is believed, read with bounded memory, and written whole or not at all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tarfile
@@ -61,10 +61,7 @@ NYU = PublicData(
 def download(data: PublicData, folder: str | Path) -> Path:
     """Download into ``folder``, unless it is there already; returns what the importer of the same name reads.
 
-    torchvision does the work and checks the sums. An interrupted download starts again.
-
-    Raises:
-        CourseError: no network, no space, a broken file, or a server that no longer offers it.
+    torchvision checks the sums. An interrupted download starts again. A CourseError says why one failed.
     """
     from torchvision.datasets import OxfordIIITPet, utils  # imported late: it is slow, and most readers never download
 
@@ -91,17 +88,16 @@ def download(data: PublicData, folder: str | Path) -> Path:
 
 
 def published_file(source: str | Path, what: str, md5: str | None) -> Path:
-    """``source``, if it is there and, where it is a file and ``md5`` is given, has this sum; else a CourseError."""
-    from torchvision.datasets.utils import calculate_md5  # imported late, as above
-
+    """``source``, if it is there and has this sum, where one is given; else a CourseError."""
     source = Path(source)
-    if not source.exists():
+    if not source.is_file():
         raise CourseError(f"There is no {source.name}: give {what}.")
-    if md5 and source.is_file() and (found := calculate_md5(source, 1 << 20)) != md5:
-        raise CourseError(
-            f"{source.name} is not the published file: its md5 sum is {found} and should be {md5}. "
-            "Delete it and download it again."
-        )
+    if md5:
+        with source.open("rb") as stream:
+            found = hashlib.file_digest(stream, "md5").hexdigest()
+        if found != md5:
+            what = f"its md5 sum is {found} and should be {md5}"
+            raise CourseError(f"{source.name} is not the published file: {what}. Delete it and download it again.")
     return source
 
 

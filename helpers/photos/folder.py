@@ -1,7 +1,6 @@
 """Reading a folder of your own photographs: rooms, cat cut-outs, depth and camera, each checked before it is used.
 
-Every fault that a student can make (the wrong folder, a photo without transparency, depth of another picture) is a
-CourseError of one sentence that names the file and the remedy.
+Every fault that a student can make is a CourseError of one sentence that names the file and the remedy.
 """
 
 from __future__ import annotations
@@ -30,10 +29,7 @@ TURNED = (5, 6, 7, 8)  # EXIF orientations of pictures that are stored on their 
 
 @dataclass(frozen=True)
 class PhotoFolder:
-    """What a folder holds: sorted files and, where depth has metres and a lens, its camera; and how they are read.
-
-    Every method that reads raises a CourseError that names the file: not readable, or of another kind than its folder.
-    """
+    """What a folder holds: sorted files and, where depth has metres and a lens, its camera; and how they are read."""
 
     root: Path
     rooms: list[Path]
@@ -129,12 +125,7 @@ class PhotoFolder:
 
 
 def open_folder(root: str | Path) -> PhotoFolder:
-    """Find and list the files below ``root``; pictures are opened when they are read.
-
-    Raises:
-        CourseError: no such folder, a missing or empty part, rooms without depth, a bad camera.json, a link
-            that leaves ``root``.
-    """
+    """Find and list the files below ``root``; pictures are opened when they are read."""
     root = Path(root)
     if not root.is_dir():
         raise CourseError(f"There is no folder {root}: give the folder that holds bg/ (rooms) and fg/ (cat cut-outs).")
@@ -149,8 +140,8 @@ def open_folder(root: str | Path) -> PhotoFolder:
     guessed = bool(depths) and (root / PSEUDO_DEPTH).exists()
     if guessed:
         _refuse_escape(root, root / PSEUDO_DEPTH)
-    if guessed and camera:
-        raise CourseError(f"{PSEUDO_DEPTH} marks the depth as guessed, camera.json as measured: remove one of the two.")
+        if camera:
+            raise CourseError(f"{PSEUDO_DEPTH} marks the depth as guessed, camera.json as measured: remove one.")
     return PhotoFolder(root, rooms, cats, depths, camera, metric=not guessed)
 
 
@@ -195,8 +186,7 @@ def _pictures(root: Path, folder: Path) -> list[Path]:
 
 def _depths_of(root: Path, rooms: Sequence[Path], folder: Path) -> list[Path]:
     by_stem = {path.stem: path for path in _pictures(root, folder)}
-    missing = [path.name for path in rooms if path.stem not in by_stem]
-    if missing:
+    if missing := [path.name for path in rooms if path.stem not in by_stem]:
         names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise CourseError(
             f"{len(missing)} of {len(rooms)} rooms have no depth of the same name in {folder.name}/ ({names}): "
@@ -212,8 +202,7 @@ def _read_camera(root: Path) -> dict:
         camera = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CourseError(f"camera.json is not valid JSON ({error}): write it anew.") from error
-    missing = [key for key in CAMERA_KEYS if not isinstance(camera, dict) or key not in camera]
-    if missing:
+    if missing := [key for key in CAMERA_KEYS if not isinstance(camera, dict) or key not in camera]:
         raise CourseError(f"camera.json lacks {', '.join(missing)}: it needs {', '.join(CAMERA_KEYS)}.")
     size = camera["size"] if isinstance(camera["size"], list) and len(camera["size"]) == 2 else [camera["size"]] * 2
     for key, value in [("size", size[0]), ("size", size[1]), *((key, camera[key]) for key in CAMERA_KEYS[1:])]:
@@ -229,11 +218,9 @@ def _read_camera(root: Path) -> dict:
 
 
 def refuse_depth(image: Image.Image, name: str) -> None:
-    """Raise a CourseError for a picture that has 16-bit values."""
     if image.mode.startswith("I"):
-        raise CourseError(
-            f"{name} has 16-bit values, so it looks like depth and not like a photograph: depth belongs into bg_depth/."
-        )
+        what = "so it looks like depth and not like a photograph: depth belongs into bg_depth/"
+        raise CourseError(f"{name} has 16-bit values, {what}.")
 
 
 def _central_square(width: float, height: float) -> tuple[float, float, float, float]:
@@ -264,10 +251,8 @@ def _clean_edge(image: Image.Image) -> np.ndarray:
 def _read_16_bit(path: Path, name: str) -> np.ndarray:
     with open_image(path, name) as image:
         if not image.mode.startswith("I"):
-            raise CourseError(
-                f"{name} is not 16-bit greyscale (mode {image.mode}): "
-                "save depth as 16-bit PNG in millimetres, or as .npy in metres."
-            )
+            remedy = "save depth as 16-bit PNG in millimetres, or as .npy in metres"
+            raise CourseError(f"{name} is not 16-bit greyscale (mode {image.mode}): {remedy}.")
         return np.asarray(ImageOps.exif_transpose(image)).astype(np.float64)
 
 
@@ -283,10 +268,8 @@ def open_npy(path: Path, name: str, remedy: str) -> np.ndarray:
 def _read_npy(path: Path, name: str) -> np.ndarray:
     array = open_npy(path, name, "save it anew with numpy.save")
     if array.dtype.kind != "f" or array.ndim != 2 or array.size > MAX_PIXELS:
-        raise CourseError(
-            f"{name} holds {array.dtype} of shape {array.shape}: depth is one float of metres for each pixel, "
-            "(height, width), at most 50 megapixels."
-        )
+        wanted = "depth is one float of metres for each pixel, (height, width), at most 50 megapixels"
+        raise CourseError(f"{name} holds {array.dtype} of shape {array.shape}: {wanted}.")
     return np.asarray(array, dtype=np.float64)
 
 

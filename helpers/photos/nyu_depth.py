@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from helpers.config import CourseError
@@ -29,8 +30,8 @@ def import_nyu(source: str | Path, root: str | Path, limit: int | None = None, p
                md5: str | None = NYU.md5) -> Report:  # fmt: skip
     """Turn the labelled part of NYU Depth v2 into ``root/bg``, ``root/bg_depth`` and ``root/camera.json``.
 
-    Several frames show one *scene*, and ``split`` holds out pictures: take more than one of a scene, and a room may be
-    in training and test set. Parts of one scene, named ``..._0029a``, ``..._0029b``, count as one.
+    Several frames show one *scene*: take more than one of it, and a room may be in training and test set. Parts of one
+    scene, named ``..._0029a``, ``..._0029b``, count as one.
 
     Args:
         source: ``nyu_depth_v2_labeled.mat``, an HDF5 file (MATLAB 7.3); read frame by frame.
@@ -40,25 +41,20 @@ def import_nyu(source: str | Path, root: str | Path, limit: int | None = None, p
         md5: sum of the file, checked first; None: do not check.
 
     Raises:
-        CourseError: h5py is missing, not that file, damaged, or ``root`` has rooms already.
+        CourseError: not that file, damaged, or ``root`` has rooms already.
     """
     check_counts(limit=limit, per_scene=per_scene)
     source = published_file(source, "nyu_depth_v2_labeled.mat", md5)
-    try:
-        import h5py  # only this importer needs it
-    except ImportError as error:
-        raise CourseError("NYU Depth v2 is an HDF5 file: install h5py (Colab has it), then run this again.") from error
     with _reading(source.name):
         data = h5py.File(source, "r", rdcc_nbytes=32 * 2**20)
     with data:
         with _reading(source.name):
-            images = _stack(h5py, data, "images", (3, WIDTH, HEIGHT), "u1")
-            depths = _stack(h5py, data, "depths", (WIDTH, HEIGHT), "f")
+            images = _stack(data, "images", (3, WIDTH, HEIGHT), "u1")
+            depths = _stack(data, "depths", (WIDTH, HEIGHT), "f")
             if len(images) != len(depths):
                 raise ValueError(f"{len(images)} pictures and {len(depths)} depth maps")
-            scenes = _scenes(h5py, data, len(images))
-        chosen = [(scene, i) for scene in sorted(scenes) for i in evenly(scenes[scene], per_scene)]
-        chosen = evenly(chosen, limit)
+            scenes = _scenes(data, len(images))
+        chosen = evenly([(scene, i) for scene in sorted(scenes) for i in evenly(scenes[scene], per_scene)], limit)
 
         def rooms() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
             window = np.s_[TOP:BOTTOM, LEFT:RIGHT]
@@ -83,7 +79,7 @@ def _reading(name: str) -> Iterator[None]:
         raise CourseError(f"{name} is no complete HDF5 file of NYU Depth v2 ({error}): download it again.") from error
 
 
-def _dataset(h5py, data, name: str):
+def _dataset(data, name: str):
     """The dataset called ``name``, if it lies in this file: HDF5 can point into other files."""
     if not isinstance(data.get(name, getlink=True), h5py.HardLink) or not isinstance(data[name], h5py.Dataset):
         raise KeyError(f"no dataset {name!r}")
@@ -92,9 +88,9 @@ def _dataset(h5py, data, name: str):
     return data[name]
 
 
-def _stack(h5py, data, name: str, shape: tuple[int, ...], kind: str):
+def _stack(data, name: str, shape: tuple[int, ...], kind: str):
     """A dataset of at most MAX_FRAMES arrays of this shape."""
-    found = _dataset(h5py, data, name)
+    found = _dataset(data, name)
     if found.shape[1:] != shape or not 0 < found.shape[0] <= MAX_FRAMES or not found.dtype.str[1:].startswith(kind):
         raise ValueError(f"{name!r} has shape {found.shape} of {found.dtype}, expected N x {shape}")
     if found.chunks and np.prod(found.chunks, dtype=float) * found.dtype.itemsize > MAX_CHUNK:
@@ -102,9 +98,9 @@ def _stack(h5py, data, name: str, shape: tuple[int, ...], kind: str):
     return found
 
 
-def _scenes(h5py, data, count: int) -> dict[str, list[int]]:
+def _scenes(data, count: int) -> dict[str, list[int]]:
     """The frames of every scene. ``scenes`` holds a reference for each frame to its name, in 16-bit characters."""
-    references = _dataset(h5py, data, "scenes")
+    references = _dataset(data, "scenes")
     if references.size != count or references.dtype.kind != "O":
         raise ValueError(f"'scenes' has shape {references.shape} of {references.dtype}, expected {count} references")
     scenes: dict[str, list[int]] = {}

@@ -25,22 +25,18 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None) 
     """Cut the cats of Oxford-IIIT Pet out along their trimaps, into ``root/fg/BREED_NUMBER.png``.
 
     Args:
-        source: the folder that ``torchvision.datasets.OxfordIIITPet`` downloaded to (or its ``oxford-iiit-pet/``):
-            ``images/*.jpg``, ``annotations/trimaps/*.png`` (1 pet, 2 background, 3 border) and the list of species.
+        source: ``oxford-iiit-pet/`` as ``torchvision.datasets.OxfordIIITPet`` downloads it: ``images/*.jpg``,
+            ``annotations/trimaps/*.png`` (1 pet, 2 background, 3 border) and the list of species.
         root: the folder of photographs that gets ``fg/``.
         limit: at most so many cats, of all breeds in turn.
-
-    Returns:
-        How many cats were taken, and how many were left out, by reason. Dogs are not counted.
 
     Raises:
         CourseError: not that folder, no cat that passes, or ``root`` has an ``fg/`` already.
     """
     check_counts(limit=limit)
-    base = next((p for p in (Path(source), Path(source) / "oxford-iiit-pet") if (p / "annotations").is_dir()), None)
-    if base is None:
-        name = Path(source).name
-        raise CourseError(f"{name}/ has no folder annotations/: give the folder that torchvision downloaded to.")
+    base = Path(source)
+    if not (base / "annotations").is_dir():
+        raise CourseError(f"{base.name}/ has no folder annotations/: give the oxford-iiit-pet/ that torchvision made.")
     names = _in_turn(_cat_names(base / "annotations"))
     report = Report("cats")
     with written_together(root, ("fg/",)) as folder:
@@ -65,19 +61,17 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None) 
 
 
 def _cat_names(annotations: Path) -> list[str]:
-    """The names of all pictures of cats, from the lists that come with the data."""
-    files = [annotations / name for name in ("list.txt", "trainval.txt", "test.txt") if (annotations / name).is_file()]
-    names = set()
-    for path in files:
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            columns = line.split()  # name, number of the class, species (1 cat, 2 dog), number of the breed
-            if len(columns) == 4 and not line.startswith("#") and columns[2] == "1":
-                if not re.fullmatch(r"\w+_\d+", columns[0]):
-                    raise CourseError(f"{path.name} names a picture {columns[0]!r}: it is no list of Oxford-IIIT Pet.")
-                names.add(columns[0])
+    """The names of all pictures of cats, from the list that comes with the data."""
+    path, names = annotations / "list.txt", []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        columns = line.split()  # name, number of the class, species (1 cat, 2 dog), number of the breed
+        if len(columns) == 4 and not line.startswith("#") and columns[2] == "1":
+            if not re.fullmatch(r"\w+_\d+", columns[0]):
+                raise CourseError(f"{path.name} names a picture {columns[0]!r}: it is no list of Oxford-IIIT Pet.")
+            names.append(columns[0])
     if not names:
-        raise CourseError("annotations/ lists no cat: list.txt (or trainval.txt and test.txt) is missing or empty.")
-    return sorted(names)
+        raise CourseError("annotations/ lists no cat: list.txt is missing or empty.")
+    return names
 
 
 def _in_turn(names: Sequence[str]) -> list[str]:
@@ -105,8 +99,7 @@ def _read_pet(base: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 def alpha_of(trimap: np.ndarray) -> np.ndarray:
     """How much of each pixel is pet: (H, W) float32, 1 inside, 0 outside, and a slope across the border class.
 
-    The border is a band of some pixels in which the outline lies; alpha falls with the distance from the pet and rises
-    with that from the background, so that it is 1/2 in the middle of the band.
+    The outline lies somewhere in this band of some pixels: alpha is 1/2 in its middle.
     """
     alpha = (trimap == PET).astype(np.float32)
     if not alpha.any():

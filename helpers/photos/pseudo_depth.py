@@ -1,9 +1,8 @@
 """Depth for photographs that have none: guessed by a public network, and marked as guessed.
 
 Depth Anything V2 (Yang et al., 2024) predicts *relative disparity*: larger is nearer, scale and offset are unknown.
-The course's depth goes the other way and linearly, from 0 near to 1 far; :func:`depth_from_disparity` bridges the two
-with an assumption. The outcome is useful to train on and worthless to measure by: a folder that has it carries
-``pseudo_depth.json``, and its quartets never claim metres.
+The course's depth goes the other way and linearly; :func:`depth_from_disparity` bridges the two with an assumption.
+The outcome is useful to train on and worthless to measure by: its quartets never claim metres.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ LONGEST = 518  # pixels: the side at which the model was trained
 Estimate = Callable[[np.ndarray], np.ndarray]
 
 
-def depth_anything(model: str = MODEL, device: str | int | None = None) -> Estimate:
+def depth_anything(model: str = MODEL) -> Estimate:
     """The public model as a function from a picture (H, W, 3) uint8 to its disparity (H, W) float32.
 
-    ``model`` is a name on the model hub, which the first call downloads (Apache-2.0), or a local folder; ``device`` is
-    as transformers takes it. Weights are read as safetensors only, which cannot run code.
+    ``model`` is a name on the model hub, which the first call downloads (Apache-2.0), or a local folder. Weights are
+    read as safetensors only, which cannot run code.
 
     Raises:
         CourseError: transformers is not installed, or the model cannot be had.
@@ -47,10 +46,9 @@ def depth_anything(model: str = MODEL, device: str | int | None = None) -> Estim
             "'pip install transformers' into the course's environment and restart the kernel."
         ) from error
     try:
-        network = pipeline("depth-estimation", model=model, device=device, model_kwargs={"use_safetensors": True})
+        network = pipeline("depth-estimation", model=model, model_kwargs={"use_safetensors": True})
     except Exception as error:  # hub clients raise many kinds for a missing network, and a missing model
-        reason = str(error).partition("\n")[0]
-        advice = "look at the internet connection, or do without pseudo-depth"
+        reason, advice = str(error).partition("\n")[0], "look at the internet connection, or do without pseudo-depth"
         raise CourseError(f"The model {Path(model).name} could not be loaded ({reason}): {advice}.") from error
 
     def estimate(picture: np.ndarray) -> np.ndarray:
@@ -66,9 +64,8 @@ def depth_from_disparity(disparity: np.ndarray, far_over_near: float = FAR_OVER_
 
     True disparity is 1 / distance; the model's is a linear function of it with unknown slope and offset. So one number
     has to be assumed, how many times as far as the nearest point the farthest is: the smallest disparity stands for
-    1 / far_over_near, the largest for 1, and distance is one over what lies between. (One minus disparity would move
-    the middle of a room far too close to its end.) The outermost thousandth on both sides is cut off: single pixels
-    must not set the scale.
+    1 / far_over_near, the largest for 1, and distance is one over what lies between. The outermost thousandth on both
+    sides is cut off: single pixels must not set the scale.
 
     Raises:
         CourseError: no finite numbers, the same everywhere, or an impossible ratio.
@@ -85,11 +82,10 @@ def depth_from_disparity(disparity: np.ndarray, far_over_near: float = FAR_OVER_
     return (1 / (1 / far_over_near + (1 - 1 / far_over_near) * share)).astype(np.float32)
 
 
-def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None, far_over_near: float = FAR_OVER_NEAR,
-                     name: str = MODEL) -> Report:  # fmt: skip
+def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None) -> Report:
     """Give every room in ``root/bg`` a guessed depth: ``root/bg_depth/*.npy`` and the mark ``root/pseudo_depth.json``.
 
-    ``estimate`` makes a picture's disparity (default: :func:`depth_anything`); ``name`` is its model's, for the mark.
+    ``estimate`` makes a picture's disparity (default: :func:`depth_anything`).
 
     Raises:
         CourseError: the folder has depth already, or a camera.json, or the model cannot be had.
@@ -100,11 +96,11 @@ def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None, far_ove
         raise CourseError(f"{root.name}/ has a camera.json, which is for measured depth: guessed depth has no metres.")
     report = Report("rooms with pseudo-depth")
     with written_together(root, (PSEUDO_DEPTH, "bg_depth/")) as folder:
+        mark = {"model": "your own" if estimate else MODEL, "assumed_far_over_near": FAR_OVER_NEAR, "metric": False}
         estimate = estimate or depth_anything()
-        mark = {"model": name, "assumed_far_over_near": far_over_near, "metric": False}
         (folder / PSEUDO_DEPTH).write_text(json.dumps(mark, indent=1))
         for path in counted(rooms, len(rooms), "guessing depth", "room"):
-            depth = depth_from_disparity(estimate(read_photo(path, LONGEST)), far_over_near)
+            depth = depth_from_disparity(estimate(read_photo(path, LONGEST)))
             np.save(folder / "bg_depth" / f"{path.stem}.npy", depth)
             report.kept += 1
     return report

@@ -7,6 +7,7 @@ aligned with the scene and brought into its light; what differs then is cat, sha
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -37,10 +38,7 @@ class Aligned(NamedTuple):
 
 
 def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
-    """Align the empty room with the scene and match its exposure.
-
-    Args:
-        room, scene: (H, W, 3) uint8, of one size: the view without the cat, and with it.
+    """Align the empty room with the scene, both (H, W, 3) uint8, and match its exposure.
 
     Raises:
         CourseError: pictures of different size, or of views too far apart.
@@ -52,13 +50,11 @@ def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
         )
     room_grey, scene_grey = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (room, scene))
     guesses = [np.eye(3)]
-    matched = _from_matches(room_grey, scene_grey)
-    if matched is not None:
+    if (matched := _from_matches(room_grey, scene_grey)) is not None:
         guesses.append(matched)
-    best = min(guesses, key=lambda matrix: _left_over(room_grey, scene_grey, matrix))
-    refined = _refined(room_grey, scene_grey, best)
-    best = min((best, refined), key=lambda matrix: _left_over(room_grey, scene_grey, matrix))
-
+    left_over = partial(_left_over, room_grey, scene_grey)
+    best = min(guesses, key=left_over)
+    best = min((best, _refined(room_grey, scene_grey, best)), key=left_over)
     height, width = scene_grey.shape
     corners = np.array([[[0, 0], [width, 0], [0, height], [width, height]]], dtype=np.float64)
     shift = float(np.linalg.norm(cv2.perspectiveTransform(corners, best) - corners, axis=-1).max())
@@ -149,9 +145,8 @@ def _in_light_of(room: np.ndarray, scene: np.ndarray, seen: np.ndarray) -> np.nd
 def cut_out(room: np.ndarray, scene: np.ndarray) -> np.ndarray:
     """The cat of ``scene`` as a cut-out (H, W, 4) uint8: the scene's own colours, and how much of each pixel is cat.
 
-    Args:
-        room, scene: (H, W, 3) uint8, of one size: the view without the cat, and with it. Read with
-            :func:`helpers.photos.builder.read_photo` they have a sensible size; this takes a second or two.
+    ``room`` and ``scene``, the view without the cat and with it, are (H, W, 3) uint8 of one size. Read with
+    :func:`helpers.photos.builder.read_photo` they have a sensible one; this takes a second or two.
 
     Raises:
         CourseError: nothing differs, nearly everything does, or what differs is scattered all over the picture.
@@ -215,12 +210,12 @@ def _probable_cat(aligned: Aligned, scene: np.ndarray, difference: np.ndarray) -
     return probable, certain & ~same, same
 
 
-def _main_pieces(mask: np.ndarray, weight: np.ndarray, share: float = 0.25) -> np.ndarray:
-    """The connected piece of most ``weight``, without holes, and others of at least ``share`` as much: (H, W) bool."""
+def _main_pieces(mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The connected piece of most ``weight``, without holes, and others of a quarter as much or more: (H, W) bool."""
     count, pieces = cv2.connectedComponents(mask.astype(np.uint8))
     weights = np.bincount(pieces.ravel(), weight.ravel().astype(np.float64), minlength=max(count, 2))
     weights[0] = 0  # the room
-    kept = (weights >= share * weights.max()) & (weights > 0)
+    kept = (weights >= 0.25 * weights.max()) & (weights > 0)
     outlines, _ = cv2.findContours(kept[pieces].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(np.zeros(mask.shape, np.uint8), outlines, -1, 1, cv2.FILLED) > 0
 

@@ -58,11 +58,7 @@ class Standing:
 
 
 def find_standing(depth: np.ndarray, camera: Pinhole) -> Standing:
-    """Standing points of one room.
-
-    Args:
-        depth: (GRID, GRID) metres, 0 where unknown.
-        camera: its pinhole.
+    """Standing points of one room, from its depth: (GRID, GRID) metres, 0 where unknown.
 
     A cell counts where a plane fits its window to within the sensor's noise, the plane is level to within
     18 degrees, and it is seen neither from straight above nor edge-on; and a little way on, behind what is nearer.

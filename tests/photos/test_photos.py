@@ -52,8 +52,9 @@ def standing(folder):
 
 
 @pytest.fixture(scope="module")
-def floating(folder):
-    return PhotosDataset(folder, size=64, placements=6, stance="floating")
+def floating(tmp_path_factory):
+    """With depth, but without a lens."""
+    return PhotosDataset(photo_folder(tmp_path_factory.mktemp("floating"), camera=False), size=64, placements=6)
 
 
 @pytest.fixture(scope="module")
@@ -237,10 +238,10 @@ def test_a_shadow_lies_under_a_standing_cat_only(standing, floating):
 
 
 def test_a_dark_room_dims_its_cats(tmp_path):
-    root = photo_folder(tmp_path, [None, None])
+    root = photo_folder(tmp_path, [None, None], camera=False)
     for i, grey in enumerate((30, 120)):
         Image.new("RGB", (SIDE, SIDE), (grey, grey, grey)).save(root / f"bg/room_{i}.png")
-    dataset = PhotosDataset(root, size=64, placements=2, stance="floating")
+    dataset = PhotosDataset(root, size=64, placements=2)
     brightness = []
     for room in range(2):
         quartet = dataset[room * len(dataset) // 2]
@@ -362,7 +363,7 @@ def test_room_mask_and_depth_agree_where_things_are(tmp_path, width, height):
     u, v = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
     np.save(root / "bg_depth/room_0.npy", (2 + u + 2 * v).astype(np.float32))
     (root / "bg_depth/room_0.png").unlink()
-    quartet = PhotosDataset(root, size=64, placements=2, stance="floating")[0]
+    quartet = PhotosDataset(root, size=64, placements=2)[0]
     room = quartet["mask"][0] == 0
     red, green = ((quartet["bg"][c].float() - 40) / 160 for c in (0, 1))
     from_colours = 2 + red + 2 * green
@@ -513,7 +514,7 @@ def test_the_key_names_every_file_and_parameter_and_no_place_on_this_machine(tmp
     assert key == PhotosDataset(tmp_path / "there", size=64, placements=3).key()
     names = [name for name, _ in key["files"]]
     assert set(names) == {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
-    others = [dict(size=96), dict(placements=4), dict(seed=1), dict(stance="floating")]
+    others = [dict(size=96), dict(placements=4), dict(seed=1)]
     for change in others:
         assert PhotosDataset(root, **{"size": 64, "placements": 3, **change}).key() != key
     changed = root / "fg/cat_0.png"
@@ -710,15 +711,6 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(folder, tmp_path, 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)  # from twice this on, Pillow itself refuses
     with pytest.raises(CourseError, match="megapixels"):
         PhotosDataset(root, size=64)
-
-
-def test_standing_needs_depth_and_lens(tmp_path, flat):
-    with pytest.raises(CourseError, match="add bg_depth/ and camera.json"):
-        PhotosDataset(flat.root, stance="standing")
-    with pytest.raises(CourseError, match="add camera.json"):
-        PhotosDataset(photo_folder(tmp_path, camera=False), stance="standing")
-    with pytest.raises(CourseError, match="choose 'standing', 'floating'"):
-        PhotosDataset(flat.root, stance="flying")
 
 
 def test_a_link_inside_the_folder_is_fine(folder, tmp_path):

@@ -87,10 +87,10 @@ def test_what_is_no_disparity_is_refused(disparity, ratio, words):
 
 
 def test_a_folder_gets_marked_depth_that_never_claims_metres(folder):
-    report = add_pseudo_depth(folder, ramp, name="a ramp")
+    report = add_pseudo_depth(folder, ramp)
     assert str(report) == "2 rooms with pseudo-depth"
     mark = json.loads((folder / PSEUDO_DEPTH).read_text())
-    assert mark == {"model": "a ramp", "assumed_far_over_near": FAR_OVER_NEAR, "metric": False}
+    assert mark == {"model": "your own", "assumed_far_over_near": FAR_OVER_NEAR, "metric": False}
     photos = PhotosDataset(folder, size=64, placements=3)
     assert photos.stance == "floating"
     for i in range(len(photos)):
@@ -169,7 +169,7 @@ def test_the_public_models_kind_works_from_picture_to_quartet(folder, tmp_path):
     transformers.DepthAnythingForDepthEstimation(config).save_pretrained(tmp_path / "model")
     size = {"height": 56, "width": 56}
     transformers.DPTImageProcessor(size=size, ensure_multiple_of=14).save_pretrained(tmp_path / "model")
-    estimate = depth_anything(str(tmp_path / "model"), device="cpu")
+    estimate = depth_anything(str(tmp_path / "model"))
     picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
     disparity = estimate(picture)
     assert disparity.shape == (90, 120) and np.isfinite(disparity).all()
