@@ -102,7 +102,12 @@ def place(plan: Plan, cat: Cat, flip: int, rng: np.random.Generator) -> Placemen
             heading = _heading(plan.room, flip, rng)
             if _fits(plan, body, spot, heading):
                 return _placement(plan, cat, spot, heading)
-    return _search(plan, cat, body, flip, rng)
+    for spot in plan.spots[rng.permutation(len(plan.spots))[:400]]:
+        for _ in range(2):
+            heading = _heading(plan.room, flip, rng)
+            if _fits(plan, body, spot, heading):
+                return _placement(plan, cat, spot, heading)
+    return None
 
 
 @cache
@@ -119,15 +124,6 @@ def is_inviting(plan: Plan) -> bool:
         if not any(spot is not None and _fits(plan, body, spot, heading) for spot, heading in tries):
             return False
     return True
-
-
-def _search(plan: Plan, cat: Cat, body: np.ndarray, flip: int, rng: np.random.Generator) -> Placement | None:
-    for spot in plan.spots[rng.permutation(len(plan.spots))[:400]]:
-        for _ in range(2):
-            heading = _heading(plan.room, flip, rng)
-            if _fits(plan, body, spot, heading):
-                return _placement(plan, cat, spot, heading)
-    return None
 
 
 def _spot_for_area(plan: Plan, body: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:

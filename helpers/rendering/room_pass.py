@@ -96,7 +96,7 @@ def _bounds(item: Item) -> tuple[np.ndarray, float]:
     return middle, float((np.linalg.norm(centres - middle, axis=1) + reach).max())
 
 
-def box_hits(origin: Tensor, direction: Tensor, boxes: Tensor, backs: bool = False) -> Tensor:
+def box_hits(origin: Tensor, direction: Tensor, boxes: Tensor) -> Tensor:
     """Where rays enter boxes: (K, ...) values of t, FAR where they miss.
 
     Args:
@@ -363,14 +363,10 @@ def box_distance(points: Tensor, boxes: Tensor) -> Tensor:
 def view_room(room: Room, size: int, device: torch.device | str = "cpu") -> View:
     """Everything that later passes need of ``room``, at ``size`` px: see :data:`View`."""
     device = torch.device(device)
-    solids = Solids(room, device)
+    solids, fine = Solids(room, device), size * _SUB
     depth, normal = centre_pass(room, solids, size)
-    fine = size * _SUB
-    rays = camera_rays(room.camera, fine, device)
-    origin = vector(room.camera.position, device)[:, :, None]
-    fine_depth, surface = first_hits(room, solids, origin, rays)
-    points = (origin + rays * fine_depth).reshape(3, -1)  # (3, R)
-    lamp, around, glow = _shade(room, solids, points, surface.reshape(-1), fine)
+    fine_depth, surface, points = _seen(room, solids, fine)
+    lamp, around, glow = _shade(room, solids, points, surface, fine)
     lamp, around, glow = (_average(light.reshape(3, fine, fine)) for light in (lamp, around, glow))
     total = lamp + around + glow
     whole = (total[0] + total[1] + total[2]).clamp_min(1e-6)
@@ -381,12 +377,16 @@ def view_room(room: Room, size: int, device: torch.device | str = "cpu") -> View
 
 def centre_pass(room: Room, solids: Solids, size: int) -> tuple[Tensor, Tensor]:
     """Depth (size, size) and normals (3, size, size) at pixel centres."""
-    device = solids.boxes.device
-    rays = camera_rays(room.camera, size, device)
-    origin = vector(room.camera.position, device)[:, :, None]
+    depth, surface, points = _seen(room, solids, size)
+    return depth, _Surfaces(room, solids, points, surface).normal.reshape(3, size, size)
+
+
+def _seen(room: Room, solids: Solids, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Depth (size, size) through each pixel centre; surface number (R,) and point (3, R) where that ray ends."""
+    rays = camera_rays(room.camera, size, solids.boxes.device)
+    origin = vector(room.camera.position, rays.device)[:, :, None]
     depth, surface = first_hits(room, solids, origin, rays)
-    points = (origin + rays * depth).reshape(3, -1)
-    return depth, _Surfaces(room, solids, points, surface.reshape(-1)).normal.reshape(3, size, size)
+    return depth, surface.reshape(-1), (origin + rays * depth).reshape(3, -1)
 
 
 def _shade(room: Room, solids: Solids, points: Tensor, surface: Tensor, fine: int) -> tuple[Tensor, Tensor, Tensor]:
