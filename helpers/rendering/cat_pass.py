@@ -17,7 +17,7 @@ from torch import Tensor
 from helpers.rendering.cats import Cat, Looks, Volume, fur
 from helpers.rendering.placement import Placement, to_world
 from helpers.rendering.primitives import Room
-from helpers.rendering.room_pass import VIEW_NAMES, View, dot, pixel_grid, screen_rectangle, unit
+from helpers.rendering.room_pass import VIEW_NAMES, View, dot, pixel_grid, screen_rectangle, slab, unit
 from helpers.rendering.textures import smooth
 
 STEPS = 48  # marching steps at most; nearly all rays need fewer than 20
@@ -69,12 +69,12 @@ class _Batch:
         outside = points - inside
         return self.sample(self.distances, inside)[0] + dot(outside, outside).sqrt()
 
-    def in_volume(self, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-        """Origin and directions of rays of the room, in coordinates -1..1 of the volume: (B, 1 or R, 3)."""
-        return self.to_volume(self.turn(origin - self.position) / self.scale, self.turn(rays) / self.scale)
+    def from_camera(self, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """The camera (3, B, 1) and the directions of its rays (3, B, R), in the cat's frame."""
+        return self.turn(self.origin - self.position) / self.scale, self.turn(rays) / self.scale
 
     def to_volume(self, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for rays of the cat's frame."""
+        """Origin and directions of rays of the cat's frame, in coordinates -1..1 of the volume: (B, 1 or R, 3)."""
         size = 2 / (self.high - self.low)
         return ((origin - self.low) * size - 1).permute(1, 2, 0), (rays * size).permute(1, 2, 0)
 
@@ -124,8 +124,7 @@ def add_cats(cats: list[PlacedCat]) -> tuple[Tensor, Tensor, Tensor]:
     colour = _write(colour, everywhere, painted, (coverage > 0)[:, None])
     mask = _write(torch.zeros_like(depth), pixels, coverage, coverage > 0)
     depth = _write(depth, pixels, hit.depth, coverage >= 0.5)
-    shape = (len(cats), size, size)
-    return colour.half().reshape(-1, 3, size, size), mask.reshape(shape), depth.reshape(shape)
+    return tuple(image.unflatten(-1, (size, size)) for image in (colour.half(), mask, depth))
 
 
 def _write(target: Tensor, pixels: Tensor, values: Tensor, where: Tensor) -> Tensor:
@@ -187,7 +186,7 @@ def _march(batch: _Batch, rays: Tensor, pixel: float) -> _Hit:
     half a pixel is covered whole, and one whose ray grazes is half covered: so coverage is 1/2 minus the least
     signed distance along the ray, in pixels, and at least 1/2 exactly where the ray hits.
     """
-    start, slope = batch.in_volume(batch.origin, rays)  # (B, 1, 3), (B, R, 3)
+    start, slope = batch.to_volume(*batch.from_camera(rays))  # (B, 1, 3), (B, R, 3)
     width = pixel / (batch.focal * batch.scale)  # of a pixel at depth 1, in the cat's frame
     per_unit = batch.scale / dot(rays, rays).sqrt()  # t for one unit of the cat's frame (B, R)
     near, far = _through_volume(start, slope)
@@ -227,7 +226,7 @@ def _advance(batch: _Batch, start: Tensor, width: Tensor, route: Tensor, rays: _
 
 def _refine(batch: _Batch, rays: Tensor, hit: _Hit, pixel: float) -> _Hit:
     """Depth where rays hit, to a hundredth of a millimetre or so: the last step outside ended just before the skin."""
-    start, slope = batch.in_volume(batch.origin, rays)
+    start, slope = batch.to_volume(*batch.from_camera(rays))
     per_unit = batch.scale / dot(rays, rays).sqrt()
 
     def distance(t: Tensor) -> Tensor:
@@ -256,9 +255,8 @@ def _most_live(live: Tensor) -> Tensor:
 
 def _through_volume(start: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave the cube [-1, 1]^3: (B, R) each; entering after leaving means a miss."""
-    inverse = (slope + 1e-12).reciprocal()
-    middle, reach = -start * inverse, inverse.abs()
-    return (middle - reach).amax(-1), (middle + reach).amin(-1)
+    enter, leave = slab(start, slope, 1.0)
+    return enter.amax(-1), leave.amin(-1)
 
 
 def _unhidden(view: View, pixels: Tensor, depth: Tensor) -> Tensor:
@@ -274,8 +272,7 @@ def _unhidden(view: View, pixels: Tensor, depth: Tensor) -> Tensor:
 
 def _shade(batch: _Batch, looks: Looks, rays: Tensor, hit: _Hit, size: int) -> Tensor:
     """Linear colour (3, B, R) of the cat where rays meet it."""
-    camera = batch.turn(batch.origin - batch.position) / batch.scale
-    toward = batch.turn(rays) / batch.scale
+    camera, toward = batch.from_camera(rays)
     points = camera + toward * hit.depth  # (3, B, R), in the cat's frame
     normal = _normals(batch, points)
     albedo = _soft_fur(batch, looks, points, normal, toward, 2 / size)

@@ -202,10 +202,7 @@ def _tail(s: _Capsules, rng: np.random.Generator, root: tuple, lift: float, lyin
         blend, tip = 0.025 if i == 0 else 0.008, float(i > 6)
         s.add(tuple(point), tuple(target), radius, next_radius, blend, 0.95, tip, (along, along + step))
         point, along = target, along + step
-        if lying:
-            heading += bend
-        else:
-            climb, heading = climb + curl, heading + bend * 0.3
+        climb, heading = (climb, heading + bend) if lying else (climb + curl, heading + bend * 0.3)
 
 
 _COLOURS = {  # linear light

@@ -1,8 +1,7 @@
-"""Rendered quartets: furnished rooms with cats in them, with exact depth and exact masks. No download.
+"""Rendered quartets: furnished rooms with cats in them, with exact depth and exact masks.
 
-A quartet is made in two passes. The room pass (``layout`` furnishes, ``room_pass`` renders) depends on the room alone;
-its result is kept in memory and on disk. The cat pass (``placement`` finds a spot, ``cat_pass`` renders) runs for each
-quartet. Seed and index decide both; the image size only decides how sharply one sees.
+What the room pass gives is kept in memory and on disk; the cat pass runs for each quartet. Seed and index decide both;
+the image size only decides how sharply one sees.
 """
 
 from __future__ import annotations
@@ -141,8 +140,6 @@ class RoomsDataset(SceneDataset):
                 raise CourseError(f"Cat {address.cat} finds no place in room {address.room}: choose another seed.")
             self._placements[address] = found
         return self._placements[address]
-
-    # -- room views on disk ---------------------------------------------------------------------------------------
 
     def _view(self, room: int) -> View:
         """What the room pass gives, read from disk or made, and its picture ``bg``."""

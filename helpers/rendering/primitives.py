@@ -35,12 +35,10 @@ class Material(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A box turned by ``yaw`` about the vertical axis."""
-
     centre: tuple[float, float, float]
     half: tuple[float, float, float]
     material: Material
-    yaw: float = 0.0
+    yaw: float = 0.0  # about the vertical axis
 
 
 class Ball(NamedTuple):
