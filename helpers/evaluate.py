@@ -1,9 +1,8 @@
-"""How good is it? A network on a whole data set, the two predictions without a network that it must stand beside, and what breaks a mask.
+"""How good is a network, on a whole data set, beside two baselines without a network, and on corrupted pairs?
 
-:func:`evaluate` gives every metric of a network, :func:`score` of anything that predicts. :func:`subtract_background` finds
-the cat where the two photographs differ; :class:`MeanDepth` says of every room what rooms are like on average: neither has
-a parameter that was learnt from the pictures it is asked about. :func:`corrupt` spoils pairs in one way at a time, from barely
-to badly, so that a table can say which of them a method survives.
+:func:`evaluate` gives every metric of a network, :func:`score` of anything that predicts. The baselines are
+:func:`subtract_background`, for the mask, and :class:`MeanDepth`, for the depth. :func:`corrupt` perturbs pairs in one
+way at a time, so that a table can show what a method is robust to.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from helpers.augment import generator_of, perturb, resize, shift_images
-from helpers.dataset import CachedDataset, Quartet, at_size, get_batch, loader, to_device
+from helpers.dataset import CachedDataset, Quartet, at_size, loader, to_device
 from helpers.metrics import Meter, grid_index, phase_bias
 from helpers.model import probabilities
 
@@ -29,7 +28,7 @@ from helpers.model import probabilities
 BATCH = 64
 ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth
 
-Predictor = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it says nothing
+Predictor = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it predicts none
 
 
 @torch.no_grad()
@@ -65,9 +64,8 @@ def network_predictor(net: nn.Module, depth_activation: str | None = None) -> Pr
     return predict
 
 
-def test_batches(
-    dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", perturbed: bool = False, seed: int = 0
-) -> Iterator[Quartet]:
+def test_batches(dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", perturbed: bool = False,
+                 seed: int = 0) -> Iterator[Quartet]:  # fmt: skip
     """The whole set in order, batch by batch; the arguments are those of :func:`evaluate`."""
     dataset = at_size(dataset, size) if size else dataset
     batches = [list(range(i, min(i + BATCH, len(dataset)))) for i in range(0, len(dataset), BATCH)]
@@ -81,9 +79,8 @@ def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[st
     """Every metric of ``predict(batch) -> mask_prob or None, depth or None``, clean and on perturbed pairs.
 
     Returns:
-        the keys of :class:`helpers.metrics.Meter` that the prediction has something to say about, each a second time with
-        ``perturbed_`` before it, and ``grid`` and ``phase_bias``, what is left of a checkerboard in the depth maps and in
-        their mean error.
+        the keys of :class:`helpers.metrics.Meter` for what is predicted, and ``grid`` and ``phase_bias``, the
+        checkerboard in the depth maps and in their mean error; each a second time with ``perturbed_`` before it.
     """
     result = {}
     for prefix, perturbed in (("", False), ("perturbed_", True)):
@@ -108,26 +105,21 @@ def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[st
 # -- predictions without a network --------------------------------------------------------------------------------
 
 THRESHOLD = 20  # of 255, in the channel that differs most; above the noise of a photograph, below most fur
-CLOSING = 1 / 64  # radius of the closing, as a share of the image side: 1 pixel at 64, 3 at 192
+CLOSING = 1 / 64  # radius of the closing, as a share of the image size: 1 pixel at 64, 3 at 192
 SMALLEST_PART = 1 / 500  # of the image's area: a fifth of the smallest cat; 8 pixels at 64, 74 at 192
-FIT_BATCH = 256
 
 
 def subtract_background(bg: Tensor, bg_fg: Tensor, threshold: float = THRESHOLD) -> Tensor:
-    """The cat is where the two photographs differ: threshold, closing, holes filled, small parts dropped.
+    """The cat is where the photographs differ (Piccardi, "Background subtraction techniques: a review", 2004).
 
-    It is as old as fixed cameras; see Piccardi, "Background subtraction techniques: a review" (2004). Each image is
-    treated by itself, on the CPU; the same pair gives the same mask in any batch.
+    Threshold, closing, holes filled, small parts dropped: for each image by itself, on the CPU.
 
     Args:
-        bg, bg_fg: (B, 3, H, W), both uint8 or both float in [0, 1].
+        bg, bg_fg: (B, 3, H, W), both uint8 or both float in [0, 1]; ValueError if they differ in shape or type.
         threshold: least difference, in steps of 1/255, that counts.
 
     Returns:
         (B, 1, H, W) float32, 0 or 1, on the device of ``bg``.
-
-    Raises:
-        ValueError: shapes or types that differ, or images without a batch dimension.
     """
     if bg.ndim != 4 or bg.shape != bg_fg.shape or bg.dtype != bg_fg.dtype:
         raise ValueError(
@@ -142,8 +134,7 @@ def subtract_background(bg: Tensor, bg_fg: Tensor, threshold: float = THRESHOLD)
 
 def _clean(mask: np.ndarray) -> np.ndarray:
     """A bool mask (H, W) with its gaps closed, its holes filled, and its small parts gone."""
-    side = max(mask.shape)
-    radius = max(1, round(CLOSING * side))
+    radius = max(1, round(CLOSING * max(mask.shape)))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     # A closing erodes what is outside the picture into it: work on a larger one, and cut the margin off again.
     padded = ndimage.binary_closing(np.pad(mask, radius, mode="edge"), x**2 + y**2 <= radius**2)
@@ -156,24 +147,16 @@ def _clean(mask: np.ndarray) -> np.ndarray:
 
 
 class MeanDepth:
-    """Predicts the mean depth map of the training set, whatever it is shown.
-
-    Rooms are alike: the floor in front is near, the wall above it is far. A network that does no better than this map
-    has learnt nothing from the picture in front of it.
-    """
+    """Predicts the mean depth map of the training set, whatever its input: a network must do better than that."""
 
     map: Tensor  # (1, 1, H, W) in [0, 1], at the training set's size
 
     def fit(self, train_set: Dataset) -> MeanDepth:
-        """Average ``depth`` over the valid pixels at each place.
-
-        A place that is valid in no image gets the mean of all valid pixels, and 0.5 if there is none at all.
-        """
+        """Average ``depth`` over the valid pixels at each place; one without any gets the mean of all, or 0.5."""
         total = count = torch.zeros(())
-        for start in range(0, len(train_set), FIT_BATCH):
-            batch = get_batch(train_set, range(start, min(start + FIT_BATCH, len(train_set))))
-            total = total + torch.where(batch["valid"], batch["depth"], 0.0).double().sum(0, keepdim=True).cpu()
-            count = count + batch["valid"].sum(0, keepdim=True).cpu()
+        for batch in test_batches(train_set):
+            total = total + torch.where(batch["valid"], batch["depth"], 0.0).double().sum(0, keepdim=True)
+            count = count + batch["valid"].sum(0, keepdim=True)
         overall = total.sum() / count.sum() if count.sum() else torch.tensor(0.5, dtype=torch.double)
         self.map = torch.where(count > 0, total / count.clamp_min(1), overall).float()
         return self
@@ -189,25 +172,21 @@ class MeanDepth:
 
 # -- corruptions --------------------------------------------------------------------------------------------------
 
-# Levels of each kind. The camera's shift is in pixels at a side of 64, whatever the side is.
-CORRUPTION_LEVELS: dict[str, tuple[float, ...]] = {
-    "noise": (2, 5, 10, 20),
-    "exposure": (5, 10, 20, 40),
-    "shift": (1, 2, 4, 8),
-    "jpeg": (90, 70, 50, 30),
-}
-CORRUPTION_UNITS = {"noise": "noise, σ of 255", "exposure": "exposure, ± %", "shift": "camera shift, px of 64", "jpeg": "JPEG quality"}
+# Of each kind; the camera's shift is in pixels at an image size of 64, whatever the size is.
+CORRUPTION_LEVELS = {"noise": (2, 5, 10, 20), "exposure": (5, 10, 20, 40), "shift": (1, 2, 4, 8),
+                     "jpeg": (90, 70, 50, 30)}  # fmt: skip
+CORRUPTION_UNITS = {"noise": "noise, σ of 255", "exposure": "exposure, ± %", "shift": "camera shift, px of 64",
+                    "jpeg": "JPEG quality"}  # fmt: skip
 
 
 def corrupt(batch: Quartet, kind: str, level: float, generator: torch.Generator) -> Quartet:
-    """Pairs of which one thing is wrong. ``bg_fg`` does not move, so ``mask`` and ``depth`` stay true.
+    """Pairs with one corruption. ``bg_fg`` does not move, so ``mask`` and ``depth`` stay the ground truth.
 
     Args:
         batch: quartets with a batch dimension.
         kind: ``"noise"``: independent, in both photographs, standard deviation ``level`` of 255. ``"exposure"``: the
             room is ``level`` percent brighter or darker. ``"shift"``: the room's camera has moved by ``level`` pixels
             of 64, in a random direction. ``"jpeg"``: the room went through JPEG of quality ``level``.
-        level: how much.
         generator: a CPU generator.
 
     Raises:
@@ -240,11 +219,11 @@ def _reencoded(image: Tensor, quality: int) -> Tensor:
     return torch.from_numpy(np.array(Image.open(stream))).permute(2, 0, 1)
 
 
-def corrupted_mask_dice(predict: Callable[[Quartet], tuple[Tensor, Tensor | None]], batches: Sequence[Quartet], seed: int = 0) -> dict[str, list[float]]:
-    """Mask Dice of ``predict(batch) -> mask_prob, depth`` on every kind and level, over all pixels of all batches.
+def corrupted_mask_dice(predict: Predictor, batches: Sequence[Quartet], seed: int = 0) -> dict[str, list[float]]:
+    """Mask Dice of ``predict(batch) -> mask_prob, depth``, over all pixels of all batches.
 
     Returns:
-        for each kind, and ``"clean"``, one Dice for each of its levels; every method meets the same pairs.
+        for each corruption, and ``"clean"``, one Dice for each of its levels; every method meets the same pairs.
     """
     cases = [("clean", 0.0), *((kind, level) for kind, levels in CORRUPTION_LEVELS.items() for level in levels)]
     result: dict[str, list[float]] = {}
