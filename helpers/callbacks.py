@@ -1,6 +1,6 @@
 """What watches a training: a progress bar, TensorBoard, and snapshots of what the network predicts while it learns.
 
-``train(..., callbacks=[ProgressBar(), TensorBoardLogger(), SnapshotRecorder()])`` or, the same, ``callbacks=standard()``.
+``train(..., callbacks=standard())`` is the same as ``callbacks=[ProgressBar(), TensorBoardLogger(), SnapshotRecorder()]``.
 Snapshots are kept in ``snapshots.npz`` of the run's folder, and :mod:`helpers.widgets.snapshot_viewer` shows them. They are
 dense at first, when much happens in a few steps, and sparse later. Which quartets and when is decided by the test set and
 the recipe alone, so a run that was interrupted keeps the same snapshots as one that was not.
@@ -261,12 +261,8 @@ def _scene(dataset: Dataset, indices: list[int]) -> dict[str, np.ndarray]:
     """The arrays of a :class:`Snapshots` that come from the test set."""
     batch = get_batch(dataset, indices)
     batch = resize(batch, min(batch["bg"].shape[-1], LARGEST))
-    return {
-        "bg_fg": batch["bg_fg"].cpu().numpy(),
-        "mask": _bytes(batch["mask"].squeeze(1)),
-        "depth": _bytes(batch["depth"].squeeze(1)),
-        "valid": batch["valid"].squeeze(1).cpu().numpy(),
-    }
+    maps = {key: _bytes(batch[key].squeeze(1)) for key in ("mask", "depth")}
+    return {"bg_fg": batch["bg_fg"].cpu().numpy(), "valid": batch["valid"].squeeze(1).cpu().numpy(), **maps}
 
 
 def _small(maps: torch.Tensor) -> torch.Tensor:

@@ -35,13 +35,10 @@ from helpers.utils import bar, whole_folder
 
 Quartet = dict[str, Tensor]
 
-KEYS = {
-    "bg": (torch.uint8, 3),
-    "bg_fg": (torch.uint8, 3),
-    "mask": (torch.float32, 1),
-    "depth": (torch.float32, 1),
+KEYS = {  # type and channels
+    "bg": (torch.uint8, 3), "bg_fg": (torch.uint8, 3), "mask": (torch.float32, 1), "depth": (torch.float32, 1),
     "valid": (torch.bool, 1),
-}
+}  # fmt: skip
 
 
 class Address(NamedTuple):
@@ -238,9 +235,8 @@ def check_quartet(quartet: Quartet) -> Quartet:
         if value.dtype != dtype:
             raise CourseError(f"{key!r} must be {dtype}, not {value.dtype}.")
         if value.shape != (channels, height, width):
-            raise CourseError(
-                f"{key!r} must have shape {(channels, height, width)}, like 'bg', not {tuple(value.shape)}."
-            )
+            shape = (channels, height, width)
+            raise CourseError(f"{key!r} must have shape {shape}, like 'bg', not {tuple(value.shape)}.")
     valid = quartet["valid"]
     for key, where in (("mask", torch.ones_like(valid)), ("depth", valid)):
         value = quartet[key][where]
@@ -252,9 +248,8 @@ def check_quartet(quartet: Quartet) -> Quartet:
     if len(depth) and depth.max() > 1e-3 and depth.max() < 1 - 1e-3:
         raise CourseError("'depth' must be 1 at the farthest valid pixel; scale each image by its own least and greatest.")
     if near_far.dtype != torch.float32 or near_far.shape != (2,):
-        raise CourseError(
-            f"'near_far' must be float32 of shape (2,), not {near_far.dtype} of shape {tuple(near_far.shape)}."
-        )
+        found = f"{near_far.dtype} of shape {tuple(near_far.shape)}"
+        raise CourseError(f"'near_far' must be float32 of shape (2,), not {found}.")
     known = ~torch.isnan(near_far)
     if known.any() and not (known.all() and 0 <= near_far[0] <= near_far[1] < float("inf")):
         raise CourseError(f"'near_far' must be two distances in metres, near <= far, or two NaN, not {near_far.tolist()}.")

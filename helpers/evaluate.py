@@ -1,26 +1,22 @@
-"""How good is it? A network on a whole data set, the two predictions without a network that it must stand beside, and what breaks a mask.
+"""How good is a network on a whole data set, and how good are two baselines without a network?
 
-:func:`evaluate` gives every metric of a network, :func:`score` of anything that predicts. :func:`subtract_background` finds
-the cat where the two photographs differ; :class:`MeanDepth` says of every room what rooms are like on average: neither has
-a parameter that was learnt from the pictures it is asked about. :func:`corrupt` spoils pairs in one way at a time, from barely
-to badly, so that a table can say which of them a method survives.
+:func:`evaluate` gives every metric of a network, :func:`score` of anything that predicts. The baselines are
+:func:`subtract_background`, for the mask, and :class:`MeanDepth`, for the depth.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from helpers.augment import generator_of, perturb, resize, shift_images
-from helpers.dataset import CachedDataset, Quartet, at_size, get_batch, loader, to_device
+from helpers.augment import generator_of, perturb, resize
+from helpers.dataset import CachedDataset, Quartet, at_size, loader, to_device
 from helpers.metrics import Meter, grid_index, phase_bias
 from helpers.model import probabilities
 
@@ -29,7 +25,7 @@ from helpers.model import probabilities
 BATCH = 64
 ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth
 
-Predictor = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it says nothing
+Predictor = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it predicts none
 
 
 @torch.no_grad()
@@ -65,9 +61,8 @@ def network_predictor(net: nn.Module, depth_activation: str | None = None) -> Pr
     return predict
 
 
-def test_batches(
-    dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", perturbed: bool = False, seed: int = 0
-) -> Iterator[Quartet]:
+def test_batches(dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", perturbed: bool = False,
+                 seed: int = 0) -> Iterator[Quartet]:  # fmt: skip
     """The whole set in order, batch by batch; the arguments are those of :func:`evaluate`."""
     dataset = at_size(dataset, size) if size else dataset
     batches = [list(range(i, min(i + BATCH, len(dataset)))) for i in range(0, len(dataset), BATCH)]
@@ -81,9 +76,8 @@ def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[st
     """Every metric of ``predict(batch) -> mask_prob or None, depth or None``, clean and on perturbed pairs.
 
     Returns:
-        the keys of :class:`helpers.metrics.Meter` that the prediction has something to say about, each a second time with
-        ``perturbed_`` before it, and ``grid`` and ``phase_bias``, what is left of a checkerboard in the depth maps and in
-        their mean error.
+        the keys of :class:`helpers.metrics.Meter` for what is predicted, and ``grid`` and ``phase_bias``, the
+        checkerboard in the depth maps and in their mean error; each a second time with ``perturbed_`` before it.
     """
     result = {}
     for prefix, perturbed in (("", False), ("perturbed_", True)):
@@ -108,26 +102,21 @@ def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[st
 # -- predictions without a network --------------------------------------------------------------------------------
 
 THRESHOLD = 20  # of 255, in the channel that differs most; above the noise of a photograph, below most fur
-CLOSING = 1 / 64  # radius of the closing, as a share of the image side: 1 pixel at 64, 3 at 192
+CLOSING = 1 / 64  # radius of the closing, as a share of the image size: 1 pixel at 64, 3 at 192
 SMALLEST_PART = 1 / 500  # of the image's area: a fifth of the smallest cat; 8 pixels at 64, 74 at 192
-FIT_BATCH = 256
 
 
 def subtract_background(bg: Tensor, bg_fg: Tensor, threshold: float = THRESHOLD) -> Tensor:
-    """The cat is where the two photographs differ: threshold, closing, holes filled, small parts dropped.
+    """The cat is where the photographs differ (Piccardi, "Background subtraction techniques: a review", 2004).
 
-    It is as old as fixed cameras; see Piccardi, "Background subtraction techniques: a review" (2004). Each image is
-    treated by itself, on the CPU; the same pair gives the same mask in any batch.
+    Threshold, closing, holes filled, small parts dropped: for each image by itself, on the CPU.
 
     Args:
-        bg, bg_fg: (B, 3, H, W), both uint8 or both float in [0, 1].
+        bg, bg_fg: (B, 3, H, W), both uint8 or both float in [0, 1]; ValueError if they differ in shape or type.
         threshold: least difference, in steps of 1/255, that counts.
 
     Returns:
         (B, 1, H, W) float32, 0 or 1, on the device of ``bg``.
-
-    Raises:
-        ValueError: shapes or types that differ, or images without a batch dimension.
     """
     if bg.ndim != 4 or bg.shape != bg_fg.shape or bg.dtype != bg_fg.dtype:
         raise ValueError(
@@ -142,8 +131,7 @@ def subtract_background(bg: Tensor, bg_fg: Tensor, threshold: float = THRESHOLD)
 
 def _clean(mask: np.ndarray) -> np.ndarray:
     """A bool mask (H, W) with its gaps closed, its holes filled, and its small parts gone."""
-    side = max(mask.shape)
-    radius = max(1, round(CLOSING * side))
+    radius = max(1, round(CLOSING * max(mask.shape)))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     # A closing erodes what is outside the picture into it: work on a larger one, and cut the margin off again.
     padded = ndimage.binary_closing(np.pad(mask, radius, mode="edge"), x**2 + y**2 <= radius**2)
@@ -156,24 +144,16 @@ def _clean(mask: np.ndarray) -> np.ndarray:
 
 
 class MeanDepth:
-    """Predicts the mean depth map of the training set, whatever it is shown.
-
-    Rooms are alike: the floor in front is near, the wall above it is far. A network that does no better than this map
-    has learnt nothing from the picture in front of it.
-    """
+    """Predicts the mean depth map of the training set, whatever its input: a network must do better than that."""
 
     map: Tensor  # (1, 1, H, W) in [0, 1], at the training set's size
 
     def fit(self, train_set: Dataset) -> MeanDepth:
-        """Average ``depth`` over the valid pixels at each place.
-
-        A place that is valid in no image gets the mean of all valid pixels, and 0.5 if there is none at all.
-        """
+        """Average ``depth`` over the valid pixels at each place; one without any gets the mean of all, or 0.5."""
         total = count = torch.zeros(())
-        for start in range(0, len(train_set), FIT_BATCH):
-            batch = get_batch(train_set, range(start, min(start + FIT_BATCH, len(train_set))))
-            total = total + torch.where(batch["valid"], batch["depth"], 0.0).double().sum(0, keepdim=True).cpu()
-            count = count + batch["valid"].sum(0, keepdim=True).cpu()
+        for batch in test_batches(train_set):
+            total = total + torch.where(batch["valid"], batch["depth"], 0.0).double().sum(0, keepdim=True)
+            count = count + batch["valid"].sum(0, keepdim=True)
         overall = total.sum() / count.sum() if count.sum() else torch.tensor(0.5, dtype=torch.double)
         self.map = torch.where(count > 0, total / count.clamp_min(1), overall).float()
         return self
@@ -185,76 +165,3 @@ class MeanDepth:
         shape = batch["bg"].shape
         resized = F.interpolate(self.map, shape[-2:], mode="bilinear", align_corners=False, antialias=True)
         return resized.to(batch["bg"].device).expand(shape[0], -1, -1, -1)
-
-
-# -- corruptions --------------------------------------------------------------------------------------------------
-
-# Levels of each kind. The camera's shift is in pixels at a side of 64, whatever the side is.
-CORRUPTION_LEVELS: dict[str, tuple[float, ...]] = {
-    "noise": (2, 5, 10, 20),
-    "exposure": (5, 10, 20, 40),
-    "shift": (1, 2, 4, 8),
-    "jpeg": (90, 70, 50, 30),
-}
-CORRUPTION_UNITS = {"noise": "noise, σ of 255", "exposure": "exposure, ± %", "shift": "camera shift, px of 64", "jpeg": "JPEG quality"}
-
-
-def corrupt(batch: Quartet, kind: str, level: float, generator: torch.Generator) -> Quartet:
-    """Pairs of which one thing is wrong. ``bg_fg`` does not move, so ``mask`` and ``depth`` stay true.
-
-    Args:
-        batch: quartets with a batch dimension.
-        kind: ``"noise"``: independent, in both photographs, standard deviation ``level`` of 255. ``"exposure"``: the
-            room is ``level`` percent brighter or darker. ``"shift"``: the room's camera has moved by ``level`` pixels
-            of 64, in a random direction. ``"jpeg"``: the room went through JPEG of quality ``level``.
-        level: how much.
-        generator: a CPU generator.
-
-    Raises:
-        ValueError: no such kind.
-    """
-    bg, count = batch["bg"], len(batch["bg"])
-    if kind == "noise":
-        pair = torch.stack((bg, batch["bg_fg"])).cpu()  # (2, B, 3, H, W)
-        pair = _bytes(pair + level * torch.randn(pair.shape, generator=generator)).to(bg.device)
-        return {**batch, "bg": pair[0], "bg_fg": pair[1]}
-    if kind == "exposure":
-        sign = 2.0 * (torch.rand(count, 1, 1, 1, generator=generator) < 0.5) - 1
-        return {**batch, "bg": _bytes(bg * (1 + sign.to(bg.device) * level / 100))}
-    if kind == "shift":
-        angle = 2 * torch.pi * torch.rand(count, generator=generator)
-        way = torch.stack((angle.cos(), angle.sin()), 1) * level / 64  # (B, 2)
-        return {**batch, "bg": _bytes(shift_images(bg.float(), way.to(bg.device)))}
-    if kind == "jpeg":
-        return {**batch, "bg": torch.stack([_reencoded(image, int(level)) for image in bg.cpu()]).to(bg.device)}
-    raise ValueError(f"kind={kind!r}: choose one of {', '.join(CORRUPTION_LEVELS)}.")
-
-
-def _bytes(image: Tensor) -> Tensor:
-    return image.round().clamp(0, 255).to(torch.uint8)
-
-
-def _reencoded(image: Tensor, quality: int) -> Tensor:
-    stream = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(stream, "JPEG", quality=quality)
-    return torch.from_numpy(np.array(Image.open(stream))).permute(2, 0, 1)
-
-
-def corrupted_mask_dice(predict: Callable[[Quartet], tuple[Tensor, Tensor | None]], batches: Sequence[Quartet], seed: int = 0) -> dict[str, list[float]]:
-    """Mask Dice of ``predict(batch) -> mask_prob, depth`` on every kind and level, over all pixels of all batches.
-
-    Returns:
-        for each kind, and ``"clean"``, one Dice for each of its levels; every method meets the same pairs.
-    """
-    cases = [("clean", 0.0), *((kind, level) for kind, levels in CORRUPTION_LEVELS.items() for level in levels)]
-    result: dict[str, list[float]] = {}
-    for kind, level in cases:
-        generator = torch.Generator().manual_seed(seed)
-        overlap = size = 0
-        for batch in batches:
-            corrupted = batch if kind == "clean" else corrupt(batch, kind, level, generator)
-            found, real = predict(corrupted)[0] > 0.5, batch["mask"] > 0.5
-            overlap += (found & real).sum().item()
-            size += (found.sum() + real.sum()).item()
-        result.setdefault(kind, []).append(2 * overlap / size if size else 1.0)
-    return result

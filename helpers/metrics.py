@@ -57,6 +57,7 @@ class Meter:
         self._pixels: dict[str, Tensor] = {}  # running sums over pixels, on the device of the data
         self._images: dict[str, list[Tensor]] = {}  # one (B,) tensor a batch
 
+    @torch.no_grad()
     def update(self, mask_prob: Tensor, depth: Tensor, batch: dict[str, Tensor]) -> None:
         """Count a batch.
 
@@ -70,19 +71,18 @@ class Meter:
         for name, value, target in (("mask_prob", mask_prob, batch["mask"]), ("depth", depth, batch["depth"])):
             if value.shape != target.shape:
                 raise ValueError(f"{name} has shape {tuple(value.shape)}, the target {tuple(target.shape)}.")
-            low, high = torch.aminmax(value.detach())
+            low, high = torch.aminmax(value)
             if not (low >= 0 and high <= 1):
                 raise ValueError(
                     f"{name} must hold probabilities in [0, 1], but runs from {low:.3g} to {high:.3g}: "
                     "apply sigmoid to the logits, once."
                 )
-        with torch.no_grad():
-            self._update_mask(mask_prob, batch["mask"])
-            self._update_calibration(mask_prob, batch["mask"])
-            self._update_depth(depth.double(), batch["depth"].double(), batch["valid"])
-            self._update_metres(depth.double(), batch)
-            if self._edges:
-                self._update_edges(depth, batch["depth"], batch["valid"])
+        self._update_mask(mask_prob, batch["mask"])
+        self._update_calibration(mask_prob, batch["mask"])
+        self._update_depth(depth.double(), batch["depth"].double(), batch["valid"])
+        self._update_metres(depth.double(), batch)
+        if self._edges:
+            self._update_edges(depth, batch["depth"], batch["valid"])
 
     def _update_mask(self, mask_prob: Tensor, mask: Tensor) -> None:
         predicted, target = mask_prob > 0.5, mask > 0.5
@@ -92,10 +92,8 @@ class Meter:
         self._add_images(mask_dice=torch.where(size > 0, 2 * hit / size.clamp_min(1), 1.0))
         line_predicted, line_target = outline(predicted), outline(target)
         for radius in (1, 2):
-            self._add_pixels(**{
-                f"hit_predicted_{radius}": (line_predicted & dilate(line_target, radius)).sum(),
-                f"hit_target_{radius}": (line_target & dilate(line_predicted, radius)).sum(),
-            })  # fmt: skip
+            self._add_pixels(**{f"hit_predicted_{radius}": (line_predicted & dilate(line_target, radius)).sum()})
+            self._add_pixels(**{f"hit_target_{radius}": (line_target & dilate(line_predicted, radius)).sum()})
         self._add_pixels(line_predicted=line_predicted.sum(), line_target=line_target.sum())
 
     def _update_calibration(self, mask_prob: Tensor, mask: Tensor) -> None:
@@ -103,9 +101,7 @@ class Meter:
         borders = torch.linspace(0, 1, CALIBRATION_BINS + 1).to(prob.device)
         bins = torch.bucketize(prob, borders, right=True) - 1  # 0 to 15: exactly 1 lies in a bin of its own
         weights = {"bin_pixels": torch.ones_like(prob), "bin_prob": prob, "bin_cat": mask.flatten() > 0.5}
-        self._add_pixels(**{
-            name: torch.bincount(bins, value.double(), len(borders)) for name, value in weights.items()
-        })  # fmt: skip
+        self._add_pixels(**{name: torch.bincount(bins, x.double(), len(borders)) for name, x in weights.items()})
 
     def _update_depth(self, depth: Tensor, target: Tensor, valid: Tensor) -> None:
         error = torch.where(valid, depth - target, 0.0)
@@ -130,12 +126,10 @@ class Meter:
         )
 
     def _update_edges(self, depth: Tensor, target: Tensor, valid: Tensor) -> None:
-        # Edges are found on the CPU: one transfer of all three maps.
-        maps = torch.cat((depth.float(), target.float(), valid.float()), 1).cpu().numpy()  # (B, 3, H, W)
+        maps = torch.cat((depth.float(), target.float(), valid.float()), 1).cpu().numpy()  # (B, 3, H, W), moved at once
         predicted, wanted, known = maps.swapaxes(0, 1)
         errors = boundary_errors(depth_edges(predicted, known > 0), depth_edges(wanted, known > 0))
-        accuracy, completeness = (torch.from_numpy(error) for error in errors)
-        self._add_images(edge_accuracy=accuracy, edge_completeness=completeness)
+        self._add_images(**dict(zip(("edge_accuracy", "edge_completeness"), map(torch.from_numpy, errors))))
 
     def _add_pixels(self, **sums: Tensor) -> None:
         for name, value in sums.items():
@@ -189,9 +183,8 @@ def calibration_error(pixels: Tensor, prob: Tensor, cat: Tensor) -> float:
 
     Of the pixels that are predicted as cat with 70 %, are 70 % cat? In each bin the mean predicted probability is
     compared with the share of pixels that are cat (more than half covered), and the distances are averaged with the
-    number of pixels as weights. This is the binary form, of the probability of cat, not of the likelier class; it
-    equals ``torchmetrics.functional.classification.binary_calibration_error(prob, mask, n_bins=15, norm="l1")`` of the
-    whole set: bins have equal width and hold their lower border, and exactly 1 has its own.
+    number of pixels as weights. It equals torchmetrics' ``binary_calibration_error(prob, mask, n_bins=15, norm="l1")``
+    of the whole set: bins have equal width and hold their lower border, and exactly 1 has its own.
 
     Args:
         pixels, prob, cat: (bins,) number of pixels, sum of their probabilities, number of those that are cat.
@@ -225,6 +218,8 @@ def dilate(mask: Tensor, radius: int) -> Tensor:
 
 GRID_PERIOD = 16  # four doublings: artifacts of upsampling repeat every 2, 4, 8 or 16 pixels
 GRID_STEP_CAP = 0.05  # larger steps are edges of the scene
+# 17 weights with half-weight ends: the exact mean over one period, centred, for periods 2, 4, 8 and 16.
+_BOX = torch.tensor([0.5] + [1.0] * (GRID_PERIOD - 1) + [0.5], dtype=torch.float64) / GRID_PERIOD
 
 
 def grid_index(maps: Tensor, seed: int = 0) -> float:
@@ -252,43 +247,33 @@ def phase_bias(errors: Tensor, seed: int = 0) -> float:
     in :func:`grid_index`. +-0.01 in 64 images scores 0.0099; a single image, which has no mean, scores 0.
 
     Args:
-        errors: prediction minus target, 0 where the target is unknown; at least 32 x 32 pixels.
-
-    Raises:
-        ValueError: smaller maps.
+        errors: prediction minus target, 0 where the target is unknown; ValueError below 32 x 32 pixels.
     """
     if min(errors.shape[1:]) < 2 * GRID_PERIOD:
         raise ValueError(f"errors have shape {tuple(errors.shape)}: H and W must be at least {2 * GRID_PERIOD}.")
     offsets = np.random.default_rng(seed).integers(0, GRID_PERIOD, (8, len(errors), 2)).tolist()
     errors = errors.double()
-    null = np.mean([_tile([e.roll(k, (0, 1)) for e, k in zip(errors, row)]) for row in offsets])
-    return max(0.0, _tile(list(errors)) - float(null)) ** 0.5
+    nulls = (torch.stack([e.roll(k, (0, 1)) for e, k in zip(errors, row)]) for row in offsets)
+    squares = [repeated_square(maps.mean(0, keepdim=True)).item() for maps in (errors, *nulls)]
+    return max(0.0, squares[0] - float(np.mean(squares[1:]))) ** 0.5
 
 
-def _tile(errors: list[Tensor]) -> float:
-    """Mean square of the 16 x 16 tile to which the mean of (H, W) maps is folded."""
-    mean, half = torch.stack(errors).mean(0), GRID_PERIOD // 2
-    rest = mean[half:-half, half:-half] - window_mean(mean[None, None], _box())[0, 0]
-    height, width = (size // GRID_PERIOD for size in rest.shape)
-    rest = rest[: height * GRID_PERIOD, : width * GRID_PERIOD]
-    return rest.reshape(height, GRID_PERIOD, width, GRID_PERIOD).mean((0, 2)).square().mean().item()
-
-
-def _box() -> Tensor:
-    """17 weights with half-weight ends: the exact mean over one period, centred, for periods 2, 4, 8 and 16."""
-    box = torch.full((GRID_PERIOD + 1,), 1 / GRID_PERIOD, dtype=torch.float64)
-    box[0] = box[-1] = 0.5 / GRID_PERIOD
-    return box
+def repeated_square(maps: Tensor) -> Tensor:
+    """Mean square (N,) of the 16 x 16 tile to which each of (N, H, W) maps folds, less its 16-pixel moving average."""
+    half, period = GRID_PERIOD // 2, GRID_PERIOD
+    rest = maps[:, half:-half, half:-half] - window_mean(maps[:, None], _BOX)[:, 0]
+    down, across = (size // period for size in rest.shape[1:])
+    tiles = rest[:, : down * period, : across * period].reshape(-1, down, period, across, period).mean((1, 3))
+    return tiles.square().mean((1, 2))
 
 
 def _fold(steps: list[Tensor]) -> float:
     """Mean square over the 16 phases of the mean relative step."""
     profile, half = torch.stack(steps).mean(0), GRID_PERIOD // 2  # (W-1,)
-    smooth = F.conv1d(profile.view(1, 1, -1), _box().to(profile.device).view(1, 1, -1)).flatten()
+    smooth = F.conv1d(profile.view(1, 1, -1), _BOX.to(profile.device).view(1, 1, -1)).flatten()
     relative = profile[half:-half] / smooth.clamp_min(1e-12) - 1
     phase = (torch.arange(len(relative), device=profile.device) + half + 1) % GRID_PERIOD
-    sums = torch.zeros(GRID_PERIOD, dtype=profile.dtype, device=profile.device).index_add(0, phase, relative)
-    counts = torch.zeros_like(sums).index_add(0, phase, torch.ones_like(relative))
+    sums, counts = torch.bincount(phase, relative, GRID_PERIOD), torch.bincount(phase, minlength=GRID_PERIOD)
     return (sums / counts.clamp_min(1)).square().mean().item()
 
 
@@ -299,8 +284,7 @@ C1, C2 = 0.01**2, 0.03**2  # the paper's constants for a data range of 1
 
 def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:
     """(size,) weights that sum to 1; 11 and 1.5 are the paper's."""
-    x = torch.arange(size) - (size - 1) / 2
-    weights = torch.exp(-(x**2) / (2 * sigma**2))
+    weights = torch.exp(-((torch.arange(size) - (size - 1) / 2) ** 2) / (2 * sigma**2))
     return weights / weights.sum()
 
 
@@ -342,24 +326,18 @@ NEIGHBOURHOOD = 10.0  # pixels; farther edges have nothing to do with each other
 
 
 def depth_edges(depth: NDArray, valid: NDArray) -> NDArray[np.bool_]:
-    """Canny edges of depth maps, by the detector and the thresholds of the benchmark's toolbox.
+    """Canny edges (N, H, W) bool of depth maps, by the detector and the thresholds of the benchmark's toolbox.
 
     The thresholds are of the sum that Sobel's weights make, which is 8 times the slope: a straight step by a tenth of
-    the range is a strong edge, and a slope of more than 0.025 a pixel has one, too. Of neighbours that are exactly
-    equally steep each is an edge, which drawn maps have and rendered or measured ones have not. The frame and pixels
-    beside invalid ones are never edges.
+    the range is a strong edge, and a slope of more than 0.025 a pixel has one, too. The frame and pixels beside invalid
+    ones are never edges.
 
     Args:
         depth: (N, H, W) in [0, 1]; whatever stands at invalid pixels is ignored, NaN included.
         valid: (N, H, W) bool.
-
-    Returns:
-        (N, H, W) bool.
     """
-    edges = np.zeros(depth.shape, bool)
-    for found, image, known in zip(edges, depth.astype(np.float64), valid):
-        found[:] = canny(image, SIGMA, WEAK, STRONG, mask=known)
-    return edges
+    edges = [canny(image, SIGMA, WEAK, STRONG, mask=known) for image, known in zip(depth.astype(float), valid)]
+    return np.array(edges, bool).reshape(depth.shape)  # of no maps, too
 
 
 def boundary_errors(predicted: NDArray[np.bool_], target: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
@@ -370,9 +348,8 @@ def boundary_errors(predicted: NDArray[np.bool_], target: NDArray[np.bool_]) -> 
     pixels each, on average over all of them. Both are 10 where no predicted edge is near one of the target.
 
     These numbers compare networks on this course's data at one image size, not with the benchmark's table: its target
-    edges are annotated, and it stretches predictions to [0, 1] before it looks for edges. Here both maps are on the
-    same [0, 1] already, and a prediction that is too flat shall lose its edges. Completeness is cut at 10 pixels as in
-    later versions of the toolbox; all else follows its version 0.9.
+    edges are annotated, and it stretches predictions to [0, 1] before it looks for edges. Completeness is cut at 10
+    pixels as in later versions of the toolbox; all else follows its version 0.9.
 
     Args:
         predicted, target: (N, H, W) bool, from :func:`depth_edges`.

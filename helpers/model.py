@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 # Mean and standard deviation of the published training images, RGB in [0, 1].
 BG_MEAN, BG_STD = (0.68968, 0.65092, 0.60790), (0.18897, 0.20892, 0.23450)
@@ -28,17 +29,12 @@ def check_pair(bg: Tensor, bg_fg: Tensor) -> None:
         raise ValueError(f"bg {tuple(bg.shape)} and bg_fg {tuple(bg_fg.shape)} must have the same shape.")
     for name, side in (("height", bg.shape[2]), ("width", bg.shape[3])):
         if side % STRIDE:
-            raise ValueError(
-                f"{name} {side} is not divisible by {STRIDE}: pad to {side + -side % STRIDE}, "
-                "or use helpers.predict.predict, which pads and crops."
-            )
+            wanted = f"pad to {side + -side % STRIDE}, or use helpers.predict.predict, which pads and crops."
+            raise ValueError(f"{name} {side} is not divisible by {STRIDE}: {wanted}")
 
 
 def register_rgb(net: nn.Module, **pixels: tuple[float, ...]) -> None:
-    """Give ``net`` RGB values of shape (1, 3, 1, 1) that go where it goes, but are not in its checkpoints.
-
-    Buffers, not layers: torchsummary's table then lists a network's layers and nothing else.
-    """
+    """Give ``net`` buffers (1, 3, 1, 1) that go where it goes, but are not in its checkpoints, nor among its layers."""
     for name, value in pixels.items():
         net.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
 
@@ -52,8 +48,8 @@ def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 # -- the published network ----------------------------------------------------------------------------------------
 
 
-def _conv(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False)
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False)
 
 
 class EncoderBlock(nn.Module):
@@ -93,10 +89,8 @@ class DepthMaskNet(nn.Module):
         self.stem_bg = nn.Sequential(_conv(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU())
         self.stem_bg_fg = nn.Sequential(_conv(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU())
         self.merge = _conv(64, 32, 1)
-        widths = (32, 64, 128, 256, 512)
-        self.encoder = nn.Sequential(
-            *(layer for i, o in zip(widths, widths[1:]) for layer in (EncoderBlock(i, o), nn.MaxPool2d(2)))
-        )
+        blocks = [(EncoderBlock(width, 2 * width), nn.MaxPool2d(2)) for width in (32, 64, 128, 256)]
+        self.encoder = nn.Sequential(*(layer for block in blocks for layer in block))
         self.mask_decoder = self._decoder()
         self.depth_decoder = self._decoder()
 
@@ -118,9 +112,7 @@ class DepthMaskNet(nn.Module):
 
 def conv_bn_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """A 3x3 convolution, batch normalisation and ReLU: (B, inputs, H, W) to (B, outputs, H/stride, W/stride)."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(_conv(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -143,19 +135,14 @@ class Residual(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(
-            conv_bn_relu(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
-        )
+        self.body = nn.Sequential(conv_bn_relu(width, width), _conv(width, width, 3), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.body(x))
 
 
 class Head(nn.Module):
-    """From 1/2 resolution to logits at full resolution, with full-resolution features as a skip.
-
-    ``convolutions``: how many of 3x3 look at full resolution, where each is dear.
-    """
+    """From 1/2 resolution to logits at full resolution, where a skip joins before ``convolutions`` of 3x3."""
 
     upsample = staticmethod(upsample)
 
@@ -198,9 +185,8 @@ class DuoNet(nn.Module):
         )
         self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(widths[-1], widths[-1], 1))
         outputs = (128, 96, 48)  # at 1/8, 1/4 and 1/2
-        self.decoder = nn.ModuleList(
-            conv_bn_relu(i + skip, o) for i, skip, o in zip((widths[-1], *outputs), widths[-2::-1], outputs)
-        )
+        joined = zip((widths[-1], *outputs), widths[-2::-1], outputs)
+        self.decoder = nn.ModuleList(conv_bn_relu(i + skip, o) for i, skip, o in joined)
         self.mask_head = Head(outputs[-1], stem, bias=-2.0, convolutions=2)  # an outline needs a closer look
         self.depth_head = Head(outputs[-1], stem, bias=0.0, convolutions=1)
 
@@ -260,12 +246,9 @@ def count_parameters(net: nn.Module) -> int:
 
 def forward_gflop(net: nn.Module, size: int) -> float:
     """Billions of floating-point operations for one pair at ``size`` pixels (a multiply-add counts as two)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     was_training, device = net.training, next(net.parameters()).device
     image = torch.zeros(1, 3, size, size, device=device)
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         net.eval()(image, image)
     net.train(was_training)
     return counter.get_total_flops() / 1e9
@@ -274,9 +257,8 @@ def forward_gflop(net: nn.Module, size: int) -> float:
 def probabilities(mask_logits: Tensor, depth_logits: Tensor, depth_activation: str = "sigmoid") -> tuple[Tensor, Tensor]:
     """Logits to ``mask_prob, depth`` in [0, 1]: the one place where a sigmoid is applied to a prediction.
 
-    Args:
-        depth_activation: "sigmoid" for a network whose loss saw ``sigmoid(depth_logits)``; "clamp" for one whose loss
-            pulled the raw logit towards [0, 1], as the published loss does.
+    ``depth_activation`` is "sigmoid" for a network whose loss saw ``sigmoid(depth_logits)``, "clamp" for one whose loss
+    pulled the raw logit towards [0, 1], as the published loss does.
     """
     if depth_activation not in ("sigmoid", "clamp"):
         raise ValueError(f"depth_activation must be 'sigmoid' or 'clamp', not {depth_activation!r}.")

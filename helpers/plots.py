@@ -21,8 +21,7 @@ from matplotlib.ticker import EngFormatter
 
 # Perceptually uniform, and read alike by the colour-blind. Reversed: what is near is bright.
 DEPTH_COLOURS = "viridis_r"
-ERROR_COLOURS = "magma"  # black: no error
-ERROR_LIMIT = 0.3  # the depth error of the brightest colour
+ERROR_COLOURS, ERROR_LIMIT = "magma", 0.3  # from black, no error, to the depth error of the brightest colour
 MASK_COLOUR = "#e8590c"  # laid over photographs
 TRUE, FALSE_ALARM, MISSED = "#ffffff", "#e8590c", "#1c7ed6"  # of a predicted mask, against black
 STRIPES = (0.62, 0.86)  # two greys, for pixels whose depth is not known
@@ -36,7 +35,6 @@ STYLE = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "axes.prop_cycle": plt.cycler(color=LINES), "lines.linewidth": 1.6,
 }  # fmt: skip
-PANEL = 1.55  # inches: side of a picture
 TITLES = {"bg": "bg: the room", "bg_fg": "bg_fg: with the cat", "mask": "mask", "depth": "depth"}
 
 
@@ -93,21 +91,16 @@ def plane(x) -> np.ndarray:
     return x[0] if x.ndim == 3 else x
 
 
-def depth_picture(depth, valid=None, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """(H, W, 3) in [0, 1]: depth in its colours, stripes where it is not valid.
+def depth_picture(depth, valid=None, low: float = 0.0, high: float = 1.0, colours: str = DEPTH_COLOURS) -> np.ndarray:
+    """(H, W, 3) in [0, 1]: depth, (1, H, W) or (H, W), in colours from ``low`` to ``high``; stripes where not valid.
 
-    Args:
-        depth: (1, H, W) or (H, W).
-        valid: of the same shape, bool; default: wherever ``depth`` is a number.
-        low, high: the depths of the first and the last colour.
+    ``valid`` is bool, of the same shape; by default it is where ``depth`` is a number.
     """
     depth = plane(depth).astype(float)
     known = np.isfinite(depth) if valid is None else plane(valid).astype(bool) & np.isfinite(depth)
-    coloured = plt.get_cmap(DEPTH_COLOURS)(Normalize(low, high)(np.where(known, depth, low)))[..., :3]
-    height, width = depth.shape
-    step = max(2, max(height, width) // 24)
-    y, x = np.mgrid[:height, :width]
-    stripes = np.where((x + y) // step % 2, *STRIPES)[..., None]
+    coloured = plt.get_cmap(colours)(Normalize(low, high)(np.where(known, depth, low)))[..., :3]
+    y, x = np.indices(depth.shape)
+    stripes = np.where((x + y) // max(2, max(depth.shape) // 24) % 2, *STRIPES)[..., None]
     return np.where(known[..., None], coloured, stripes)
 
 
@@ -131,16 +124,13 @@ def depth_errors(target, predicted, valid) -> np.ndarray:
 
 def error_picture(error) -> np.ndarray:
     """(H, W, 3) in [0, 1]: errors from 0 to :data:`ERROR_LIMIT` in their colours, stripes where the error is NaN."""
-    error = plane(error)
-    known = np.isfinite(error)
-    coloured = plt.get_cmap(ERROR_COLOURS)(Normalize(0, ERROR_LIMIT)(np.where(known, error, 0)))[..., :3]
-    return np.where(known[..., None], coloured, depth_picture(error))
+    return depth_picture(error, high=ERROR_LIMIT, colours=ERROR_COLOURS)
 
 
 # -- pieces of figures --------------------------------------------------------------------------------------------
 
 
-def _grid(rows: int, columns: int, side: float = PANEL) -> tuple[Figure, np.ndarray]:
+def _grid(rows: int, columns: int, side: float = 1.55) -> tuple[Figure, np.ndarray]:
     """A figure of ``rows`` x ``columns`` pictures, ``side`` inches each, without ticks; the axes as a 2-d array."""
     size = (columns * (side + 0.1) + 0.6, rows * (side + 0.1) + 0.4)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="compressed")
@@ -153,17 +143,15 @@ def _grid(rows: int, columns: int, side: float = PANEL) -> tuple[Figure, np.ndar
 
 
 def _draw(axis: Axes, image: np.ndarray, **colours) -> None:
-    """Small pictures with every pixel a square; large ones, which have more pixels than there is room for, smoothed."""
+    """Every pixel is a square in small pictures; large ones, with more pixels than there is room for, are smoothed."""
     axis.imshow(image, interpolation="nearest" if image.shape[0] <= 100 else "auto", **colours)
 
 
 def _colour_bar(figure: Figure, axes, label: str, colours: str, low: float = 0.0, high: float = 1.0) -> None:
     """A colour bar with its label to the right of ``axes``."""
-    scale = ScalarMappable(Normalize(low, high), colours)
     rows, columns = np.atleast_2d(axes).shape
-    bar = figure.colorbar(
-        scale, ax=np.ravel(axes).tolist(), label=label, fraction=max(0.05, 0.12 / columns), pad=0.015, aspect=14 * rows
-    )
+    bar = figure.colorbar(ScalarMappable(Normalize(low, high), colours), ax=np.ravel(axes).tolist(), label=label,
+                          fraction=max(0.05, 0.12 / columns), pad=0.015, aspect=14 * rows)  # fmt: skip
     if colours == DEPTH_COLOURS:
         bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0 near", "0.25", "0.5", "0.75", "1 far"])
     bar.outline.set_visible(False)
@@ -175,6 +163,10 @@ def _label(axes: np.ndarray, titles: Iterable[str], labels: Sequence[str] | None
         axis.set_title(title)
     for axis, label in zip(axes[:, 0], labels or ()):
         axis.set_ylabel(label)
+
+
+def _patches(names: Sequence[str], colours: Sequence[str]) -> list[Patch]:
+    return [Patch(facecolor=colour, edgecolor="grey", label=name) for name, colour in zip(names, colours)]
 
 
 def _note(axis: Axes, text: str) -> None:
@@ -190,18 +182,12 @@ def in_metres(near_far) -> str:
     return "" if np.isnan(near) else f"{near:.1f} to {far:.1f} m"
 
 
-# -- quartets -----------------------------------------------------------------------------------------------------
+# -- quartets and predictions --------------------------------------------------------------------------------------
 
 
 @styled
 def show_quartets(quartets, rows: int = 4, labels: Sequence[str] | None = None) -> Figure:
-    """The first ``rows`` quartets, one a row: room, room with cat, mask, depth with its metres.
-
-    Args:
-        quartets: a quartet, a batch, or a sequence of quartets.
-        rows: at most so many.
-        labels: a word or two for each row.
-    """
+    """The first ``rows`` quartets of a batch or a sequence (or one), one a row, with ``labels`` before the rows."""
     shown = quartets_of(quartets)[:rows]
     figure, axes = _grid(len(shown), len(TITLES))
     for quartet, row in zip(shown, axes):
@@ -233,12 +219,10 @@ def show_images(images: Mapping[str, object] | Sequence[Mapping[str, object]], s
     """Pictures side by side, their names above; several mappings make several rows. Draw depth with depth_picture."""
     rows = [images] if isinstance(images, Mapping) else list(images)
     figure, axes = _grid(len(rows), max(map(len, rows)), side)
-    above = ()
-    for row, named in zip(axes, rows):
+    for row, named, above in zip(axes, rows, [{}, *rows]):
         for axis, (name, image) in zip(row, named.items()):
             _draw(axis, picture(image))
-            axis.set_title("" if tuple(named) == above else name)  # once for rows that are alike
-        above = tuple(named)
+            axis.set_title("" if tuple(named) == tuple(above) else name)  # once for rows that are alike
         for axis in row[len(named):]:
             axis.set_visible(False)
     return figure
@@ -279,19 +263,13 @@ def show_row(image, row: int, lines: Mapping[str, object], ylabel: str, step: bo
     return figure
 
 
-# -- predictions --------------------------------------------------------------------------------------------------
-
-
 @styled
 def show_predictions(batch, mask_prob, depth, rows: int = 4, labels: Sequence[str] | None = None) -> Figure:
     """What a network predicts beside the ground truth, one quartet a row, with both errors.
 
     Args:
-        batch: quartets (one, a batch, or a sequence).
-        mask_prob: (B, 1, H, W) or (B, H, W) probability of cat.
-        depth: (B, 1, H, W) or (B, H, W) depth in [0, 1].
-        rows: at most so many.
-        labels: a word or two for each row.
+        batch, rows, labels: as in :func:`show_quartets`.
+        mask_prob, depth: (B, 1, H, W) or (B, H, W) probability of cat, and depth in [0, 1].
     """
     shown = quartets_of(batch)[:rows]
     titles = ("bg_fg", "mask", "predicted", "mask errors", "depth", "predicted", "depth error")
@@ -307,8 +285,7 @@ def show_predictions(batch, mask_prob, depth, rows: int = 4, labels: Sequence[st
         _note(row[4], in_metres(quartet["near_far"]))
     _label(axes, titles, labels)
     _colour_bar(figure, axes, "absolute depth error", ERROR_COLOURS, 0, ERROR_LIMIT)
-    named = ((TRUE, "cat, found"), (MISSED, "cat, missed"), (FALSE_ALARM, "no cat, but taken for one"))
-    handles = [Patch(facecolor=colour, edgecolor="grey", label=name) for colour, name in named]
+    handles = _patches(("cat, found", "cat, missed", "no cat, but taken for one"), (TRUE, MISSED, FALSE_ALARM))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
@@ -327,8 +304,7 @@ def show_lines(lines: Mapping[str, object], xlabel: str, ylabel: str, title: str
     for name, line in lines.items():
         across, up = line if isinstance(line, tuple) else (x, line)
         axis.plot(range(len(up)) if across is None else array(across), array(up), label=name)
-    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    axis.set(**{f"{which}scale": "log" for which in log})
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title, **{f"{which}scale": "log" for which in log})
     if len(lines) > 1:
         axis.legend()
     return figure
@@ -368,13 +344,12 @@ def show_matrix(codes, values: Mapping[int, tuple[str, str]], xlabel: str, ylabe
     """Codes (rows, columns) as coloured cells, the first row below; ``values``: code -> name and colour."""
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     order = sorted(values)
-    colours = ListedColormap([values[code][1] for code in order])
-    axis.imshow(np.searchsorted(order, array(codes)), colours, aspect="auto", vmin=-0.5, vmax=len(order) - 0.5,
-                origin="lower", interpolation="nearest")  # fmt: skip
+    names, colours = zip(*(values[code] for code in order))
+    axis.imshow(np.searchsorted(order, array(codes)), ListedColormap(colours), aspect="auto", vmin=-0.5,
+                vmax=len(order) - 0.5, origin="lower", interpolation="nearest")  # fmt: skip
     axis.grid(False)
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title, xticks=[], yticks=[])
-    handles = [Patch(facecolor=values[code][1], edgecolor="grey", label=values[code][0]) for code in order]
-    figure.legend(handles=handles, loc="outside right upper")
+    figure.legend(handles=_patches(names, colours), loc="outside right upper")
     return figure
 
 
@@ -383,14 +358,9 @@ CURVES = {"loss": "loss, training", "test_mask_dice": "mask Dice, test", "test_d
 
 @styled
 def training_curves(rows: Sequence[Mapping], quantities: Mapping[str, str] | None = None) -> Figure:
-    """Rows of a history over the samples seen, one panel a quantity; dashed where the image size changes.
+    """The rows of one run's history over the samples seen, one panel a quantity; dashed where the image size changes.
 
-    Args:
-        rows: of one run.
-        quantities: column -> axis label; default: those of :data:`CURVES` that the rows have.
-
-    Raises:
-        ValueError: the rows have no known quantity.
+    ``quantities`` (column -> axis label) are by default those of :data:`CURVES` that the rows have; ValueError if none.
     """
     present = {key for row in rows for key in row}
     quantities = quantities or {key: label for key, label in CURVES.items() if key in present}

@@ -31,8 +31,7 @@ Picture = np.ndarray | Image.Image | str | Path
 def load(path: str | Path) -> nn.Module:
     """A trained network, in evaluation mode, from a run's folder or a ``.safetensors`` file.
 
-    The network knows how it was trained: ``net.depth_activation`` and ``net.trained_size`` (the image size, in pixels, of
-    its last stage) tell :func:`predict` how to use it.
+    ``net.depth_activation`` and ``net.trained_size`` (pixels, of its last stage) tell :func:`predict` how to use it.
 
     Raises:
         CourseError: nothing there, not weights of this course, or weights that do not fit the network they name.
@@ -53,7 +52,7 @@ def load(path: str | Path) -> nn.Module:
         raise CourseError(f"{file.name} names the network {about.get('network')!r}; this course has {' and '.join(NETWORKS)}.")
     net = NETWORKS[about["network"]]()
     try:
-        net.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in tensors.items()})
+        net.load_state_dict(tensors)
         used = json.loads(about.get("recipe", "{}"))
         net.depth_activation = used.get("depth_activation") or used.get("depth_readout", "sigmoid")  # as it was called before
         net.trained_size = int(used["stages"][-1]["size"]) if used.get("stages") else None
@@ -79,8 +78,7 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None
             The pictures are scaled to it, padded to a multiple of 16, and the results cropped and scaled back.
 
     Returns:
-        ``{"mask": (H, W) float32, "depth": (H, W) float32}``, both in [0, 1]: the probability of cat, and depth from
-        0 = nearest to 1 = farthest.
+        ``{"mask": (H, W), "depth": (H, W)}``, float32 in [0, 1]: probability of cat; depth, 0 nearest, 1 farthest.
 
     Raises:
         CourseError: the two pictures differ in size, or one cannot be read.
@@ -97,31 +95,22 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None
     size = size or getattr(net, "trained_size", None) or min(512, max(height, width))
     scale = size / max(height, width)
     inner = max(1, round(height * scale)), max(1, round(width * scale))
-    device = next(net.parameters()).device
-    room, scene = (_prepare(image, inner).to(device) for image in (bg, bg_fg))
+    pair = torch.from_numpy(np.stack((bg, bg_fg))).permute(0, 3, 1, 2).float() / 255  # (2, 3, H, W)
+    pair = F.interpolate(pair, inner, mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
+    pair = F.pad(pair, (0, -inner[1] % STRIDE, 0, -inner[0] % STRIDE), mode="replicate")  # to multiples of 16
     was_training = net.training
-    logits = net.eval()(room, scene)
+    logits = net.eval()(*pair.to(next(net.parameters()).device).split(1))
     net.train(was_training)
     mask, depth = probabilities(*logits, getattr(net, "depth_activation", "sigmoid"))
     maps = torch.cat((mask, depth), 1)[..., : inner[0], : inner[1]]  # (1, 2, h, w), padding cut off
     maps = F.interpolate(maps, (height, width), mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
-    mask, depth = maps[0].cpu().numpy()
-    return {"mask": mask, "depth": depth}
-
-
-def _prepare(image: np.ndarray, inner: tuple[int, int]) -> Tensor:
-    """(H, W, 3) uint8 to (1, 3, h, w) in [0, 1], scaled to ``inner`` and padded to multiples of 16."""
-    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-    x = F.interpolate(x, inner, mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
-    return F.pad(x, (0, -inner[1] % STRIDE, 0, -inner[0] % STRIDE), mode="replicate")
+    return dict(zip(OUTPUTS, maps[0].cpu().numpy()))
 
 
 # -- for other programs --------------------------------------------------------------------------------------------
 
 INPUTS, OUTPUTS = ("bg", "bg_fg"), ("mask", "depth")
-LARGEST = 1024  # image size, in pixels, that an export of any size accepts
 TOLERANCE = 1e-4  # of a probability: two programs that add in another order
-OPSET = 18
 
 
 class Probabilities(nn.Module):
@@ -152,11 +141,10 @@ class OnnxModel:
 def export_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> float:
     """Write ``net`` as ONNX, weights inside, and compare it with the network on random pictures.
 
-    Inputs ``bg, bg_fg`` and outputs ``mask, depth`` are those of :class:`Probabilities`: nobody who uses the file has to
-    know about logits. Batches may have any length.
+    Inputs and outputs are those of :class:`Probabilities`, no logits. Batches may have any length.
 
     Args:
-        size: image size in pixels, a multiple of 16; None for any height and width from 32 to 1024 that are multiples of 16.
+        size: image size in pixels, a multiple of 16; None for any height and width, multiples of 16, from 32 to 1024.
 
     Returns:
         the largest difference of a probability, at most :data:`TOLERANCE`.
@@ -172,16 +160,14 @@ def export_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> fl
     except ImportError as error:
         raise CourseError("ONNX needs packages more: pip install onnx onnxscript onnxruntime.") from error
     model, shape = Probabilities(net).eval(), {0: Dim("batch", min=1, max=1024)}
-    if size is None:
+    if size is None:  # from 32 to 1024 pixels
         # The example below is not a square: else the height would be taken to equal the width always.
-        shape |= {2: STRIDE * Dim("h", min=2, max=LARGEST // STRIDE), 3: STRIDE * Dim("w", min=2, max=LARGEST // STRIDE)}
+        shape |= {axis: STRIDE * Dim(name, min=2, max=64) for axis, name in ((2, "h"), (3, "w"))}
     example = torch.rand(2, 3, size or 4 * STRIDE, size or 6 * STRIDE)
     program = torch.export.export(model, (example, example.clone()), dynamic_shapes={name: shape for name in INPUTS})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about versions of the exporter's own parts
-        made = torch.onnx.export(
-            program, (), input_names=INPUTS, output_names=OUTPUTS, opset_version=OPSET, dynamo=True, verbose=False
-        )
+        made = torch.onnx.export(program, input_names=INPUTS, output_names=OUTPUTS, opset_version=18, verbose=False)
     with whole_file(path) as temporary:
         made.save(temporary, external_data=False)
         worst = largest_difference(model, OnnxModel(temporary), size)
@@ -192,7 +178,7 @@ def export_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> fl
 
 @torch.no_grad()
 def largest_difference(model: Probabilities, other: OnnxModel, size: int | None = None, seed: int = 0) -> float:
-    """Between the probabilities of two programs, on pairs of random pictures of several heights and widths (or of ``size``)."""
+    """Between the probabilities of two programs, on random pairs of several heights and widths (or of ``size``)."""
     rng, worst = np.random.default_rng(seed), 0.0
     for batch in (1, 2, 3, 1):
         height, width = (size, size) if size else (STRIDE * int(side) for side in rng.integers(2, 25, 2))

@@ -63,12 +63,9 @@ class Recipe:
 
 LOSSES: Mapping[str, type[nn.Module]] = MappingProxyType({"course": CourseLoss, "published": PublishedLoss})
 CHOICES = {
-    "loss": LOSSES,
-    "optimizer": ("sgd", "adamw", "muon"),
-    "schedule": ("step", "one-cycle"),
-    "precision": ("auto", "fp32", "bf16", "fp16"),
-    "depth_activation": ("sigmoid", "clamp"),
-}
+    "loss": LOSSES, "optimizer": ("sgd", "adamw", "muon"), "schedule": ("step", "one-cycle"),
+    "precision": ("auto", "fp32", "bf16", "fp16"), "depth_activation": ("sigmoid", "clamp"),
+}  # fmt: skip
 
 # Sizes and epochs for each profile. "full" is the published schedule; "quick" runs it in miniature.
 STAGES = {
@@ -77,7 +74,6 @@ STAGES = {
     "standard": (Stage(64, 128, 1), Stage(112, 64, 1), Stage(192, 32, 1)),
     "full": (Stage(64, 512, 3), Stage(112, 128, 3), Stage(192, 32, 2)),
 }
-
 
 # At the published sizes; `recipe` gives each the stages of a profile.
 RECIPES = {

@@ -130,8 +130,7 @@ def train(
 
 def is_finished(run_dir: str | Path, recipe: Recipe) -> bool:
     """Whether the folder holds a finished run of this recipe."""
-    saved = newest(Path(run_dir))
-    if saved is None:
+    if not (saved := newest(Path(run_dir))):
         return False
     same = json.loads(saved["identity"])["recipe"] == json.loads(json.dumps(dataclasses.asdict(recipe)))
     return same and saved["stage"] == len(recipe.stages)
@@ -202,16 +201,11 @@ class Run:
         self.sums: dict[str, Tensor] = {}  # of the losses in this epoch
         self.recent: list[Tensor] = []  # losses since the last point of the curve, still on the device
         self.identity = {
-            "format": CHECKPOINT_FORMAT,
-            "network": type(net).__name__,
-            "parameters": sum(p.numel() for p in net.parameters()),
-            "recipe": dataclasses.asdict(recipe),
-            "precision": str(self.precision),
+            "format": CHECKPOINT_FORMAT, "network": type(net).__name__, "parameters": sum(p.numel() for p in net.parameters()),
+            "recipe": dataclasses.asdict(recipe), "precision": str(self.precision), **({"loss": repr(loss)} if loss else {}),
             "data": train_set.key() if hasattr(train_set, "key") else {"quartets": len(train_set)},
-            **({"loss": repr(loss)} if loss else {}),
-        }
-        saved = newest(folder, self.identity)
-        if saved is not None:
+        }  # fmt: skip
+        if saved := newest(folder, self.identity):
             self.resume(saved)
 
     # -- one step ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Plumbing: files that are whole or absent, a progress bar, a table of numbers, the machine's name, pictures from outside."""
+"""Plumbing: files that are whole or absent, a progress bar, a table, the machine's name, pictures from outside."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import json
 import math
 import os
 import platform
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from helpers.config import CourseError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # all packages are imported late: `make relink` runs this module in a bare Python
     import numpy as np
     from PIL import Image
 
@@ -30,16 +30,13 @@ if TYPE_CHECKING:
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes ``path``'s place, on failure it is removed."""
     path = Path(path)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     with room_on_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
         try:
             yield temporary
             with open(temporary, "rb+") as stream:
                 os.fsync(stream.fileno())  # a rename must not reach the disk before the bytes do
-            temporary.chmod(0o644)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -65,8 +62,8 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     """The same for a folder. If ``path`` appears meanwhile (another process was faster), that one is kept."""
     path = Path(path)
     with room_on_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+        temporary.mkdir(parents=True)
         try:
             yield temporary
             try:
@@ -91,19 +88,15 @@ def room_on_disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-# -- what a reader sees ------------------------------------------------------------------------------------------
+# -- what a reader sees -------------------------------------------------------------------------------------------
+
 
 def bar(total: int, description: str, unit: str, keep: bool = False, show: bool = True):
-    """A tqdm bar; ``keep`` leaves its last state on the screen, ``show=False`` makes it silent.
+    """A tqdm bar in plain text: a saved notebook keeps no widget. ``keep`` leaves its last state on the screen."""
+    from tqdm import tqdm
 
-    Plain text on standard output, so that a saved notebook keeps no widget.
-    """
-    from tqdm import tqdm  # imported late: `make relink` runs this module in a bare Python
-
-    return tqdm(
-        total=total, desc=description, unit=unit, file=sys.stdout, leave=keep, disable=not show,
-        mininterval=0.5, dynamic_ncols=False, ncols=None if sys.stdout.isatty() else 110,
-    )  # fmt: skip
+    return tqdm(total=total, desc=description, unit=unit, file=sys.stdout, leave=keep, disable=not show,
+                mininterval=0.5, ncols=None if sys.stdout.isatty() else 110)  # fmt: skip
 
 
 def table(rows: Mapping[str, Mapping[str, float]], digits: int = 3) -> str:
@@ -111,23 +104,18 @@ def table(rows: Mapping[str, Mapping[str, float]], digits: int = 3) -> str:
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
 
     def cell(value: float) -> str:
-        if isinstance(value, int):
-            return f"{value:,}"
-        return "-" if math.isnan(value) else f"{value:.{digits}f}"
+        return f"{value:,}" if isinstance(value, int) else "-" if math.isnan(value) else f"{value:.{digits}f}"
 
     lines = [["", *columns]]
     lines += [[name, *(cell(row.get(column, math.nan)) for column in columns)] for name, row in rows.items()]
     first, *others = (max(map(len, column)) for column in zip(*lines))
-
-    def line(name: str, *cells: str) -> str:
-        return name.ljust(first) + "".join(text.rjust(width + 3) for text, width in zip(cells, others))
-
-    return "\n".join(line(*cells) for cells in lines)
+    rest = ("".join(text.rjust(width + 3) for text, width in zip(cells, others)) for _, *cells in lines)
+    return "\n".join(name.ljust(first) + cells for (name, *_), cells in zip(lines, rest))
 
 
 def device() -> str:
     """The GPU's name, or how many cores PyTorch computes on."""
-    import torch  # imported late: files are written without it, too
+    import torch
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
@@ -143,18 +131,17 @@ def machine() -> str:
 
 
 # -- pictures from outside: the course's one reader ---------------------------------------------------------------
-# Pillow and numpy are imported late in this part: `make relink` runs this module in a bare Python.
 
 MAX_PIXELS = 50_000_000  # a few kilobytes of PNG can unpack to gigabytes: larger pictures are refused by their header
 
 
 def read_image(picture, name: str | None = None, alpha: bool = False) -> np.ndarray:
-    """A picture from outside as it was seen: (H, W, 3) uint8, or (H, W, 4) with ``alpha``.
+    """A picture from outside, converted by :func:`as_seen`: (H, W, 3) uint8, or (H, W, 4) with ``alpha``.
 
     Args:
         picture: a file that Pillow decodes, its bytes, a PIL image, or an array of uint8, which stays as it is.
         name: how messages call it; a file's own name is added to it.
-        alpha: keep transparency (255 = opaque), else it is dropped; :func:`as_seen` has all rules of conversion.
+        alpha: keep transparency (255 = opaque), else it is dropped.
 
     Raises:
         CourseError: not there, no picture, damaged, over 50 megapixels, or an array of another kind.
@@ -164,9 +151,8 @@ def read_image(picture, name: str | None = None, alpha: bool = False) -> np.ndar
 
     if isinstance(picture, (str, Path, bytes, Image.Image)):
         with open_image(picture, name) as image:
-            array = np.asarray(as_seen(image, alpha))
-    else:
-        array = np.asarray(picture)
+            picture = as_seen(image, alpha)
+    array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 + alpha or 0 in array.shape:
         wanted = f"an array (H, W, {3 + alpha}) of uint8"
         raise CourseError(f"{name or 'The picture'} must be {wanted}, not {array.shape} of {array.dtype}.")
@@ -185,31 +171,30 @@ def open_image(picture, name: str | None = None) -> Iterator[Image.Image]:
     if file and file not in (name or ""):
         name = f"{name} ({file})" if name else file
     name = name or "The picture"
+    picture = io.BytesIO(picture) if isinstance(picture, bytes) else picture
     try:
-        if isinstance(picture, Image.Image):
-            opened = nullcontext(picture)
-        else:
-            opened = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
-        with opened as image:
+        with nullcontext(picture) if isinstance(picture, Image.Image) else Image.open(picture) as image:
             # For drawings Pillow would start another program, and grey in floating point has no agreed white.
             if image.format in ("EPS", "WMF") or image.mode == "F":
                 raise CourseError(f"{name} is {image.format} in mode {image.mode}: save it as 8-bit PNG.")
             if image.width * image.height > MAX_PIXELS:
-                raise CourseError(
-                    f"{name} has {image.width} x {image.height} pixels: "
-                    f"scale it below {MAX_PIXELS // 10**6} megapixels; 1024 pixels on a side are plenty."
-                )
+                size, most = f"{image.width} x {image.height}", f"{MAX_PIXELS // 10**6} megapixels"
+                raise CourseError(f"{name} has {size} pixels: scale it below {most}; 1024 pixels on a side are plenty.")
             yield image
-    except CourseError:
+    except (CourseError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise CourseError(f"{name} does not exist: check its name and folder.") from error
     except Image.DecompressionBombError as error:  # its header claims so much that Pillow does not even open it
         raise CourseError(f"{name} is far too large: scale it below {MAX_PIXELS // 10**6} megapixels.") from error
     except UnidentifiedImageError as error:
-        raise CourseError(_no_image(picture, name)) from error
-    except MemoryError:
-        raise
+        with picture if isinstance(picture, io.BytesIO) else open(picture, "rb") as stream:
+            stream.seek(0)
+            head = stream.read(12)
+        if head[4:8] == b"ftyp" and head[8:11] != b"avi":  # the container of HEIC, and of AVIF, which Pillow can read
+            heic = "is a HEIC picture, which the course cannot read: export it as JPEG, or let the camera take JPEGs"
+            raise CourseError(f"{name} {heic} (iPhone: Settings > Camera > Formats > Most Compatible).") from error
+        raise CourseError(f"{name} is not an image that Pillow can read: use a complete JPEG, PNG or WebP file.") from error
     except Exception as error:  # Pillow's decoders raise many kinds for a damaged file
         if isinstance(error, OSError) and error.errno is not None:  # the disk's fault: a folder, no permission
             raise CourseError(f"{name} cannot be opened ({error.strerror}): check the path.") from error
@@ -228,14 +213,3 @@ def as_seen(image: Image.Image, alpha: bool = False) -> Image.Image:
     if image.mode.startswith("I"):  # I;16, or I where an older Pillow widened 16 bits to 32; its own conversion clips
         image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
     return image.convert("RGBA" if alpha else "RGB")
-
-
-def _no_image(picture, name: str) -> str:
-    with io.BytesIO(picture) if isinstance(picture, bytes) else open(picture, "rb") as stream:
-        head = stream.read(12)
-    if head[4:8] == b"ftyp" and head[8:11] != b"avi":  # the container of HEIC, and of AVIF, which Pillow can read
-        return (
-            f"{name} is a HEIC picture, which the course cannot read: export it as JPEG, or let the camera take JPEGs "
-            "(iPhone: Settings > Camera > Formats > Most Compatible)."
-        )
-    return f"{name} is not an image that Pillow can read: use a complete JPEG, PNG or WebP file."

@@ -21,7 +21,8 @@ from helpers.benchmarks.summary import VERSION
 from helpers.callbacks import ProgressBar
 from helpers.checkpoints import LAST, PREVIOUS
 from helpers.dataset import CachedDataset
-from helpers.evaluate import corrupted_mask_dice, network_predictor, score, test_batches
+from helpers.demos.corruptions import corrupted_mask_dice
+from helpers.evaluate import network_predictor, score, test_batches
 from helpers.model import count_parameters, forward_gflop, seeded
 from helpers.predict import WEIGHTS, pretrained
 from helpers.recipes import LOSSES, Recipe

@@ -3,7 +3,7 @@
 ``python -m helpers.benchmarks.table [--data rooms|archive|FOLDER] [--profile quick] [--seeds 3] [--rows NAME ...]``
 trains every row on the same quartets and equally often, under several seeds. All are scored beside background
 subtraction and the mean depth map, on rooms and cats that none was trained on: clean, on perturbed pairs
-(:func:`helpers.augment.perturb`), and under one corruption at a time (:func:`helpers.evaluate.corrupt`). Results go to
+(:func:`helpers.augment.perturb`), and under one corruption at a time (:mod:`helpers.demos.corruptions`). Results go to
 ``runs/bench/``; finished runs are not repeated, interrupted ones resume.
 """
 
@@ -23,16 +23,8 @@ from helpers.benchmarks.runs import FLOP_SIZE, Experiment, run_seeds
 from helpers.benchmarks.summary import VERSION, data_kind, difference, gather, markdown_table, with_spread
 from helpers.config import PROFILES, CourseError, data_source, plain_errors, profile, runs_dir
 from helpers.dataset import Quartet
-from helpers.evaluate import (
-    ABOUT_MASK,
-    CORRUPTION_LEVELS,
-    CORRUPTION_UNITS,
-    MeanDepth,
-    corrupted_mask_dice,
-    score,
-    subtract_background,
-    test_batches,
-)
+from helpers.demos.corruptions import CORRUPTION_LEVELS, CORRUPTION_UNITS, corrupted_mask_dice
+from helpers.evaluate import ABOUT_MASK, MeanDepth, score, subtract_background, test_batches
 from helpers.metrics import grid_index
 from helpers.model import NETWORKS
 from helpers.predict import pretrained

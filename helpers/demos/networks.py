@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.demos.architecture import blocks
-from helpers.metrics import GRID_PERIOD, window_mean
+from helpers.metrics import GRID_PERIOD, repeated_square
 from helpers.model import ShuffleStep, seeded
 from helpers.plots import styled
 
@@ -156,13 +156,7 @@ def learn_planes(decoder: nn.Module, steps: int = 40) -> None:
 def repeated_tile(maps: Tensor) -> float:
     """How strong a pattern repeats every 16 pixels in (N, 1, H, W), in the maps' own unit; 0 = none.
 
-    What stands out of a moving average over 16 pixels is folded to one tile for each map; the root mean square of all
-    tiles. :func:`helpers.metrics.grid_index` cannot see a pattern whose steps are equally large everywhere.
+    The root mean square of all maps' tiles (:func:`helpers.metrics.repeated_square`). :func:`helpers.metrics.grid_index`
+    cannot see a pattern whose steps are equally large everywhere.
     """
-    period = GRID_PERIOD
-    box = torch.full((period + 1,), 1 / period)
-    box[0] = box[-1] = 0.5 / period  # the exact mean over one period, centred
-    rest = maps[..., period // 2 : -(period // 2), period // 2 : -(period // 2)] - window_mean(maps, box)
-    down, across = rest.shape[2] // period, rest.shape[3] // period
-    tiles = rest[:, 0, : down * period, : across * period].reshape(-1, down, period, across, period)
-    return tiles.mean((1, 3)).square().mean().sqrt().item()
+    return repeated_square(maps[:, 0]).mean().sqrt().item()

@@ -7,8 +7,6 @@ are component-first: B bundles of R rays are (3, B, R).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +17,7 @@ from torch import Tensor
 from helpers.rendering.cats import Cat, Looks, Volume, fur
 from helpers.rendering.placement import Placement, to_world
 from helpers.rendering.primitives import Room
-from helpers.rendering.room_pass import VIEW_NAMES, View, dot, pixel_grid, screen_rectangle, unit
+from helpers.rendering.room_pass import VIEW_NAMES, View, dot, pixel_grid, screen_rectangle, slab, unit
 from helpers.rendering.textures import smooth
 
 STEPS = 48  # marching steps at most; nearly all rays need fewer than 20
@@ -40,49 +38,25 @@ class PlacedCat(NamedTuple):
     placement: Placement
 
 
-@dataclass
 class _Batch:
-    """The numbers of B quartets as tensors (..., B, 1), and their volumes."""
+    """The numbers of B quartets as attributes, (3, B, 1) or (B, 1), by the names in :func:`_facts`, and their volumes.
 
-    origin: Tensor  # the camera, in the room's frame (3, B, 1)
-    right: Tensor
-    up: Tensor
-    forward: Tensor
-    focal: Tensor
-    position: Tensor  # of the cat
-    cos: Tensor  # of its heading
-    sin: Tensor
-    scale: Tensor
-    lamp: Tensor
-    lamp_colour: Tensor
-    sky: Tensor
-    ambient: Tensor
-    gain: Tensor
-    lit: Tensor
-    low: Tensor  # corners of the volume, in the cat's frame (3, B, 1)
-    high: Tensor
-    distances: Tensor  # (B, 1, Z, Y, X)
-    traits: Tensor  # (B, 3, Z / 2, Y / 2, X / 2)
+    ``low`` and ``high`` are in the cat's frame, all else is in the room's.
+    """
 
-    @classmethod
-    def of(cls, cats: list[PlacedCat], device: torch.device) -> _Batch:
+    def __init__(self, cats: list[PlacedCat], device: torch.device):
         rows = [_facts(placed) for placed in cats]
         numbers = np.array([np.hstack(list(row.values())) for row in rows], np.float32)  # (B, all numbers)
         columns = torch.from_numpy(numbers.T.copy()).to(device)[..., None]  # in one go: (all numbers, B, 1)
-        vectors = zip(rows[0], columns.split([np.size(fact) for fact in rows[0].values()]))
-        facts = {name: vector if len(vector) == 3 else vector[0] for name, vector in vectors}
-        distances = torch.stack([placed.volume.distances for placed in cats])
-        traits = torch.stack([placed.volume.traits for placed in cats])
-        return cls(**facts, distances=distances, traits=traits)
+        for name, vector in zip(rows[0], columns.split([np.size(fact) for fact in rows[0].values()])):
+            setattr(self, name, vector if len(vector) == 3 else vector[0])
+        self.distances = torch.stack([placed.volume.distances for placed in cats])  # (B, 1, Z, Y, X)
+        self.traits = torch.stack([placed.volume.traits for placed in cats])  # (B, 3, Z / 2, Y / 2, X / 2)
 
     def turn(self, vector: Tensor) -> Tensor:
         """A direction of the room (3, B, R) in the cat's frame; its length is kept."""
         x, y, z = vector
         return torch.stack([self.cos * x - self.sin * z, y, self.sin * x + self.cos * z])
-
-    def turn_back(self, vector: Tensor) -> Tensor:
-        x, y, z = vector
-        return torch.stack([self.cos * x + self.sin * z, y, self.cos * z - self.sin * x])
 
     def sample(self, volume: Tensor, points: Tensor) -> Tensor:
         """A volume's channels (C, B, R) at points (3, B, R) of the cat's frame; the border's value outside."""
@@ -91,16 +65,16 @@ class _Batch:
 
     def distance(self, points: Tensor) -> Tensor:
         """Distance (B, R) from points anywhere to the skin, in units of the cat's frame."""
-        inside = torch.minimum(torch.maximum(points, self.low), self.high)
+        inside = points.clamp(self.low, self.high)
         outside = points - inside
         return self.sample(self.distances, inside)[0] + dot(outside, outside).sqrt()
 
-    def in_volume(self, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-        """Origin and directions of rays of the room, in coordinates -1..1 of the volume: (B, 1 or R, 3)."""
-        return self.to_volume(self.turn(origin - self.position) / self.scale, self.turn(rays) / self.scale)
+    def from_camera(self, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """The camera (3, B, 1) and the directions of its rays (3, B, R), in the cat's frame."""
+        return self.turn(self.origin - self.position) / self.scale, self.turn(rays) / self.scale
 
     def to_volume(self, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for rays of the cat's frame."""
+        """Origin and directions of rays of the cat's frame, in coordinates -1..1 of the volume: (B, 1 or R, 3)."""
         size = 2 / (self.high - self.low)
         return ((origin - self.low) * size - 1).permute(1, 2, 0), (rays * size).permute(1, 2, 0)
 
@@ -112,7 +86,6 @@ def _look_up(volume: Tensor, at: Tensor) -> Tensor:
 
 
 def _facts(placed: PlacedCat) -> dict:
-    """The numbers of one quartet by the names that :class:`_Batch` gives them."""
     room, placement = placed.room, placed.placement
     right, up, forward = room.camera.axes()
     return {
@@ -131,17 +104,19 @@ def add_cats(cats: list[PlacedCat]) -> tuple[Tensor, Tensor, Tensor]:
     Coverage counts what is visible: what furniture hides or the frame cuts off is 0.
     """
     size, device = cats[0].view["depth"].shape[-1], cats[0].view["depth"].device
-    batch = _Batch.of(cats, device)
+    batch = _Batch(cats, device)
     view = {name: torch.stack([placed.view[name] for placed in cats]).flatten(-2) for name in VIEW_NAMES}
     colour, depth = view["colour"].float(), view["depth"]  # (B, 3, H * W), (B, H * W)
     colour = _cast_shadow(batch, view, colour, cats, size)
-    pixels = _window(cats, size, _body)
+    pixels = _window(cats, size, [_body(placed) for placed in cats])
     rays = _rays(batch, pixels, size)
     hit = _march(batch, rays, 2 / size)
-    pixels, rays, hit = _keep(hit.coverage > 0, pixels, rays, hit)
+    kept = _most_live(hit.coverage > 0)  # the rays that touch a cat
+    pixels, rays = pixels.gather(1, kept), rays.gather(2, kept.expand(3, -1, -1))
+    hit = _Hit(*(values.gather(1, kept) for values in hit))
     hit = _refine(batch, rays, hit, 2 / size)
     coverage = hit.coverage * _unhidden(view, pixels, hit.depth)
-    painted = _shade(batch, Looks.of([placed.cat for placed in cats], device), rays, hit, size)
+    painted = _shade(batch, Looks([placed.cat for placed in cats], device), rays, hit, size)
     everywhere = pixels[:, None].expand(-1, 3, -1)
     behind = colour.gather(2, everywhere)
     painted = behind + (painted.transpose(0, 1) - behind) * coverage[:, None]
@@ -149,8 +124,7 @@ def add_cats(cats: list[PlacedCat]) -> tuple[Tensor, Tensor, Tensor]:
     colour = _write(colour, everywhere, painted, (coverage > 0)[:, None])
     mask = _write(torch.zeros_like(depth), pixels, coverage, coverage > 0)
     depth = _write(depth, pixels, hit.depth, coverage >= 0.5)
-    shape = (len(cats), size, size)
-    return colour.half().reshape(-1, 3, size, size), mask.reshape(shape), depth.reshape(shape)
+    return tuple(image.unflatten(-1, (size, size)) for image in (colour.half(), mask, depth))
 
 
 def _write(target: Tensor, pixels: Tensor, values: Tensor, where: Tensor) -> Tensor:
@@ -160,9 +134,9 @@ def _write(target: Tensor, pixels: Tensor, values: Tensor, where: Tensor) -> Ten
     return padded.scatter(-1, torch.where(where, pixels, spare), values)[..., :spare]
 
 
-def _window(cats: list[PlacedCat], size: int, bounds: Callable[[PlacedCat], tuple[np.ndarray, float]]) -> Tensor:
-    """Pixels (B, R) of the rectangles that hold each cat's sphere of ``bounds``, all as large as the largest."""
-    rectangles = [screen_rectangle(placed.room.camera, *bounds(placed), size) for placed in cats]
+def _window(cats: list[PlacedCat], size: int, spheres: list[tuple[np.ndarray, float]]) -> Tensor:
+    """Pixels (B, R) of the rectangles that hold each cat's sphere (centre, radius), all as large as the largest."""
+    rectangles = [screen_rectangle(placed.room.camera, *sphere, size) for placed, sphere in zip(cats, spheres)]
     height = max(rows.stop - rows.start for rows, _ in rectangles)
     width = max(columns.stop - columns.start for _, columns in rectangles)
     device = cats[0].view["depth"].device
@@ -177,11 +151,6 @@ def _body(placed: PlacedCat) -> tuple[np.ndarray, float]:
     middle, half = (placed.volume.low + placed.volume.high) / 2, (placed.volume.high - placed.volume.low) / 2
     centre = to_world(middle[None] * placed.cat.scale, np.array(placed.placement.position), placed.placement.heading)[0]
     return centre, float(np.linalg.norm(half)) * placed.cat.scale
-
-
-def _shadow_area(placed: PlacedCat) -> tuple[np.ndarray, float]:
-    """The same for all that the cat's shadow may reach."""
-    return np.array(placed.placement.position), _SHADOW_REACH * placed.cat.scale
 
 
 def _rays(batch: _Batch, pixels: Tensor, size: int) -> Tensor:
@@ -217,7 +186,7 @@ def _march(batch: _Batch, rays: Tensor, pixel: float) -> _Hit:
     half a pixel is covered whole, and one whose ray grazes is half covered: so coverage is 1/2 minus the least
     signed distance along the ray, in pixels, and at least 1/2 exactly where the ray hits.
     """
-    start, slope = batch.in_volume(batch.origin, rays)  # (B, 1, 3), (B, R, 3)
+    start, slope = batch.to_volume(*batch.from_camera(rays))  # (B, 1, 3), (B, R, 3)
     width = pixel / (batch.focal * batch.scale)  # of a pixel at depth 1, in the cat's frame
     per_unit = batch.scale / dot(rays, rays).sqrt()  # t for one unit of the cat's frame (B, R)
     near, far = _through_volume(start, slope)
@@ -257,7 +226,7 @@ def _advance(batch: _Batch, start: Tensor, width: Tensor, route: Tensor, rays: _
 
 def _refine(batch: _Batch, rays: Tensor, hit: _Hit, pixel: float) -> _Hit:
     """Depth where rays hit, to a hundredth of a millimetre or so: the last step outside ended just before the skin."""
-    start, slope = batch.in_volume(batch.origin, rays)
+    start, slope = batch.to_volume(*batch.from_camera(rays))
     per_unit = batch.scale / dot(rays, rays).sqrt()
 
     def distance(t: Tensor) -> Tensor:
@@ -286,16 +255,8 @@ def _most_live(live: Tensor) -> Tensor:
 
 def _through_volume(start: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave the cube [-1, 1]^3: (B, R) each; entering after leaving means a miss."""
-    inverse = (slope + 1e-12).reciprocal()
-    middle, reach = -start * inverse, inverse.abs()
-    return (middle - reach).amax(-1), (middle + reach).amin(-1)
-
-
-def _keep(where: Tensor, pixels: Tensor, rays: Tensor, hit: _Hit) -> tuple[Tensor, Tensor, _Hit]:
-    """Only the rays that touch a cat."""
-    kept = _most_live(where)
-    rays = rays.gather(2, kept.expand(3, -1, -1))
-    return pixels.gather(1, kept), rays, _Hit(hit.depth.gather(1, kept), hit.coverage.gather(1, kept))
+    enter, leave = slab(start, slope, 1.0)
+    return enter.amax(-1), leave.amin(-1)
 
 
 def _unhidden(view: View, pixels: Tensor, depth: Tensor) -> Tensor:
@@ -311,8 +272,7 @@ def _unhidden(view: View, pixels: Tensor, depth: Tensor) -> Tensor:
 
 def _shade(batch: _Batch, looks: Looks, rays: Tensor, hit: _Hit, size: int) -> Tensor:
     """Linear colour (3, B, R) of the cat where rays meet it."""
-    camera = batch.turn(batch.origin - batch.position) / batch.scale
-    toward = batch.turn(rays) / batch.scale
+    camera, toward = batch.from_camera(rays)
     points = camera + toward * hit.depth  # (3, B, R), in the cat's frame
     normal = _normals(batch, points)
     albedo = _soft_fur(batch, looks, points, normal, toward, 2 / size)
@@ -326,8 +286,9 @@ def _shade(batch: _Batch, looks: Looks, rays: Tensor, hit: _Hit, size: int) -> T
     lamp = (facing * 0.8 + 0.2).clamp_min(0) / (1 + 0.08 * square) * batch.lit
     in_light = _soft_shadow(batch, points + normal * 0.012, to_lamp, steps=4)
     lamp = lamp * (0.3 + 0.7 * in_light) * (0.55 + 0.45 * open_sky)
-    sky = 0.62 + 0.38 * dot(batch.turn_back(normal), batch.sky)
-    around = batch.ambient * sky * open_sky * ground
+    x, y, z = normal
+    in_room = torch.stack([batch.cos * x + batch.sin * z, y, batch.cos * z - batch.sin * x])
+    around = batch.ambient * (0.62 + 0.38 * dot(in_room, batch.sky)) * open_sky * ground
     rim = 1 - (-dot(normal, unit(toward))).clamp(0, 1)
     rim = rim * rim * rim * around * 0.16
     return (albedo * (around + lamp * 1.05 * batch.lamp_colour) + rim * (0.3 + albedo)) * batch.gain
@@ -353,8 +314,7 @@ def _soft_fur(batch: _Batch, looks: Looks, points: Tensor, normal: Tensor, towar
         moved = quarter * (across * right + above * up)
         # Back onto the plane, but no further than two steps where the skin is seen edge-on.
         slide = (dot(moved, normal) / (facing * depth.abs()).clamp_max(-1e-4)) * depth.abs()
-        limit = 8 * quarter
-        places.append(points + moved - toward * torch.maximum(torch.minimum(slide, limit), -limit))
+        places.append(points + moved - toward * slide.clamp(-8 * quarter, 8 * quarter))
     places = torch.stack(places, 2).flatten(2)  # (3, B, 4 R)
     albedo = fur(looks, places, batch.sample(batch.traits, places)).unflatten(2, (4, -1))
     return ((albedo[:, :, 0] + albedo[:, :, 1]) + (albedo[:, :, 2] + albedo[:, :, 3])) * 0.25
@@ -381,13 +341,14 @@ def _soft_shadow(batch: _Batch, points: Tensor, to_lamp: Tensor, steps: int) -> 
 
 def _cast_shadow(batch: _Batch, view: View, colour: Tensor, cats: list[PlacedCat], size: int) -> Tensor:
     """``colour`` (B, 3, H * W) with the cat's shadow: from the lamp, and from the light all around."""
-    pixels = _window(cats, size, _shadow_area)
+    area = [(np.array(placed.placement.position), _SHADOW_REACH * placed.cat.scale) for placed in cats]
+    pixels = _window(cats, size, area)
     points = batch.origin + _rays(batch, pixels, size) * view["depth"].gather(1, pixels) - batch.position
     points = batch.turn(points) / batch.scale
     lamp = batch.turn(batch.lamp - batch.position) / batch.scale
     reach = (1 - dot(points, points).sqrt() * (1 / _SHADOW_REACH)) * 4  # fades out towards the limit
     near, far = _through_volume(*batch.to_volume(points, lamp - points))
-    outside = torch.maximum(torch.maximum(batch.low - points, points - batch.high), torch.zeros_like(batch.low))
+    outside = points - points.clamp(batch.low, batch.high)
     close = dot(outside, outside) < _AMBIENT_REACH * _AMBIENT_REACH
     kept = _most_live((reach > 0) & (close | ((near < far) & (far > 0))))
     if not kept.shape[1]:

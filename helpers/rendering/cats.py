@@ -26,12 +26,7 @@ _MARGIN = 0.05  # empty space kept around the body inside the grid
 
 
 class Coat(IntEnum):
-    SOLID = 0
-    TABBY = 1
-    SPOTTED = 2
-    SIAMESE = 3
-    TUXEDO = 4
-    CALICO = 5
+    SOLID, TABBY, SPOTTED, SIAMESE, TUXEDO, CALICO = range(6)
 
 
 @dataclass
@@ -83,8 +78,7 @@ class _Capsules:
 
     def limb(self, joints: list[tuple], radii: list[float], white_from: int, blend: float = 0.03) -> None:
         """A chain of capsules through ``joints``; stripes run around it; dark and white towards the paw."""
-        along = 0.0
-        last = len(joints) - 2
+        along, last = 0.0, len(joints) - 2
         for i, (start, end) in enumerate(zip(joints, joints[1:])):
             length = math.dist(start, end)
             dark = 0.9 if i >= last else 0.45 if i == last - 1 else 0.0
@@ -197,10 +191,9 @@ def _tail(s: _Capsules, rng: np.random.Generator, root: tuple, lift: float, lyin
     """Eight joints: lying ones curl along the floor, the others rise and bend."""
     point, heading = np.array(root), math.pi + rng.uniform(-0.25, 0.25)
     bend = rng.choice([-1, 1]) * rng.uniform(0.1, 0.42)
-    climb, curl = lift, rng.uniform(-0.25, 0.12)
+    climb, curl, along, step = lift, rng.uniform(-0.25, 0.12), 0.0, 0.04
     if lying:
         bend = math.copysign(rng.uniform(0.3, 0.5), bend)
-    along, step = 0.0, 0.04
     for i in range(8):
         radius, next_radius = 0.0205 - 0.0009 * i, 0.0205 - 0.0009 * (i + 1)
         flat = math.cos(climb)
@@ -209,10 +202,7 @@ def _tail(s: _Capsules, rng: np.random.Generator, root: tuple, lift: float, lyin
         blend, tip = 0.025 if i == 0 else 0.008, float(i > 6)
         s.add(tuple(point), tuple(target), radius, next_radius, blend, 0.95, tip, (along, along + step))
         point, along = target, along + step
-        if lying:
-            heading += bend
-        else:
-            climb, heading = climb + curl, heading + bend * 0.3
+        climb, heading = (climb, heading + bend) if lying else (climb + curl, heading + bend * 0.3)
 
 
 _COLOURS = {  # linear light
@@ -248,8 +238,7 @@ def _coat_colours(rng: np.random.Generator, coat: Coat) -> np.ndarray:
 
 def draw_cat(rng: np.random.Generator, mirrored: bool = False) -> Cat:
     """A cat drawn from ``rng``; ``mirrored`` swaps its left and right."""
-    poses = list(POSES)
-    pose = poses[rng.choice(len(poses), p=[0.34, 0.24, 0.17, 0.15, 0.10])]
+    pose = list(POSES)[rng.choice(len(POSES), p=[0.34, 0.24, 0.17, 0.15, 0.10])]
     coat = Coat(rng.choice(6, p=[0.2, 0.28, 0.14, 0.13, 0.14, 0.11]))
     scale, fat = float(rng.uniform(1.3, 1.75)), rng.uniform(0.9, 1.18)
     s = _Capsules()
@@ -266,13 +255,13 @@ def draw_cat(rng: np.random.Generator, mirrored: bool = False) -> Cat:
     head = np.array(head)
     _head(s, head, axes, rng.uniform(0.9, 1.2))
     _tail(s, rng, root, lift, lying)
-    capsules, mirror = np.array(s.capsules), np.array([1.0, 1.0, -1.0])
+    capsules = np.array(s.capsules)
     lowest = min((capsules[:, 1] - capsules[:, 6]).min(), (capsules[:, 4] - capsules[:, 7]).min())
     capsules[:, [1, 4]] -= lowest  # paws and belly just touch the floor
     head[1] -= lowest
     if mirrored:
         capsules[:, [2, 5]] *= -1
-        head, axes = head * mirror, axes * mirror
+        head, axes = head * (1, 1, -1), axes * (1, 1, -1)
     eyes = np.array(_EYES[3 if coat == Coat.SIAMESE else rng.integers(0, 3)])
     nose = np.array((0.5, 0.2, 0.17)) if rng.random() < 0.6 else np.array((0.05, 0.03, 0.03))
     return Cat(scale, pose, coat, capsules, np.array(s.blend), np.array(s.traits), head, axes, _coat_colours(rng, coat),
@@ -334,26 +323,17 @@ class Volume:
 # -- the coat -------------------------------------------------------------------------------------------------------
 
 
-@dataclass
 class Looks:
-    """What paints the coats of B cats, as tensors (..., B, 1)."""
+    """What paints the coats of B cats, as tensors: ``colours`` and ``head_axes`` (3, 3, B, 1), vectors (3, B, 1)."""
 
-    coats: list[Coat]
-    colours: Tensor  # (3 colours, 3, B, 1)
-    eyes: Tensor  # (3, B, 1)
-    nose: Tensor  # (3, B, 1)
-    head: Tensor  # (3, B, 1)
-    head_axes: Tensor  # (3 axes, 3, B, 1)
-    phase: Tensor  # (B, 1)
-
-    @classmethod
-    def of(cls, cats: list[Cat], device: torch.device) -> Looks:
+    def __init__(self, cats: list[Cat], device: torch.device):
         def gather(name: str) -> Tensor:
             stacked = np.stack([np.asarray(getattr(cat, name), np.float32) for cat in cats], -1)
             return torch.from_numpy(stacked)[..., None].to(device)
 
-        names = ("colours", "eyes", "nose", "head", "head_axes", "phase")
-        return cls([cat.coat for cat in cats], **{name: gather(name) for name in names})
+        self.coats = [cat.coat for cat in cats]
+        self.colours, self.eyes, self.nose = gather("colours"), gather("eyes"), gather("nose")
+        self.head, self.head_axes, self.phase = gather("head"), gather("head_axes"), gather("phase")
 
 
 def fur(looks: Looks, points: Tensor, traits: Tensor) -> Tensor:
@@ -361,7 +341,7 @@ def fur(looks: Looks, points: Tensor, traits: Tensor) -> Tensor:
     x, y, z = points
     phase = looks.phase
     warp = noise(x * 0.5 + z * 0.35 + phase, y * 0.5 - z * 0.2 + phase)
-    main, second, third = looks.colours
+    main, second, third = looks.colours  # (3, B, 1) each
     belly = smooth((0.075 - y) * 9) * 0.35
     patterns = {
         Coat.SOLID: lambda: mix(main, second, warp),

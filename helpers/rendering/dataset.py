@@ -1,14 +1,11 @@
-"""Rendered quartets: furnished rooms with cats in them, with exact depth and exact masks. No download.
+"""Rendered quartets: furnished rooms with cats in them, with exact depth and exact masks.
 
-A quartet is made in two passes. The room pass (``layout`` furnishes, ``room_pass`` renders) depends on the room alone;
-its result is kept in memory and on disk. The cat pass (``placement`` finds a spot, ``cat_pass`` renders) runs for each
-quartet. Seed and index decide both; the image size only decides how sharply one sees.
+What the room pass gives is kept in memory and on disk; the cat pass runs for each quartet. Seed and index decide both;
+the image size only decides how sharply one sees.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -43,8 +40,7 @@ class _Memory:
         if key in self._values:
             self._values.move_to_end(key)
             return self._values[key]
-        value = make()
-        self._values[key] = value
+        value = self._values[key] = make()
         self.used += weigh(value)
         while self.used > self.limit and len(self._values) > 1:
             self.used -= weigh(self._values.popitem(last=False)[1])
@@ -145,11 +141,11 @@ class RoomsDataset(SceneDataset):
             self._placements[address] = found
         return self._placements[address]
 
-    # -- room views on disk ---------------------------------------------------------------------------------------
-
     def _view(self, room: int) -> View:
         """What the room pass gives, read from disk or made, and its picture ``bg``."""
-        path = cache_dir() / f"rooms-{self._views_key()}" / f"room-{room:04d}.npz"
+        # Named after what its pixels depend on, so that sets of other lengths share it.
+        folder = f"rooms-v{VERSION}-seed{self.seed}-{self.size}px-{self.device.type}"
+        path = cache_dir() / folder / f"room-{room:04d}.npz"
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 view = {name: torch.from_numpy(arrays[name]).to(self.device) for name in VIEW_NAMES}
@@ -158,11 +154,6 @@ class RoomsDataset(SceneDataset):
             with whole_file(path) as temporary, open(temporary, "wb") as stream:
                 np.savez(stream, **{name: tensor.cpu().numpy() for name, tensor in view.items()})
         return {**view, "bg": display(view["colour"])}
-
-    def _views_key(self) -> str:
-        """Names the folder of views: what a room's pixels depend on, so that sets of other lengths share them."""
-        key = {"version": VERSION, "seed": self.seed, "size": self.size, "device": self.device.type}
-        return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _check_device(name: str) -> torch.device:

@@ -144,7 +144,7 @@ def _clutter(item: Item, palette: Palette, half: float, depth: float, height: fl
     for i in range(count):
         x = (-0.75 + 1.5 * (i + rng.uniform(0.25, 0.75)) / count) * half
         z = rng.uniform(-0.5, 0.5) * depth
-        gloss = Material(Pattern.PLAIN, palette.accent((0.2, 0.9), (0.2, 0.9)), palette.white)
+        gloss = Material.plain(palette.accent((0.2, 0.9), (0.2, 0.9)))
         match rng.integers(0, 3):
             case 0:
                 tall = rng.uniform(0.08, 0.16)
@@ -153,23 +153,19 @@ def _clutter(item: Item, palette: Palette, half: float, depth: float, height: fl
                 item.ball(x, height + 0.035, z, 0.11, 0.045, 0.11, gloss)
             case _:
                 for level in range(rng.integers(1, 4)):
-                    cover = Material(Pattern.PLAIN, palette.accent(), palette.white)
-                    item.box(x, height + 0.016 + 0.032 * level, z, 0.11, 0.016, 0.08, cover, rng.normal(0, 0.2))
+                    cover, y = Material.plain(palette.accent()), height + 0.016 + 0.032 * level
+                    item.box(x, y, z, 0.11, 0.016, 0.08, cover, rng.normal(0, 0.2))
 
 
 def desk(palette: Palette) -> Item:
     item = table(palette, height=0.74)
     seat = chair(palette).moved(0, -item.half_depth - 0.12, math.pi)
-    dark = Material(Pattern.PLAIN, (0.03, 0.03, 0.035), palette.metal)
+    dark = Material.plain((0.03, 0.03, 0.035))
     item.box(0, 0.76, item.half_depth * 0.45, 0.1, 0.012, 0.07, dark)
     item.box(0, 0.98, item.half_depth * 0.45 + 0.02, 0.27, 0.17, 0.015, dark)
     item.boxes += seat.boxes
-    boxes, balls = _shifted(item.boxes, 0.3), _shifted(item.balls, 0.3)
-    return Item(item.half_width, item.half_depth + 0.35, 1.15, boxes, balls, perch=True)
-
-
-def _shifted(solids: list, z: float) -> list:
-    return [s._replace(centre=(s.centre[0], s.centre[1], s.centre[2] + z)) for s in solids]
+    item.half_depth, item.height = item.half_depth + 0.35, 1.15
+    return item.moved(0, 0.3, 0.0)
 
 
 def chair(palette: Palette) -> Item:
@@ -191,8 +187,7 @@ def dining_set(palette: Palette) -> Item:
     """A high table with two or four chairs drawn up to it."""
     item = table(palette, height=0.74)
     sample = chair(palette)
-    offsets = (0.0,) if item.half_width < 0.6 else (-0.34, 0.34)
-    for x in offsets:
+    for x in (0.0,) if item.half_width < 0.6 else (-0.34, 0.34):
         item.boxes += sample.moved(x, -item.half_depth - 0.12, math.pi).boxes
         item.boxes += sample.moved(x, item.half_depth + 0.12, 0.0).boxes
     item.half_depth, item.height = item.half_depth + 0.38, 0.9
@@ -201,9 +196,7 @@ def dining_set(palette: Palette) -> Item:
 
 def shelf(palette: Palette) -> Item:
     rng, timber = palette.rng, palette.timber()
-    half, depth = rng.uniform(0.35, 0.75), 0.16
-    levels = int(rng.integers(2, 6))
-    gap = rng.uniform(0.3, 0.38)
+    half, depth, levels, gap = rng.uniform(0.35, 0.75), 0.16, int(rng.integers(2, 6)), rng.uniform(0.3, 0.38)
     height = levels * gap + 0.04
     item = Item(half + 0.02, depth, height, perch=levels < 4)
     item.box(0, height / 2, depth - 0.01, half, height / 2, 0.01, _darker(timber))
@@ -216,16 +209,16 @@ def shelf(palette: Palette) -> Item:
     return item
 
 
-def _shelf_load(item: Item, palette: Palette, half: float, depth: float, bottom: float, space: float) -> None:
+def _shelf_load(item: Item, palette: Palette, half: float, depth: float, bottom: float, space: float, z=0.0) -> None:
     rng = palette.rng
     if rng.random() < 0.8:
         width, tall = half * rng.uniform(0.5, 1.0), space * rng.uniform(0.32, 0.46)
         books = Material(Pattern.BOOKS, palette.accent(), palette.accent(), rng.uniform(18, 32))
         x = rng.uniform(-1, 1) * (half - width)
-        item.box(x, bottom + tall, -0.01, width, tall, depth * 0.75, books)
+        item.box(x, bottom + tall, z - 0.01, width, tall, depth * 0.75, books)
     elif rng.random() < 0.6:
-        gloss = Material(Pattern.PLAIN, palette.accent((0.2, 0.9), (0.3, 0.9)), palette.white)
-        item.ball(rng.uniform(-0.6, 0.6) * half, bottom + 0.1, 0, 0.08, 0.1, 0.08, gloss)
+        gloss = Material.plain(palette.accent((0.2, 0.9), (0.3, 0.9)))
+        item.ball(rng.uniform(-0.6, 0.6) * half, bottom + 0.1, z, 0.08, 0.1, 0.08, gloss)
 
 
 def cabinet(palette: Palette) -> Item:
@@ -298,7 +291,7 @@ def floor_lamp(palette: Palette) -> Item:
     item = Item(0.18, 0.18, height + 0.2)
     item.ball(0, 0.0, 0, 0.15, 0.03, 0.15, metal)
     item.box(0, height / 2, 0, 0.012, height / 2, 0.012, metal)
-    shade = Material(Pattern.PLAIN, (0.95, 0.85, 0.66), (0.9, 0.8, 0.6), glow=palette.rng.choice([0.25, 0.8]))
+    shade = Material.plain((0.95, 0.85, 0.66), glow=palette.rng.choice([0.25, 0.8]))
     if palette.rng.random() < 0.5:
         item.ball(0, height + 0.1, 0, 0.19, 0.16, 0.19, shade)
     else:
@@ -308,10 +301,9 @@ def floor_lamp(palette: Palette) -> Item:
 
 def plant(palette: Palette) -> Item:
     rng = palette.rng
-    pot = Material(Pattern.PLAIN, palette.accent((0.1, 0.6), (0.2, 0.8)), palette.white)
     item = Item(0.2, 0.2, 1.1)
-    item.box(0, 0.13, 0, 0.12, 0.13, 0.12, pot)
-    item.ball(0, 0.26, 0, 0.11, 0.03, 0.11, Material(Pattern.PLAIN, (0.08, 0.05, 0.03), (0.05, 0.03, 0.02)))
+    item.box(0, 0.13, 0, 0.12, 0.13, 0.12, Material.plain(palette.accent((0.1, 0.6), (0.2, 0.8))))  # the pot
+    item.ball(0, 0.26, 0, 0.11, 0.03, 0.11, Material.plain((0.08, 0.05, 0.03)))  # soil
     green = np.array([0.09, 0.26, 0.07]) * rng.uniform(0.6, 1.5) + np.array([0.05, 0.0, 0.02]) * rng.random()
     tall, slim = rng.uniform(0.35, 0.85), rng.random() < 0.5
     item.box(0, 0.26 + tall / 2, 0, 0.012, tall / 2, 0.012, Material.plain((0.2, 0.13, 0.06)))
@@ -340,8 +332,7 @@ def rug(palette: Palette) -> Item:
 
 def painting(palette: Palette, room_height: float) -> Item:
     rng = palette.rng
-    half, tall = rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.45)
-    y = rng.uniform(1.35, 1.65)
+    half, tall, y = rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.45), rng.uniform(1.35, 1.65)
     frame = Material.plain(palette.wood() if rng.random() < 0.5 else palette.metal)
     first, second = (palette.accent((0.3, 0.9), (0.2, 0.9)) for _ in range(2))
     art = Material(Pattern.PAINTING, first, second, rng.uniform(1.5, 5))
@@ -380,11 +371,10 @@ def window(palette: Palette, room_height: float) -> Item:
 def door(palette: Palette, room_height: float) -> Item:
     timber = palette.timber()
     frame = _darker(timber, 0.8)
-    item = Item(0.5, 0.5, 0.0)  # keeps half a metre in front of it free
+    item = Item(0.5, 0.5, 0.0, flat=True)
     item.box(0, 1.04, -0.012, 0.49, 1.04, 0.012, frame)
     item.box(0, 1.01, -0.025, 0.41, 1.0, 0.012, Material(Pattern.PANELS, timber.colour, timber.second, 2.0))
     item.box(0.33, 1.0, -0.06, 0.05, 0.012, 0.015, Material.plain(palette.metal))
-    item.flat = True
     return item
 
 
@@ -392,9 +382,7 @@ def wall_shelf(palette: Palette, room_height: float) -> Item:
     half, y = palette.rng.uniform(0.3, 0.6), palette.rng.uniform(1.4, 1.7)
     item = Item(half, 0.12, y - 0.05, flat=True)
     item.box(0, y, -0.1, half, 0.016, 0.1, palette.timber())
-    _shelf_load(item, palette, half, 0.1, y + 0.016, 0.3)
-    item.boxes[1:] = _shifted(item.boxes[1:], -0.09)
-    item.balls = _shifted(item.balls, -0.09)
+    _shelf_load(item, palette, half, 0.1, y + 0.016, 0.3, z=-0.09)
     return item
 
 

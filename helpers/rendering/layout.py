@@ -1,7 +1,4 @@
-"""Furnished rooms: what stands where, of what material, seen from where.
-
-Furniture (:mod:`helpers.rendering.furniture`) is set against a wall or into the room where nothing else stands.
-"""
+"""Furnished rooms: what stands where, of what material, seen from where."""
 
 from __future__ import annotations
 
@@ -28,9 +25,8 @@ class _Floor:
         if not (x_inside & z_inside & (corners[:, 1] >= 0.05)).all():
             return False
         away = _distance(np.array([self.camera.position[0], self.camera.position[2]]), corners)
-        if away < (0.75 if item.height < 0.5 else 1.1 if item.height < 1.3 else 1.7):
-            return False
-        if any(_overlap(corners, other) for other in self.taken):
+        near = 0.75 if item.height < 0.5 else 1.1 if item.height < 1.3 else 1.7
+        if away < near or any(_overlap(corners, other) for other in self.taken):
             return False
         self.taken.append(_corners(x, z, item.half_width + 0.03, item.half_depth + 0.03, yaw))
         return True
@@ -160,16 +156,14 @@ def _hidden(rectangle: np.ndarray, bottom: float, items: list[Item]) -> bool:
     """Whether furniture taller than ``bottom`` stands in front of this piece of wall."""
     boxes = [(b.centre, b.half, b.yaw) for item in items for b in item.boxes]
     balls = [(b.centre, b.radii, 0.0) for item in items for b in item.balls]
-    outlines = [
-        _corners(centre[0], centre[2], half[0], half[2], yaw)
-        for centre, half, yaw in (*boxes, *balls) if centre[1] + half[1] > bottom
-    ]  # fmt: skip
-    return any(_overlap(rectangle, outline) for outline in outlines)
+    return any(
+        centre[1] + half[1] > bottom and _overlap(rectangle, _corners(centre[0], centre[2], half[0], half[2], yaw))
+        for centre, half, yaw in (*boxes, *balls)
+    )
 
 
 def _ceiling_lamp(palette: Palette, lamp: tuple[float, float, float], height: float) -> Item:
     """A shade under the ceiling; the light itself is a square just below it (see ``room_pass``)."""
-    x, _, z = lamp
     item = Item(0.3, 0.3, height, flat=True)
-    item.ball(x, height - 0.02, z, 0.24, 0.09, 0.24, Material.plain((0.95, 0.92, 0.85), glow=0.9))
+    item.ball(lamp[0], height - 0.02, lamp[2], 0.24, 0.09, 0.24, Material.plain((0.95, 0.92, 0.85), glow=0.9))
     return item

@@ -102,7 +102,12 @@ def place(plan: Plan, cat: Cat, flip: int, rng: np.random.Generator) -> Placemen
             heading = _heading(plan.room, flip, rng)
             if _fits(plan, body, spot, heading):
                 return _placement(plan, cat, spot, heading)
-    return _search(plan, cat, body, flip, rng)
+    for spot in plan.spots[rng.permutation(len(plan.spots))[:400]]:
+        for _ in range(2):
+            heading = _heading(plan.room, flip, rng)
+            if _fits(plan, body, spot, heading):
+                return _placement(plan, cat, spot, heading)
+    return None
 
 
 @cache
@@ -119,15 +124,6 @@ def is_inviting(plan: Plan) -> bool:
         if not any(spot is not None and _fits(plan, body, spot, heading) for spot, heading in tries):
             return False
     return True
-
-
-def _search(plan: Plan, cat: Cat, body: np.ndarray, flip: int, rng: np.random.Generator) -> Placement | None:
-    for spot in plan.spots[rng.permutation(len(plan.spots))[:400]]:
-        for _ in range(2):
-            heading = _heading(plan.room, flip, rng)
-            if _fits(plan, body, spot, heading):
-                return _placement(plan, cat, spot, heading)
-    return None
 
 
 def _spot_for_area(plan: Plan, body: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
@@ -166,10 +162,9 @@ def to_world(points: np.ndarray, position: np.ndarray, heading: float) -> np.nda
 
 def _is_clear(plan: Plan, centres: np.ndarray, radii: np.ndarray, floor: float) -> bool:
     """Whether spheres stay inside the room, out of all solids, and stand on something."""
-    room = plan.room
-    high = (room.width / 2, room.height, room.depth)
-    for axis, low in ((0, -room.width / 2), (2, 0.0)):
-        if (centres[:, axis] - radii < low + 0.01).any() or (centres[:, axis] + radii > high[axis] - 0.01).any():
+    half = plan.room.width / 2
+    for axis, low, high in ((0, -half, half), (2, 0.0, plan.room.depth)):
+        if (centres[:, axis] - radii < low + 0.01).any() or (centres[:, axis] + radii > high - 0.01).any():
             return False
     if (box_distances(centres, plan.boxes) < radii[:, None] - 0.004).any():
         return False
@@ -177,10 +172,7 @@ def _is_clear(plan: Plan, centres: np.ndarray, radii: np.ndarray, floor: float) 
         offset = (centres[:, None] - plan.balls[:, :3]) / (plan.balls[:, 3:] + radii[:, None, None])
         if (np.square(offset).sum(-1) < 1).any():
             return False
-    if floor < 0.02:
-        return True
-    low = centres[:, 1] - radii < floor + 0.02
-    return bool(_on_top(plan.tops, centres[low], radii[low], floor))
+    return floor < 0.02 or _on_top(plan.tops, centres[centres[:, 1] - radii < floor + 0.02], floor)
 
 
 def box_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -194,7 +186,7 @@ def box_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(out_x, 0) ** 2 + np.maximum(out_y, 0) ** 2 + np.maximum(out_z, 0) ** 2) + inside
 
 
-def _on_top(tops: np.ndarray, centres: np.ndarray, radii: np.ndarray, floor: float) -> bool:
+def _on_top(tops: np.ndarray, centres: np.ndarray, floor: float) -> bool:
     """Whether something of height ``floor`` (within 1.5 cm) lies under the middle of every low sphere."""
     level = tops[np.abs(tops[:, 1] + tops[:, 4] - floor) < 0.015]
     under = centres.copy()

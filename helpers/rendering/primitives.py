@@ -1,8 +1,7 @@
 """What a scene is made of, as plain data: materials, boxes and ellipsoids, things, a camera, a room. No pixels yet.
 
 A room is a box with x in [-width/2, width/2], y in [0, height] and z in [0, depth], all in metres. The camera
-stands near the wall z = 0 and looks towards +z. Everything in the room is built of boxes (turned about the
-vertical axis) and ellipsoids.
+stands near the wall z = 0 and looks towards +z.
 """
 
 from __future__ import annotations
@@ -20,19 +19,7 @@ Colour = tuple[float, float, float]  # linear light, 0..1
 class Pattern(IntEnum):
     """How the two colours of a material are laid out on a surface; drawn by ``textures.paint``."""
 
-    PLAIN = 0
-    PLANKS = 1
-    TILES = 2
-    STRIPES = 3
-    FABRIC = 4
-    BOOKS = 5
-    PAINTING = 6
-    WINDOW = 7
-    WOOD = 8
-    PLAID = 9
-    BORDER = 10
-    PANELS = 11
-    LEAF = 12
+    PLAIN, PLANKS, TILES, STRIPES, FABRIC, BOOKS, PAINTING, WINDOW, WOOD, PLAID, BORDER, PANELS, LEAF = range(13)
 
 
 class Material(NamedTuple):
@@ -51,7 +38,7 @@ class Box(NamedTuple):
     centre: tuple[float, float, float]
     half: tuple[float, float, float]
     material: Material
-    yaw: float = 0.0
+    yaw: float = 0.0  # about the vertical axis
 
 
 class Ball(NamedTuple):

@@ -18,7 +18,6 @@ from helpers.rendering.textures import chance, paint
 
 FAR = 1e9  # "hits nothing"
 _LIGHT_HALF = 0.35  # half the side of the square light under the ceiling, metres
-_SUB = 2  # colour is averaged over SUB x SUB rays a pixel
 
 VIEW_NAMES = ("colour", "depth", "corner_depth", "normal", "lamp_share", "sky_share")
 View = dict[str, Tensor]
@@ -77,9 +76,8 @@ class Solids:
         self.things: list[tuple[slice, slice, np.ndarray, float]] = []
         box, ball = 0, 0
         for item in room.items:
-            centre, radius = _bounds(item)
             box_slice, ball_slice = slice(box, box + len(item.boxes)), slice(ball, ball + len(item.balls))
-            self.things.append((box_slice, ball_slice, centre, radius))
+            self.things.append((box_slice, ball_slice, *_bounds(item)))
             box, ball = box_slice.stop, ball_slice.stop
 
 
@@ -96,34 +94,33 @@ def _bounds(item: Item) -> tuple[np.ndarray, float]:
     return middle, float((np.linalg.norm(centres - middle, axis=1) + reach).max())
 
 
-def box_hits(origin: Tensor, direction: Tensor, boxes: Tensor, backs: bool = False) -> Tensor:
-    """Where rays enter boxes: (K, ...) values of t, FAR where they miss.
+def box_hits(origin: Tensor, direction: Tensor, boxes: Tensor) -> Tensor:
+    """Where rays enter boxes (K, 8: centre, half-sides, cosine and sine of the yaw): (K, ...) values of t, or FAR.
 
-    Args:
-        origin, direction: (3, ...); the origin may have sizes 1 where all rays start together.
-        boxes: (K, 8): centre, half-sides, cosine and sine of the yaw.
+    ``origin`` may have sizes 1 where all rays start together.
     """
     shape = (-1, *[1] * (direction.dim() - 1))
     x, y, z, half_x, half_y, half_z, cos, sin = (column.reshape(shape) for column in boxes.unbind(1))
     from_x, from_z = origin[0] - x, origin[2] - z
-    enter, leave = _slab(origin[1] - y, direction[1], half_y)
+    enter, leave = slab(origin[1] - y, direction[1], half_y)
     for start, slope, half in (
         (cos * from_x - sin * from_z, cos * direction[0] - sin * direction[2], half_x),
         (sin * from_x + cos * from_z, sin * direction[0] + cos * direction[2], half_z),
     ):
-        low, high = _slab(start, slope, half)
+        low, high = slab(start, slope, half)
         enter, leave = torch.maximum(enter, low), torch.minimum(leave, high)
     return torch.where((enter < leave) & (enter > 1e-3), enter, FAR)
 
 
-def _slab(start: Tensor, slope: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+def slab(start: Tensor, slope: Tensor, half: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the slab -half..half of one axis, any equal shapes."""
     inverse = (slope + 1e-12).reciprocal()  # so that no ray is exactly parallel to the slab
     middle, reach = -start * inverse, half * inverse.abs()
     return middle - reach, middle + reach
 
 
 def ball_hits(origin: Tensor, direction: Tensor, balls: Tensor) -> Tensor:
-    """Where rays enter ellipsoids (K, 6: centre, radii): (K, ...) values of t, FAR where they miss."""
+    """Where rays enter ellipsoids (K, 6: centre, radii): (K, ...) values of t, or FAR."""
     shape = (-1, *[1] * (direction.dim() - 1))
     columns = [column.reshape(shape) for column in balls.unbind(1)]
     start = [(origin[i] - columns[i]) / columns[3 + i] for i in range(3)]
@@ -155,8 +152,6 @@ def first_hits(room: Room, solids: Solids, origin: Tensor, rays: Tensor) -> tupl
     depth, surface = wall_hits(room, origin, rays)
     for box_slice, ball_slice, centre, radius in solids.things:
         rows, columns = screen_rectangle(room.camera, centre, radius, rays.shape[-1])
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            continue
         window = rays[:, rows, columns]
         for hits, solid, first in (
             (box_hits, solids.boxes[box_slice], 6 + box_slice.start),
@@ -189,9 +184,8 @@ def screen_rectangle(camera: Camera, centre: np.ndarray, radius: float, size: in
     def pixel(x: float) -> int:
         return int(min(max((x + 1) * size / 2, -1), size + 1))
 
-    columns = slice(max(pixel(left) - 1, 0), min(pixel(right) + 2, size))
     rows = slice(max(pixel(-top) - 1, 0), min(pixel(-bottom) + 2, size))
-    return rows, columns
+    return rows, slice(max(pixel(left) - 1, 0), min(pixel(right) + 2, size))
 
 
 # -- surfaces and light ---------------------------------------------------------------------------------------------
@@ -222,24 +216,19 @@ class _Surfaces:
 
     def _on_boxes(self, solids: Solids, points: Tensor, surface: Tensor) -> None:
         where = ((surface >= 6) & (surface < solids.first_ball)).nonzero()[:, 0]
-        if not len(where):
-            return
         x, y, z, half_x, half_y, half_z, cos, sin = solids.boxes[surface[where] - 6].unbind(1)
         from_x, from_z = points[0, where] - x, points[2, where] - z
         local = torch.stack([cos * from_x - sin * from_z, points[1, where] - y, sin * from_x + cos * from_z])
         axis = (local.abs() / torch.stack([half_x, half_y, half_z])).argmax(0)  # the face that the point is on
         side, top = axis == 0, axis == 1
-        sign = torch.where(torch.where(side, local[0], torch.where(top, local[1], local[2])) < 0, -1.0, 1.0)
-        normal_x, normal_z = torch.where(side, sign, 0.0), torch.where(axis == 2, sign, 0.0)
-        normal_y = torch.where(top, sign, 0.0)
+        sign = torch.where(local.gather(0, axis[None])[0] < 0, -1.0, 1.0)
+        normal_x, normal_y, normal_z = (torch.where(axis == i, sign, 0.0) for i in range(3))
         normal = torch.stack([cos * normal_x + sin * normal_z, normal_y, cos * normal_z - sin * normal_x])
         u, v = torch.where(side, local[2], local[0]), torch.where(top, local[2], local[1])
         self._set(where, normal, u, v, torch.where(side, half_z, half_x), torch.where(top, half_z, half_y))
 
     def _on_balls(self, solids: Solids, points: Tensor, surface: Tensor) -> None:
         where = (surface >= solids.first_ball).nonzero()[:, 0]
-        if not len(where):
-            return
         balls = solids.balls[surface[where] - solids.first_ball].T
         local, radii = points[:, where] - balls[:3], balls[3:]
         self._set(where, unit(local / (radii * radii)), local[0] + local[2], local[1], radii[0], radii[1])
@@ -255,14 +244,13 @@ def _albedo(solids: Solids, at: _Surfaces, surface: Tensor) -> tuple[Tensor, Ten
     shift = torch.tensor([i * 0.37 % 1 for i in range(len(solids.materials))], device=device)
     for pattern in sorted({m.pattern for m in solids.materials}):
         where = (patterns == pattern).nonzero()[:, 0]
-        if len(where):
-            number = surface[where]
-            look = looks[number].T  # (8, R)
-            u, v = at.u[where], at.v[where]
-            if pattern in (Pattern.WOOD, Pattern.PAINTING):
-                u, v = u + shift[number], v + shift[number]
-            albedo[:, where] = paint(pattern, u, v, at.half_u[where], at.half_v[where], look[0:3], look[3:6], look[6])
-            glow[where] = look[7]
+        number = surface[where]
+        look = looks[number].T  # (8, R)
+        u, v = at.u[where], at.v[where]
+        if pattern in (Pattern.WOOD, Pattern.PAINTING):
+            u, v = u + shift[number], v + shift[number]
+        albedo[:, where] = paint(pattern, u, v, at.half_u[where], at.half_v[where], look[0:3], look[3:6], look[6])
+        glow[where] = look[7]
     return albedo, glow
 
 
@@ -309,8 +297,6 @@ def _shadowed(solids: Solids, start: Tensor, toward: Tensor) -> Tensor:
         along = (-dot(offset, toward) * inverse).clamp(0, 1)
         nearest = offset + toward * along
         candidates = ((dot(nearest, nearest) < radius * radius) & ~shaded).nonzero()[:, 0]
-        if not len(candidates):
-            continue
         origin, direction = start[:, candidates], toward[:, candidates]
         for hits, solid in ((box_hits, solids.boxes[box_slice]), (ball_hits, solids.balls[ball_slice])):
             if len(solid):
@@ -341,7 +327,7 @@ def _clearance(solids: Solids, points: Tensor, reach: float = 0.4) -> Tensor:
         offset = points - vector(centre, points.device)
         close = (dot(offset, offset) < (radius + reach) * (radius + reach)).nonzero()[:, 0]
         boxes = solids.boxes[box_slice]
-        if len(close) and len(boxes):
+        if len(boxes):
             nearest[close] = torch.minimum(nearest[close], box_distance(points[:, close], boxes).amin(0))
     return nearest
 
@@ -363,30 +349,30 @@ def box_distance(points: Tensor, boxes: Tensor) -> Tensor:
 def view_room(room: Room, size: int, device: torch.device | str = "cpu") -> View:
     """Everything that later passes need of ``room``, at ``size`` px: see :data:`View`."""
     device = torch.device(device)
-    solids = Solids(room, device)
+    solids, fine = Solids(room, device), 2 * size  # colour is averaged over 2 x 2 rays a pixel
     depth, normal = centre_pass(room, solids, size)
-    fine = size * _SUB
-    rays = camera_rays(room.camera, fine, device)
-    origin = vector(room.camera.position, device)[:, :, None]
-    fine_depth, surface = first_hits(room, solids, origin, rays)
-    points = (origin + rays * fine_depth).reshape(3, -1)  # (3, R)
-    lamp, around, glow = _shade(room, solids, points, surface.reshape(-1), fine)
+    fine_depth, surface, points = _seen(room, solids, fine)
+    lamp, around, glow = _shade(room, solids, points, surface, fine)
     lamp, around, glow = (_average(light.reshape(3, fine, fine)) for light in (lamp, around, glow))
     total = lamp + around + glow
     whole = (total[0] + total[1] + total[2]).clamp_min(1e-6)
-    corners = fine_depth.reshape(size, _SUB, size, _SUB).permute(1, 3, 0, 2).reshape(_SUB * _SUB, size, size)
+    corners = fine_depth.reshape(size, 2, size, 2).permute(1, 3, 0, 2).reshape(4, size, size)
     shares = (((light[0] + light[1] + light[2]) / whole).half() for light in (lamp, around))
     return dict(zip(VIEW_NAMES, (total.half(), depth, corners.half(), normal.half(), *shares), strict=True))
 
 
 def centre_pass(room: Room, solids: Solids, size: int) -> tuple[Tensor, Tensor]:
     """Depth (size, size) and normals (3, size, size) at pixel centres."""
-    device = solids.boxes.device
-    rays = camera_rays(room.camera, size, device)
-    origin = vector(room.camera.position, device)[:, :, None]
+    depth, surface, points = _seen(room, solids, size)
+    return depth, _Surfaces(room, solids, points, surface).normal.reshape(3, size, size)
+
+
+def _seen(room: Room, solids: Solids, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Depth (size, size) through each pixel centre; surface number (R,) and point (3, R) where that ray ends."""
+    rays = camera_rays(room.camera, size, solids.boxes.device)
+    origin = vector(room.camera.position, rays.device)[:, :, None]
     depth, surface = first_hits(room, solids, origin, rays)
-    points = (origin + rays * depth).reshape(3, -1)
-    return depth, _Surfaces(room, solids, points, surface.reshape(-1)).normal.reshape(3, size, size)
+    return depth, surface.reshape(-1), (origin + rays * depth).reshape(3, -1)
 
 
 def _shade(room: Room, solids: Solids, points: Tensor, surface: Tensor, fine: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -395,9 +381,8 @@ def _shade(room: Room, solids: Solids, points: Tensor, surface: Tensor, fine: in
     albedo, glow = _albedo(solids, at, surface)
     lamp = _lamp_light(room, solids, points, at.normal, surface, fine)
     openness = _openness(room, solids, points, at.normal)
-    sky = vector(room.sky, points.device)
+    sky, colour = vector(room.sky, points.device), vector(room.lamp_colour, points.device)
     around = room.ambient * (0.62 + 0.38 * dot(at.normal, sky)) * openness * (1 - glow)
-    colour = vector(room.lamp_colour, points.device)
     lamp = lamp * (1.05 * room.gain) * (0.6 + 0.4 * openness)
     return albedo * colour * lamp, albedo * (around * room.gain), albedo * (glow * 1.6)
 

@@ -154,10 +154,8 @@ def _border(u, v, half_u, half_v, first, second, scale):
 
 def _panels(u, v, half_u, half_v, first, second, scale):
     """A door: recessed panels, darker along two edges."""
-    width, height = half_u * 0.66, half_v * 0.4
-    x, y = u.abs() - width, (v.abs() - half_v * 0.48).abs() - height
-    edge = torch.maximum(x, y)
-    groove = torch.where((edge.abs() < 0.018), 0.68, 1.0)
+    edge = torch.maximum(u.abs() - half_u * 0.66, (v.abs() - half_v * 0.48).abs() - half_v * 0.4)
+    groove = torch.where(edge.abs() < 0.018, 0.68, 1.0)
     return first * (groove * (0.9 + 0.15 * noise(u * 1.5, v * 0.12)))
 
 

@@ -9,7 +9,7 @@ from helpers.benchmarks import loop, report, table
 from helpers.benchmarks.report import FRONT_MARKS, FRONT_PAGE, PAGE, SECTIONS, parts
 from helpers.benchmarks.summary import VERSION
 from helpers.config import ROOT, CourseError
-from helpers.evaluate import CORRUPTION_LEVELS
+from helpers.demos.corruptions import CORRUPTION_LEVELS
 
 TEXT = "before\n<!-- here:begin -->\nold\n<!-- here:end -->\nafter é\n"
 FRONT = "# Course\n<!-- results -->\nold table\n<!-- /results -->\nmore\n"

@@ -10,7 +10,7 @@ from helpers.benchmarks import table as bench
 from helpers.benchmarks.summary import VERSION, stored
 from helpers.config import CourseError
 from helpers.dataset import sample, split
-from helpers.evaluate import CORRUPTION_LEVELS
+from helpers.demos.corruptions import CORRUPTION_LEVELS
 from helpers.predict import pretrained
 from helpers.train import train
 

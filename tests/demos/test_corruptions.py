@@ -1,4 +1,4 @@
-"""Pairs spoilt in one way: what changes, by how much, and that every method meets the same pairs."""
+"""Pairs corrupted in one way: what changes, by how much, and that every method meets the same pairs."""
 
 import io
 
@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from toy import ToyQuartets
 
-from helpers.evaluate import CORRUPTION_LEVELS, CORRUPTION_UNITS, corrupt, corrupted_mask_dice, subtract_background
+from helpers.demos.corruptions import CORRUPTION_LEVELS, CORRUPTION_UNITS, corrupt, corrupted_mask_dice
+from helpers.evaluate import subtract_background
 
 SIDE = 64
 
@@ -42,8 +43,8 @@ def test_only_the_photographs_change_and_the_generator_decides_how(kind):
 @pytest.mark.parametrize("level", [5, 20])
 def test_noise_is_independent_and_as_strong_as_said(level):
     flat = torch.full((4, 3, SIDE, SIDE), 127, dtype=torch.uint8)
-    spoilt = corrupt({**batch(4), "bg": flat, "bg_fg": flat}, "noise", level, generator())
-    noise = [spoilt[key].float() - 127 for key in ("bg", "bg_fg")]
+    corrupted = corrupt({**batch(4), "bg": flat, "bg_fg": flat}, "noise", level, generator())
+    noise = [corrupted[key].float() - 127 for key in ("bg", "bg_fg")]
     assert [value.std().item() for value in noise] == pytest.approx([level, level], rel=0.05)
     assert (noise[0] * noise[1]).mean().abs() < 0.02 * level**2
 
@@ -79,11 +80,11 @@ def test_an_unknown_kind_says_which_there_are():
 
 def test_dice_of_every_level_over_all_batches():
     pairs = [batch(6), batch(4)]
-    perfect = corrupted_mask_dice(lambda spoilt: (spoilt["mask"], None), pairs)
+    perfect = corrupted_mask_dice(lambda corrupted: (corrupted["mask"], None), pairs)
     assert perfect == {"clean": [1.0], **{kind: [1.0] * len(levels) for kind, levels in CORRUPTION_LEVELS.items()}}
 
-    def subtraction(spoilt):
-        return subtract_background(spoilt["bg"], spoilt["bg_fg"]), None
+    def subtraction(corrupted):
+        return subtract_background(corrupted["bg"], corrupted["bg_fg"]), None
 
     subtracted = corrupted_mask_dice(subtraction, pairs)
     assert subtracted == corrupted_mask_dice(subtraction, pairs)
