@@ -30,8 +30,8 @@ def __dir__() -> list[str]:
 
 
 class _Face(ModuleType):
-    """``helpers.train``, ``helpers.evaluate`` and ``helpers.predict`` are the functions, also after their modules of the same
-    names were imported: Python binds a module in its package, and that is left out here."""
+    """``helpers.train``, ``helpers.evaluate`` and ``helpers.predict`` are the functions, also after their modules of
+    the same names were imported: Python binds a module in its package, and that is left out here."""
 
     def __setattr__(self, name: str, value) -> None:
         if not (name in _WHERE and isinstance(value, ModuleType)):

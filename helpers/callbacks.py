@@ -1,9 +1,10 @@
 """What watches a training: a progress bar, TensorBoard, and snapshots of what the network predicts while it learns.
 
-``train(..., callbacks=standard())`` is the same as ``callbacks=[ProgressBar(), TensorBoardLogger(), SnapshotRecorder()]``.
-Snapshots are kept in ``snapshots.npz`` of the run's folder, and :mod:`helpers.widgets.snapshot_viewer` shows them. They are
-dense at first, when much happens in a few steps, and sparse later. Which quartets and when is decided by the test set and
-the recipe alone, so a run that was interrupted keeps the same snapshots as one that was not.
+``train(..., callbacks=standard())`` is the same as ``callbacks=[ProgressBar(), TensorBoardLogger(),
+SnapshotRecorder()]``. Snapshots are kept in ``snapshots.npz`` of the run's folder, and
+:mod:`helpers.widgets.snapshot_viewer` shows them. They are dense at first, when much happens in a few steps, and sparse
+later. Which quartets and when is decided by the test set and the recipe alone, so a run that was interrupted keeps the
+same snapshots as one that was not.
 """
 
 from __future__ import annotations
@@ -227,7 +228,9 @@ class SnapshotRecorder(Callback):
         run.net.eval()
         maps = torch.stack(probabilities(*run.net(*self._pair), run.recipe.depth_activation))  # (2, Q, 1, H, W)
         run.net.train(was_training)
-        maps = _small(maps.squeeze(2)).nan_to_num()  # a run that diverged is told elsewhere
+        maps = maps.squeeze(2).nan_to_num()  # a run that diverged is told elsewhere
+        if size > LARGEST:
+            maps = F.interpolate(maps, (LARGEST, LARGEST), mode="area")
         self._snapshots.append(Snapshot(run.seen, run.stage + 1, size, _bytes(maps)))
 
     def save(self, run: Run) -> None:
@@ -263,11 +266,6 @@ def _scene(dataset: Dataset, indices: list[int]) -> dict[str, np.ndarray]:
     batch = resize(batch, min(batch["bg"].shape[-1], LARGEST))
     maps = {key: _bytes(batch[key].squeeze(1)) for key in ("mask", "depth")}
     return {"bg_fg": batch["bg_fg"].cpu().numpy(), "valid": batch["valid"].squeeze(1).cpu().numpy(), **maps}
-
-
-def _small(maps: torch.Tensor) -> torch.Tensor:
-    """(2, Q, H, W) at :data:`LARGEST` pixels where it is larger."""
-    return maps if maps.shape[-1] <= LARGEST else F.interpolate(maps, (LARGEST, LARGEST), mode="area")
 
 
 def _bytes(maps: torch.Tensor) -> np.ndarray:

@@ -1,8 +1,9 @@
 """The files that a training run is resumed from: whole or absent, the last two of them, and nothing is trusted unread.
 
-``last.pt`` is the newest checkpoint, ``previous.pt`` the one before it. A checkpoint holds tensors, numbers and text, and at
-its end the SHA-256 of all that. It is read without unpickling code, after the SHA-256 was found to fit, and it must be of
-the same run. One that is cut short, damaged or foreign is refused with the reason, and the other one is taken.
+``last.pt`` is the newest checkpoint, ``previous.pt`` the one before it. A checkpoint holds tensors, numbers and text,
+and at its end the SHA-256 of all that. It is read without unpickling code, after the SHA-256 was found to fit, and it
+must be of the same run. One that is cut short, damaged or foreign is refused with the reason, and the other one is
+taken.
 """
 
 from __future__ import annotations

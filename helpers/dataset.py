@@ -169,9 +169,7 @@ def scenes(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: int = 0) -> tuple[Subset, ...]:
-    """Hold out rooms *and* cats: no room and no cat is in two parts.
-
-    Choices are made on the validation set; test scenes are scored once.
+    """Hold out rooms *and* cats, so that no room and no cat is in two parts: choose on validation, score the test once.
 
     Args:
         dataset: anything with ``room_of(index)`` and ``cat_of(index)``; a :class:`Subset` can be split again.
@@ -179,8 +177,8 @@ def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: in
         seed: which rooms and cats; the test set is the same with and without a validation set.
 
     Returns:
-        ``train, test``, or ``train, validation, test`` where ``validation`` is not 0. Quartets that pair a room of one part
-        with a cat of another are in none, so the parts together are smaller than the whole: at 0.3, 49 % and 9 %.
+        ``train, test`` or, with a validation share, ``train, validation, test``. Quartets that pair a room of one
+        part with a cat of another are in none, so the parts together are smaller than the whole: at 0.3, 49 % and 9 %.
 
     Raises:
         CourseError: fewer rooms or cats than parts, or shares that leave nothing to train on.
@@ -334,15 +332,13 @@ class CachedDataset(Dataset):
 def cached(dataset: Dataset, folder: str | Path | None = None, workers: int | None = None, progress: bool = True) -> CachedDataset:
     """Make every quartet of ``dataset`` once, keep them on disk, and read them from there ever after.
 
-    The folder (in :func:`helpers.config.cache_dir`) is named by a hash of ``dataset.key()``, so another seed,
-    size, split or renderer version never meets old pixels. A run that is killed leaves nothing behind that a
-    later one would trust. Photographs are known by their content.
+    The folder is named by a hash of ``dataset.key()``, so another seed, size, split or version never meets old pixels
+    (photographs are known by their content). A run that is killed leaves nothing that a later one would trust.
 
     Args:
         dataset: a source, or a :class:`Subset` of one, with ``key()``. ``bg`` must depend on the room alone.
         folder: where sets are kept; default ``cache_dir()``.
         workers: processes that make quartets; default one per core.
-        progress: show a progress bar.
     """
     if isinstance(dataset, CachedDataset):
         return dataset

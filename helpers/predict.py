@@ -1,6 +1,7 @@
 """From two photographs to a mask and a depth map: load a trained network, run it on pictures of any size, export it.
 
-``python -m helpers.predict [--run FOLDER] [--size 192] [--to FOLDER]`` writes ``NAME.onnx``, which runs without PyTorch.
+``python -m helpers.predict [--run FOLDER] [--size 192] [--to FOLDER]`` writes ``NAME.onnx``, which runs without
+PyTorch.
 """
 
 from __future__ import annotations

@@ -96,7 +96,6 @@ def recipe(name: str, profile_name: str | None = None, **changes) -> Recipe:
     """The recipe ``"published"`` (faults included), ``"course"`` or ``"fine-tune"``, at the size of a profile.
 
     Args:
-        name: which.
         profile_name: "quick", "standard", "full", or None for the profile in force.
         **changes: fields of :class:`Recipe` to replace, for experiments: ``recipe("course", learning_rate=1e-3)``.
 

@@ -1,9 +1,9 @@
-"""What every notebook starts from: its first lines, the data that ``COURSE_DATA`` names, and a trained network (its own, or
-else the one that comes with the course).
+"""What every notebook starts from: its first lines, the data that ``COURSE_DATA`` names, and a trained network (its
+own, or else the one that comes with the course).
 
-Nothing here is needed to use the library; it only spares the notebooks from repeating the same ten lines. Everything that
-needs torch is imported late, so that :func:`setup` can say that torch is missing. Run as a program it trains the network of
-notebook 05: ``torchrun --nproc-per-node 2 -m helpers.session`` on two GPUs.
+Nothing here is needed to use the library; it only spares the notebooks from repeating the same ten lines. Everything
+that needs torch is imported late, so that :func:`setup` can say that torch is missing. Run as a program it trains the
+network of notebook 05: ``torchrun --nproc-per-node 2 -m helpers.session`` on two GPUs.
 """
 
 from __future__ import annotations
@@ -26,11 +26,7 @@ MINUTES = Path(__file__).with_name("minutes.json")  # what each notebook takes; 
 
 
 def setup(number: int) -> None:
-    """Print, for notebook ``number``: versions, device, profile and data, and how to change them.
-
-    Raises:
-        CourseError: ``$COURSE_PROFILE`` or ``$COURSE_DATA`` names nothing that exists.
-    """
+    """Print, for notebook ``number``: versions, device, profile and data, and how to change them."""
     try:
         import numpy
         import torch

@@ -11,8 +11,8 @@ last.pt, previous.pt        everything needed to resume, and the same one save e
 lost-batch.safetensors      where the loss was no longer finite: the batch that did it
 =========================== =======================================================================
 
-Calling ``train`` again on a folder that holds an unfinished run resumes it; on the CPU the result is bit for bit that of
-an uninterrupted run. What watches a run (progress bar, TensorBoard, snapshots) is a callback: :mod:`helpers.callbacks`.
+Calling ``train`` again on a folder that holds an unfinished run resumes it; on the CPU the result is bit for bit that
+of an uninterrupted run. What watches a run is a callback: :mod:`helpers.callbacks`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from helpers.callbacks import Callback
 
 CHECKPOINT_FORMAT = 3
+COUNTERS = ("stage", "epoch", "batch", "seen", "pieces", "seconds", "cpu_seconds")  # kept in a checkpoint as they are
 LOG_EVERY = 10  # steps between two points of the curve; the only moments when the loop waits for the device
 
 
@@ -60,9 +61,9 @@ def train(
 ) -> list[dict]:  # fmt: skip
     """Train ``net`` in place, or resume the run that ``run_dir`` holds.
 
-    In one process, or in as many as ``accelerate``'s ``notebook_launcher`` or ``torchrun`` start: each takes its part of
-    every batch, and only the first one writes. What is drawn is the same; batch normalisation sees one process's part, so
-    curves agree closely but not to the last digit.
+    In one process, or in as many as ``accelerate``'s ``notebook_launcher`` or ``torchrun`` start: each takes its part
+    of every batch, and only the first one writes. What is drawn is the same; batch normalisation sees one process's
+    part, so curves agree closely but not to the last digit.
 
     Args:
         net: ``net(bg, bg_fg) -> mask_logits, depth_logits``.
@@ -74,12 +75,12 @@ def train(
         checkpoint_seconds: a run that is killed loses at most this much.
 
     Returns:
-        one dict an epoch: stage, size, samples and seconds so far, mean training losses, and metrics of the test set at that
-        size. The test set is only watched, nothing is chosen by it.
+        one dict an epoch: stage, size, samples and seconds so far, mean training losses, and metrics of the test set at
+        that size. The test set is only watched, nothing is chosen by it.
 
     Raises:
-        CourseError: the folder holds another run, a set is empty, the loss is no longer finite, a single quartet does not
-            fit into the memory, or the disk is full.
+        CourseError: the folder holds another run, a set is empty, the loss is no longer finite, a single quartet
+            does not fit into the memory, or the disk is full.
         Interrupted: somebody stopped it (Ctrl-C, a notebook's stop button); it is saved, and the same call resumes it.
     """
     for name, dataset in (("training", train_set), ("test", test_set)):
@@ -411,6 +412,3 @@ class Run:
                  "metrics": json.dumps(self.history[-1])}  # fmt: skip
         if self.accelerator.is_main_process:
             save_tensors(self.folder / name, self.net.state_dict(), about)
-
-
-COUNTERS = ("stage", "epoch", "batch", "seen", "pieces", "seconds", "cpu_seconds")

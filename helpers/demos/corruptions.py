@@ -1,4 +1,5 @@
-"""What breaks a mask: one corruption at a time, from weak to strong, so that a table can show what a method is robust to.
+"""What breaks a mask: one corruption at a time, from weak to strong, so that a table can show what a method is robust
+to.
 
 :func:`helpers.augment.perturb` mixes what two real photographs differ by. Here each cause stands alone: noise, another
 exposure, a moved camera, and a room that was saved again as JPEG, as the published archive's were.

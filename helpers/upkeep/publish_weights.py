@@ -2,8 +2,8 @@
 
 ``python -m helpers.upkeep.publish_weights train`` trains DuoNet on rendered rooms alone, longer than a notebook does,
 and resumes if it was interrupted. Its rooms and cats have another seed than the profiles', so that every quartet of the
-course is new to these weights. ``... publish [--photos FOLDER]`` scores the network and writes ``helpers/weights/``: the
-weights in 16 bits, which :func:`helpers.predict.pretrained` loads, and a model card.
+course is new to these weights. ``... publish [--photos FOLDER]`` scores the network and writes ``helpers/weights/``:
+the weights in 16 bits, which :func:`helpers.predict.pretrained` loads, and a model card.
 """
 
 from __future__ import annotations
