@@ -92,7 +92,7 @@ PICTURES: dict[str, tuple[Callable, Callable]] = {
     "quartets.png": (quartets, _save_figure),
     "depthmasknet.png": (depthmasknet, _save_figure),
     "duonet.png": (duonet, _save_figure),
-    "failures.png": (worst, failure_figure.save),
+    "failures.png": (worst, _save_figure),
     "time_travel.gif": (time_travel, teaser_gif.save),
 }
 

@@ -100,7 +100,7 @@ def test_a_run_that_is_missing_is_trained_once(run, capsys):
 
 
 def test_failures_are_those_of_the_run(run):
-    words = " ".join(text.get_text() for text in images.worst().texts)
+    words = " ".join(text.get_text() for part in images.worst().subfigs for text in part.texts)
     assert re.search(r"The \d+ worst masks", words) and re.search(r"The \d+ worst depth maps", words)
 
 
