@@ -27,7 +27,7 @@ def make(target=None, found=None, depth=RAMP, predicted=None, valid=None, room=1
     for where, value in painted:
         bg_fg[:, where] = value
     return Case(
-        7, 3, 2, bg, bg_fg, target.astype(float), (target if found is None else found).astype(float), depth,
+        7, 3, bg, bg_fg, target.astype(float), (target if found is None else found).astype(float), depth,
         depth if predicted is None else predicted, np.ones((SIZE, SIZE), bool) if valid is None else valid, faint,
     )  # fmt: skip
 

@@ -22,7 +22,6 @@ class Case:
 
     index: int
     room: int
-    cat: int
     bg: np.ndarray  # (3, H, W) uint8, like bg_fg
     bg_fg: np.ndarray
     mask: np.ndarray
@@ -48,25 +47,16 @@ class Case:
         self.px = max(1, round(max(self.mask.shape) / 64))  # a width of 1 px is meant at 64 px; at 192 px it is 3
 
     @property
-    def sentence(self) -> str:
-        return CAUSES[self.task][self.cause].__doc__
-
-    @property
-    def score(self) -> str:
-        """Which quartet it is, how wrong, and how much of that the cause explains."""
+    def words(self) -> str:
+        """Which quartet it is, how wrong, how much of that the cause explains, and the cause."""
         wrong = f"Dice {self.dice:.2f}" if self.task == "mask" else f"RMSE {self.rmse:.2f}"
         of = "the wrong pixels" if self.task == "mask" else "the squared error"
-        return f"Quartet {self.index}, room {self.room}: {wrong}, {self.shares[self.cause]:.0%} of {of}"
+        share, sentence = self.shares[self.cause], CAUSES[self.task][self.cause].__doc__
+        return f"Quartet {self.index}, room {self.room}: {wrong}, {share:.0%} of {of}:\n{sentence}"
 
 
 def explain(case: Case, task: str) -> Case:
-    """``case`` itself, with the cause of its wrong ``"mask"`` or ``"depth"``.
-
-    Raises:
-        ValueError: no pixel of the mask is wrong; no depth is known, or the depth map has no error.
-    """
-    if not (case.wrong.any() if task == "mask" else case.rmse > 0):
-        raise ValueError(f"the {task} of quartet {case.index} has no error that is known: there is nothing to explain")
+    """``case`` itself, with the cause of its wrong ``"mask"`` or ``"depth"``; there must be an error to explain."""
     left, case.task = case.wrong, task
     for name, rule in CAUSES[task].items():
         share = rule(case)
@@ -86,16 +76,11 @@ def by_cause(cases: Sequence[Case], task: str) -> list[Case]:
 
 # -- masks: bool (H, W), the wrong pixels that are explained ----------------------------------------------------------
 
-MISMATCH = 0.5  # the room changes at least half as much as the cat does
-SHADOW = 8  # of 255: at least so much darker in every channel; above the noise of a photograph
-IN_FRONT = 0.1  # of the depth range: so much nearer than the cat beside it is an object, and no floor any more
-OVERLOOKED = 0.1  # at most this share of the cat is found
-
 
 def pair_differs(case: Case) -> np.ndarray:
     """The room itself differs between the two photographs."""
     around = _median(case.difference[case.mask == 0])
-    return case.wrong & bool(around > 0 and around >= MISMATCH * case.contrast)
+    return case.wrong & bool(around > 0 and around >= 0.5 * case.contrast)  # half as much as the cat does
 
 
 def camouflage(case: Case) -> np.ndarray:
@@ -106,20 +91,12 @@ def camouflage(case: Case) -> np.ndarray:
 def shadow(case: Case) -> np.ndarray:
     """A shadow of the cat is taken for cat."""
     darker = (case.bg.astype(int) - case.bg_fg).min(0)
-    return case.extra & (case.mask == 0) & (darker >= SHADOW)
-
-
-def hidden(case: Case) -> np.ndarray:
-    """An object in front hides a part of the cat."""
-    cat = case.target & case.valid
-    nearest = ndimage.minimum_filter(np.where(cat, case.depth, np.inf), 2 * case.px + 1, mode="nearest")
-    in_front = (case.mask == 0) & case.valid & np.isfinite(nearest) & (case.depth < nearest - IN_FRONT)
-    return case.wrong & _grown(in_front, 2 * case.px)
+    return case.extra & (case.mask == 0) & (darker >= 8)  # of 255, in every channel: above the noise of a photograph
 
 
 def overlooked(case: Case) -> np.ndarray:
     """The whole cat is missed."""
-    return case.missed & bool(case.missed.sum() >= (1 - OVERLOOKED) * case.target.sum())
+    return case.missed & bool(case.missed.sum() >= 0.9 * case.target.sum())
 
 
 def thin_part(case: Case) -> np.ndarray:
@@ -154,16 +131,11 @@ def something_else(case: Case) -> np.ndarray:
 
 # -- depth maps: the share of the squared error that would be gone ----------------------------------------------------
 
-FLAT = 0.5  # the predicted depth varies at most half as much as the ground truth
-EVERYWHERE = 0.6  # of the RMSE: the median error of a map that is off everywhere; noise has 0.67, one wrong wall less
-ALIKE = 0.8  # correlation of two maps of the same shape; a mean map often has as much as 0.6 with any room's
-STEP = 0.1  # of the depth range, between neighbours: the edge of an object
-
 
 def flat(case: Case) -> float:
     """The predicted map is nearly flat."""
     target, predicted = case.depth[case.valid], case.predicted[case.valid]
-    if not target.std() or predicted.std() > FLAT * target.std():
+    if not target.std() or predicted.std() > 0.5 * target.std():
         return 0.0
     error, towards = predicted - target, target.mean() - target
     return (error @ towards) ** 2 / ((towards @ towards) * (error @ error))  # what a step away from a flat map gains
@@ -172,9 +144,11 @@ def flat(case: Case) -> float:
 def wrong_scale(case: Case) -> float:
     """The shape is right, the range is wrong."""
     target, predicted = case.depth[case.valid], case.predicted[case.valid]
-    covariance = ((predicted - predicted.mean()) * (target - target.mean())).mean()
-    is_alike = covariance > 0 and covariance >= ALIKE * predicted.std() * target.std()
-    return _gain_of_best_line(case) * bool(is_alike and _is_off_everywhere(case))
+    if not _is_off_everywhere(case) or not target.std() or not predicted.std():
+        return 0.0
+    alike = np.corrcoef(target, predicted)[0, 1]  # a mean map often has as much as 0.6 with any room's
+    best_line = (1 - alike**2) * target.size * target.var()  # its squared error: what scale and shift cannot take away
+    return (1 - best_line / (case.error**2).sum()) * bool(alike >= 0.8)
 
 
 def wrong_offset(case: Case) -> float:
@@ -201,7 +175,7 @@ def smeared_edges(case: Case) -> float:
     """Edges of objects are smeared."""
     edge = np.zeros_like(case.valid)
     for turned, depth, valid in ((edge, case.depth, case.valid), (edge.T, case.depth.T, case.valid.T)):  # views
-        step = (np.abs(np.diff(depth, axis=0)) >= STEP) & valid[1:] & valid[:-1]
+        step = (np.abs(np.diff(depth, axis=0)) >= 0.1) & valid[1:] & valid[:-1]  # the edge of an object
         turned[1:] |= step
         turned[:-1] |= step
     near = _grown(edge, case.px) & case.valid
@@ -210,22 +184,15 @@ def smeared_edges(case: Case) -> float:
 
 
 CAUSES = {task: {rule.__name__: rule for rule in rules} for task, rules in {
-    "mask": (pair_differs, camouflage, shadow, hidden, overlooked, thin_part, cut_by_frame, outline, part_missing,
+    "mask": (pair_differs, camouflage, shadow, overlooked, thin_part, cut_by_frame, outline, part_missing,
              something_else),
     "depth": (flat, wrong_scale, wrong_offset, wrong_cat, near_surface, far_surface, smeared_edges),
 }.items()}  # fmt: skip
 
 
 def _is_off_everywhere(case: Case) -> bool:
-    return _median(np.abs(case.error[case.valid])) >= EVERYWHERE * case.rmse
-
-
-def _gain_of_best_line(case: Case) -> float:
-    """The share of the squared error that the best scale and shift (least squares) take away."""
-    target, predicted = case.depth[case.valid], case.predicted[case.valid]
-    design = np.stack((predicted, np.ones_like(predicted)), 1)
-    best, *_ = np.linalg.lstsq(design, target, rcond=None)
-    return 1 - ((design @ best - target) ** 2).sum() / (case.error**2).sum()
+    """Whether the median error is near the RMSE: noise has 0.67 of it, one wrong wall less."""
+    return _median(np.abs(case.error[case.valid])) >= 0.6 * case.rmse
 
 
 def _gain_of_shift(case: Case, region: np.ndarray) -> float:

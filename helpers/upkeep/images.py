@@ -17,7 +17,7 @@ from PIL import Image
 
 from helpers import plots
 from helpers.augment import resize
-from helpers.benchmarks import failure_figure, failures
+from helpers.benchmarks import failures
 from helpers.callbacks import CANDIDATES, read_snapshots
 from helpers.config import ROOT, CourseError, plain_errors, profile
 from helpers.dataset import get_batch, sample, split
@@ -80,7 +80,7 @@ def time_travel() -> list[Image.Image]:
 def worst() -> Figure:
     """The test scenes on which the run does worst, by the cause of the error: :mod:`helpers.benchmarks.failures`."""
     net = load(finished_run())
-    return failure_figure.figure(failures.worst(sets()[1], network_predictor(net, net.depth_activation)))
+    return failures.figure(failures.worst(sets()[1], network_predictor(net, net.depth_activation)))
 
 
 def _save_figure(figure: Figure, path: Path) -> None:

@@ -6,20 +6,20 @@ import re
 import pytest
 
 from helpers.benchmarks import loop, report, table
-from helpers.benchmarks.report import FRONT_MARKS, FRONT_PAGE, PAGE, SECTIONS, parts
+from helpers.benchmarks.report import FRONT_PAGE, PAGE, SECTIONS, parts
 from helpers.benchmarks.summary import VERSION
 from helpers.config import ROOT, CourseError
 from helpers.evaluate import CORRUPTION_LEVELS
 
 TEXT = "before\n<!-- here:begin -->\nold\n<!-- here:end -->\nafter é\n"
-FRONT = "# Course\n<!-- results -->\nold table\n<!-- /results -->\nmore\n"
+FRONT = "# Course\n<!-- results:begin -->\nold table\n<!-- results:end -->\nmore\n"
 LEVELS = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **CORRUPTION_LEVELS}.items() for i in range(len(levels))}
 
 
 def test_a_part_is_what_stands_between_its_marks():
     before, inside, after = parts(TEXT, "here")
     assert inside == "\nold\n" and before + inside + after == TEXT
-    assert parts(FRONT, "results", FRONT_MARKS)[1] == "\nold table\n"
+    assert parts(FRONT, "results")[1] == "\nold table\n"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def comparison(data="rooms", titles=tuple(row.title for row in table.ROWS.values
     return {
         "version": VERSION, "data": data, "profile": "quick", "seeds": [0, 1], "size": 48, "train_quartets": 1,
         "test_quartets": 1, "stages": [], "machine": "a machine", "date": "2000-01-01",
-        "scores": methods | {title: scores for title in titles}, "facts": {title: facts for title in titles},
+        "scores": methods | {title: scores for title in (*titles, table.AS_PUBLISHED)}, "facts": {title: facts for title in titles},
         "corrupted": {title: LEVELS for title in titles},
     }  # fmt: skip
 
@@ -89,7 +89,7 @@ def test_a_stored_comparison_replaces_its_section_alone(root, stored, data):
 def test_the_front_page_gets_one_table_of_rooms(root):
     store(root, "bench/rooms-quick-table.json", comparison())
     report.main(root)
-    before, inside, after = parts((root / FRONT_PAGE).read_text(encoding="utf-8"), "results", FRONT_MARKS)
+    before, inside, after = parts((root / FRONT_PAGE).read_text(encoding="utf-8"), "results")
     assert before + after == FRONT.replace("\nold table\n", "")
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in inside.strip().splitlines()]
     assert len(lines) == 8 and {len(line) for line in lines} == {6}
@@ -107,7 +107,7 @@ def test_nothing_is_written_where_marks_are_gone(root):
     store(root, "bench/rooms-quick-table.json", comparison())
     (root / FRONT_PAGE).write_text("# Course\n")
     before = (root / PAGE).read_text()
-    with pytest.raises(CourseError, match="README.md must have <!-- results --> once"):
+    with pytest.raises(CourseError, match="README.md must have <!-- results:begin --> once"):
         report.main(root)
     assert (root / PAGE).read_text() == before
 
@@ -116,11 +116,11 @@ def test_results_of_another_version_are_left_out(root, capsys):
     speed = {"DepthMaskNet, 64 px": 10.0, "DuoNet, 64 px": 20.0}
     result = {"rows": {row: speed for row in (loop.PUBLISHED, loop.WHOLE)}, "batch": 32, "steps": 8,
               "machine": "a machine", "date": "2000-01-01"}  # fmt: skip
-    store(root, f"bench/{loop.RESULT}", result)
+    store(root, loop.RESULT, result)
     with pytest.raises(CourseError, match="No results are stored"):
         report.main(root)
     assert "loop.json is of another version of the course: measure again" in capsys.readouterr().out
-    store(root, f"bench/{loop.RESULT}", {**result, "version": VERSION})
+    store(root, loop.RESULT, {**result, "version": VERSION})
     report.main(root)
     assert "2.0 times as many at 64 px." in sections(root)["loop"]
 
