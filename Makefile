@@ -52,7 +52,7 @@ ablation: $(INSTALLED) ## measure what each choice of the course is worth, one a
 	@$(RUN) -m helpers.benchmarks.ablation $(ARGS)
 
 failures: $(INSTALLED) ## draw where the network fails: the worst test quartets, by cause
-	@$(RUN) -m helpers.benchmarks.failures $(ARGS)
+	@$(RUN) -m helpers.benchmarks.failures
 
 relink: ## point badges and clone lines at your fork: make relink REPO=owner/name
 	@$(PYTHON) -m helpers.upkeep.links relink $(REPO)

@@ -1,21 +1,13 @@
 """Cases made by hand for the rules of :mod:`helpers.benchmarks.failure_causes`."""
 
-import dataclasses
-
 import numpy as np
 
-from helpers.benchmarks.failure_causes import Case, SetFacts
+from helpers.benchmarks.failure_causes import Case
 
 SIZE = 64
-# No cat is small or faint and no room unusual, unless a test says so.
-FACTS = SetFacts(small=0.0, faint=0.0, faint_pixel=0.0, mean_depth=np.full((SIZE, SIZE), 0.5), unusual=9.0)
 ROWS, COLUMNS = np.mgrid[:SIZE, :SIZE]
 RAMP = 1 - ROWS / (SIZE - 1)  # the floor in front is near, the wall above it is far
 CAT = (slice(24, 48), slice(20, 44))
-
-
-def changed(**differences):
-    return dataclasses.replace(FACTS, **differences)
 
 
 def block(rows, columns):
@@ -24,7 +16,7 @@ def block(rows, columns):
     return where
 
 
-def make(target=None, found=None, depth=RAMP, predicted=None, valid=None, room=120, cat=200, painted=()):
+def make(target=None, found=None, depth=RAMP, predicted=None, valid=None, room=120, cat=200, painted=(), faint=0.0):
     """A case: grey room, a cat as a lighter block, all predicted right unless the test says otherwise.
 
     ``painted`` are pairs of a place (H, W) and the value that ``bg_fg`` has there, for all channels or (3, 1).
@@ -35,8 +27,8 @@ def make(target=None, found=None, depth=RAMP, predicted=None, valid=None, room=1
     for where, value in painted:
         bg_fg[:, where] = value
     return Case(
-        7, 3, 2, bg, bg_fg, target.astype(float), (target if found is None else found).astype(float), depth,
-        depth if predicted is None else predicted, np.ones((SIZE, SIZE), bool) if valid is None else valid,
+        7, 3, bg, bg_fg, target.astype(float), (target if found is None else found).astype(float), depth,
+        depth if predicted is None else predicted, np.ones((SIZE, SIZE), bool) if valid is None else valid, faint,
     )  # fmt: skip
 
 

@@ -13,25 +13,21 @@ import argparse
 import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
-from datetime import date
 from typing import NamedTuple
 
 from torch import nn
 
 from helpers.benchmarks import variants
 from helpers.benchmarks.runs import Experiment, run_seeds
-from helpers.benchmarks.summary import VERSION, data_kind, difference, gather, markdown_table, with_spread
-from helpers.config import CourseError, plain_errors, profile, runs_dir
+from helpers.benchmarks.summary import about, difference, keep, markdown_table, with_spread
+from helpers.config import plain_errors, profile, runs_dir
 from helpers.dataset import CachedDataset, cached, sample, split
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet
 from helpers.predict import pretrained
 from helpers.recipes import Stage, recipe
 from helpers.session import run_dir, source
-from helpers.utils import write_json
 
-VALIDATION = 0.2  # share of the training rooms, and of the training cats, that is held out here
-SPLIT_SEED = 1
 BASE = "course"
 STAGES = (Stage(32, 32, 1), Stage(48, 32, 1))  # shorter and smaller than a course's run: there are many of them
 COLUMNS = {
@@ -54,10 +50,7 @@ def _augmentation(instead: str, **changes: float) -> Choice:
     return Choice("augmentation", instead, changes={"augment": {**recipe("course").augment, **changes}})
 
 
-BATCHES_OF_16 = tuple(dataclasses.replace(stage, batch=16) for stage in STAGES)
 LARGEST_SIZE_ONLY = (dataclasses.replace(STAGES[-1], epochs=sum(stage.epochs for stage in STAGES)),)  # as many samples
-SGD = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 1e-4}
-FINE_TUNING_RATE = recipe("fine-tune").learning_rate
 
 CHOICES = {
     BASE: Choice("", "nothing: the course as it is"),
@@ -82,13 +75,12 @@ CHOICES = {
     "crop-all": _augmentation("every quartet is cropped", cropped=1.0),
     "colour": _augmentation("colours change by up to a quarter", colour=0.25),
     "plain": Choice("augmentation", "none", changes={"augment": None}),
-    "sgd": Choice("optimizer", "SGD, momentum 0.9, learning rate 0.1", changes=SGD),
+    "sgd": Choice("optimizer", "SGD, momentum 0.9, learning rate 0.1",
+                  changes={"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 1e-4}),
     "adamw": Choice("optimizer", "AdamW, learning rate 6e-3", changes={"optimizer": "adamw", "learning_rate": 6e-3}),
-    "batch-16": Choice("batches", "of 16, learning rate 4e-3",
-                       changes={"stages": BATCHES_OF_16, "learning_rate": 4e-3}),
     "one-size": Choice("stages", "the largest size only", changes={"stages": LARGEST_SIZE_ONLY}),
     "fine-tune": Choice("start", "the weights that come with the course, fine-tuned", pretrained,
-                        changes={"learning_rate": FINE_TUNING_RATE}),
+                        changes={"learning_rate": recipe("fine-tune").learning_rate}),
     "fine-tune-fast": Choice("start", "the same at the course's learning rate", pretrained),
     "fine-tune-slow": Choice("start", "the same at a learning rate of 1.3e-3", pretrained,
                              changes={"learning_rate": 1.3e-3}),
@@ -99,34 +91,24 @@ def validation_sets() -> tuple[CachedDataset, CachedDataset]:
     """``fit, validation``: two parts of the training scenes, with no room and no cat in both."""
     p = profile()
     train_part, _ = split(source())
-    fit, validation = split(train_part, VALIDATION, seed=SPLIT_SEED)
+    fit, validation = split(train_part, 0.2, seed=1)  # of the training rooms, and of the training cats, a fifth
     return cached(sample(fit, p.train_samples)), cached(sample(validation, p.test_samples))
 
 
-def ablate(seeds: Sequence[int] = (0, 1, 2), choices: Sequence[str] = tuple(CHOICES)) -> dict:
-    """Train and score the course as it is, and each of ``choices``: JSON-ready, one value a seed.
-
-    Raises:
-        CourseError: a choice that does not exist.
-    """
-    if unknown := set(choices) - set(CHOICES):
-        raise CourseError(f"There is no choice {', '.join(sorted(unknown))}: choose from {', '.join(CHOICES)}.")
+def ablate(seeds: Sequence[int], choices: Sequence[str]) -> dict:
+    """Train and score the course as it is, and each of ``choices``: JSON-ready, one value a seed."""
     (fit, validation), rows, machines = validation_sets(), {}, set()
     for name in (name for name in CHOICES if name == BASE or name in choices):
         choice = CHOICES[name]
         changed = recipe("course", **{"stages": STAGES, **choice.changes})
         experiment = Experiment(name, choice.network, changed, choice.loss)
-        results = run_seeds(experiment, fit, validation, runs_dir() / "ablation" / run_dir(name).name, seeds)
-        machines |= {result["machine"] for result in results}
-        rows[name] = {
-            "scores": gather(result["scores"]["sigmoid"] for result in results),
-            "facts": gather(result["facts"] for result in results),
-        }
-    return {
-        "version": VERSION, "data": data_kind(), "profile": profile().name, "seeds": list(seeds),
-        "size": STAGES[-1].size, "train_quartets": len(fit), "validation_quartets": len(validation),
-        "machine": "; ".join(sorted(machines)), "date": date.today().isoformat(), "rows": rows,
-    }  # fmt: skip
+        found = run_seeds(experiment, fit, validation, runs_dir() / "ablation" / run_dir(name).name, seeds)
+        machines |= found["machines"]
+        rows[name] = {"scores": found["scores"]["sigmoid"], "facts": found["facts"]}
+    return about(
+        seeds=list(seeds), size=STAGES[-1].size, train_quartets=len(fit), validation_quartets=len(validation),
+        machine="; ".join(sorted(machines)), rows=rows,
+    )  # fmt: skip
 
 
 def markdown(result: dict) -> str:
@@ -139,14 +121,13 @@ def markdown(result: dict) -> str:
         cost = [f"{facts['parameters'] / 1e6:.2f}", f"{facts['gflop']:.1f}", f"{facts['seconds']:.0f}"]
         lines.append([CHOICES[name].about, CHOICES[name].instead, *cells, *cost])
     titles = [title for title, _ in COLUMNS.values()]
-    header = ["changed", "instead", *titles, "parameters (M)", "GFLOP", "training (s)"]
-    caption = (
-        f"In brackets what changes, and = where that is no more than the spread over {len(result['seeds'])} seeds. "
-        f"{result['data'].capitalize()}, profile `{result['profile']}`: {result['train_quartets']} quartets "
-        f"to train on and {result['validation_quartets']} for validation, all from the training set, at "
-        f"{result['size']} px; {result['machine']}; {result['date']}."
+    table = markdown_table(["changed", "instead", *titles, "parameters (M)", "GFLOP", "training (s)"], lines)
+    return (
+        f"{table}\n\nIn brackets what changes, and = where that is no more than the spread over "
+        f"{len(result['seeds'])} seeds. {result['data'].capitalize()}, profile `{result['profile']}`: "
+        f"{result['train_quartets']} quartets to train on and {result['validation_quartets']} for validation, all from "
+        f"the training set, at {result['size']} px; {result['machine']}; {result['date']}."
     )
-    return f"{markdown_table(header, lines)}\n\n{caption}"
 
 
 def _cell(values: Sequence[float], base: Sequence[float] | None, form: str) -> str:
@@ -164,9 +145,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with plain_errors():
         result = ablate(range(arguments.seeds), arguments.choices)
-        name = f"{run_dir('table').name}.json"
-        write_json(runs_dir() / "ablation" / name, result)
-        print(f"\n{markdown(result)}\n\nStored as runs/ablation/{name}.")
+        keep(result, f"ablation/{run_dir('table').name}.json", markdown(result))
 
 
 if __name__ == "__main__":

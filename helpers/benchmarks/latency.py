@@ -1,9 +1,8 @@
 """How long one prediction takes: a single pair of images on the processor, for both networks.
 
 ``python -m helpers.benchmarks.latency [--sizes 64 192] [--repeats 50] [--threads 2]`` runs every network in plain
-PyTorch, with channels last, in 16 bits where the processor multiplies them faster, and in ONNX Runtime. All predict
-probabilities, and a runtime whose predictions differ is not timed. The runtimes take turns, one prediction each in
-every round, so that a busy moment hits all alike. The result goes to ``runs/bench/latency.json``.
+PyTorch, with channels last, in 16 bits where the processor multiplies them faster, and in ONNX Runtime. The runtimes
+take turns, one prediction each in every round, so that a busy moment hits all alike.
 """
 
 from __future__ import annotations
@@ -16,26 +15,22 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.benchmarks.summary import VERSION, markdown_table
-from helpers.config import CourseError, plain_errors, runs_dir
+from helpers.benchmarks.summary import about, keep, markdown_table
+from helpers.config import CourseError, plain_errors
 from helpers.model import NETWORKS, build
 from helpers.predict import TOLERANCE, OnnxModel, Probabilities, export_onnx
 from helpers.recipes import pick_precision
-from helpers.utils import write_json
 
 PLAIN, LAYOUT, SIXTEEN = "PyTorch", "PyTorch, channels last", "PyTorch, channels last, 16 bits"
 ONNX = "ONNX Runtime"
 PUBLISHED = "DepthMaskNet"
-RESULT = "latency.json"  # in runs/bench/
-WARM_UP = 3  # predictions before the first one counts: libraries load, kernels are chosen
-PAUSE = 0.02  # seconds before each turn: until then the threads of the runtime before it wait actively
+RESULT = "bench/latency.json"  # in runs/
 Prediction = Callable[[], Sequence[Tensor | np.ndarray]]  # gives mask and depth, (1, 1, size, size)
 
 
@@ -51,10 +46,9 @@ def make(network: str, runtime: str, size: int, threads: int, onnx_file: Path) -
     if runtime == ONNX:
         model, arrays = OnnxModel(onnx_file, threads), [image.numpy() for image in pair]
         return lambda: model(*arrays)
-    net = Probabilities(build(network)).eval()
-    if runtime in (LAYOUT, SIXTEEN):
-        net = net.to(memory_format=torch.channels_last)
-        pair = [image.contiguous(memory_format=torch.channels_last) for image in pair]  # as a photograph lies in memory
+    layout = torch.contiguous_format if runtime == PLAIN else torch.channels_last  # as a photograph lies in memory
+    net = Probabilities(build(network)).eval().to(memory_format=layout)
+    pair = [image.contiguous(memory_format=layout) for image in pair]
 
     def predict() -> tuple[Tensor, Tensor]:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=runtime == SIXTEEN):
@@ -68,7 +62,7 @@ def latencies(predictions: Mapping[tuple[str, str], Prediction], repeats: int) -
     taken = {name: [] for name in predictions}
     for _ in range(repeats):
         for name, predict in predictions.items():
-            time.sleep(PAUSE)
+            time.sleep(0.02)  # until then the threads of the runtime before it wait actively
             predict()  # brings its weights back into the processor's cache, does not count
             started = time.perf_counter()
             predict()
@@ -77,12 +71,7 @@ def latencies(predictions: Mapping[tuple[str, str], Prediction], repeats: int) -
 
 
 def measure(sizes: Sequence[int], repeats: int, threads: int) -> dict:
-    """Every network in every runtime at every size, on ``threads`` threads: JSON-ready, with what was run where.
-
-    Raises:
-        CourseError: fewer than one repeat, more threads than cores, a size that is not a multiple of 16, a package
-            that is missing, or a runtime whose predictions are not the network's.
-    """
+    """Every network in every runtime at every size, on ``threads`` threads: JSON-ready, with what was run where."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if repeats < 1:
         raise CourseError(f"repeats={repeats}: measure at least once.")
@@ -92,57 +81,50 @@ def measure(sizes: Sequence[int], repeats: int, threads: int) -> dict:
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         rows = [row for size in sizes for row in _measure_size(size, repeats, threads, Path(folder))]
-    return {
-        "version": VERSION, "rows": rows, "repeats": repeats, "threads": threads, "cores": cores, "load_before": load,
-        "machine": _processor(), "python": platform.python_version(), "torch": torch.__version__,
-        "onnxruntime": importlib.metadata.version("onnxruntime"), "date": date.today().isoformat(),
-    }  # fmt: skip
+    try:
+        processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1]
+    except (OSError, TypeError):  # not Linux, or a processor that is listed without a name
+        processor = platform.processor() or platform.machine()
+    return about(
+        rows=rows, repeats=repeats, threads=threads, cores=cores, load_before=load, machine=processor,
+        python=platform.python_version(), torch=torch.__version__,
+        onnxruntime=importlib.metadata.version("onnxruntime"),
+    )  # fmt: skip
 
 
 def _measure_size(size: int, repeats: int, threads: int, folder: Path) -> list[dict]:
-    rows, predictions = [], {}
+    predictions = {}
     for network in NETWORKS:
         onnx_file = folder / f"{network}-{size}.onnx"
         export_onnx(build(network), onnx_file, size)
         for runtime in runtimes():
             predictions[network, runtime] = predict = make(network, runtime, size, threads, onnx_file)
-            if _difference(predict, predictions[network, PLAIN]) > TOLERANCE and runtime != SIXTEEN:
+            for _ in range(3):  # libraries load, kernels are chosen
+                pairs = list(zip(predict(), predictions[network, PLAIN]()))
+            gap = max((torch.as_tensor(a) - torch.as_tensor(b)).abs().max().item() for a, b in pairs)
+            if gap > TOLERANCE and runtime != SIXTEEN:
                 raise CourseError(f"{network} in {runtime} does not predict what it does in {PLAIN}: it is not timed.")
-            rows.append({"size": size, "network": network, "runtime": runtime})
             print(f"{size} px, {network} in {runtime}: ready", flush=True)
-    taken = latencies(predictions, repeats)
-    reference = float(np.median(taken[PUBLISHED, PLAIN]))
-    for row in rows:
-        row["median_ms"], row["p90_ms"] = map(float, np.percentile(taken[row["network"], row["runtime"]], (50, 90)))
-        row["times_published"] = reference / row["median_ms"]
-    return rows
-
-
-def _difference(predict: Prediction, other: Prediction) -> float:
-    """The largest one between two runtimes' probabilities, after each has warmed up."""
-    for _ in range(WARM_UP):
-        pairs = list(zip(predict(), other()))
-    return max((torch.as_tensor(a) - torch.as_tensor(b)).abs().max().item() for a, b in pairs)
-
-
-def _processor() -> str:
-    try:
-        return re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1]
-    except (OSError, TypeError):  # not Linux, or a processor that is listed without a name
-        return platform.processor() or platform.machine()
+    taken = {name: np.percentile(times, (50, 90)).tolist() for name, times in latencies(predictions, repeats).items()}
+    return [{
+        "size": size, "network": network, "runtime": runtime, "median_ms": median, "p90_ms": p90,
+        "times_published": taken[PUBLISHED, PLAIN][0] / median,
+    } for (network, runtime), (median, p90) in taken.items()]  # fmt: skip
 
 
 def markdown(result: dict) -> str:
     """What a result shows in a sentence for each size, its table, and how it was made."""
     sentences = []
     for size in dict.fromkeys(row["size"] for row in result["rows"]):
-        rows = [row for row in result["rows"] if row["size"] == size]
-        ours, theirs = (_fastest(rows, network) for network in ("DuoNet", PUBLISHED))
-        gain = theirs["median_ms"] / ours["median_ms"]
+        fastest = {}
+        for row in sorted(result["rows"], key=lambda row: -row["median_ms"]):
+            if row["size"] == size:
+                fastest[row["network"]] = row
+        ours, theirs = fastest["DuoNet"], fastest[PUBLISHED]
         sentences.append(
             f"At {size} px DuoNet is fastest in {ours['runtime']}: {ours['times_published']:.1f} times as fast as "
-            f"{PUBLISHED} in {PLAIN}, {gain:.1f} times as fast as {PUBLISHED} where that is fastest "
-            f"({theirs['runtime']})."
+            f"{PUBLISHED} in {PLAIN}, {theirs['median_ms'] / ours['median_ms']:.1f} times as fast as {PUBLISHED} where "
+            f"that is fastest ({theirs['runtime']})."
         )
     header = ("size (px)", "network", "runs in", "median (ms)", "90 % within (ms)", "times as fast")
     table = markdown_table(header, [(
@@ -158,10 +140,6 @@ def markdown(result: dict) -> str:
     return "\n\n".join([" ".join(sentences), table, caption])
 
 
-def _fastest(rows: list[dict], network: str) -> dict:
-    return min((row for row in rows if row["network"] == network), key=lambda row: row["median_ms"])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.latency", description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 192], help="pixels, multiples of 16")
@@ -170,8 +148,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with plain_errors():
         result = measure(arguments.sizes, arguments.repeats, arguments.threads)
-        write_json(runs_dir() / "bench" / RESULT, result)
-        print(f"\n{markdown(result)}")
+        keep(result, RESULT, markdown(result))
 
 
 if __name__ == "__main__":

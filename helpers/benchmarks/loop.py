@@ -1,11 +1,9 @@
 """How fast the training loop is: the published loop against the course's, lever by lever, on images in memory.
 
 ``python -m helpers.benchmarks.loop [--sizes 64 112 192] [--batch 32] [--steps 8]`` measures images a second of both
-networks, at the sizes of the profile in force if none are given. The published loop is rebuilt as it was written (32
-bits, SGD, its losses, and metrics fetched from the device after every batch), with ready tensors in place of its JPEG
-loader, so that only the loop differs. The course's rows are :func:`helpers.train.train` itself, with one lever after
-the other. Each row runs twice and the faster run counts: the rest is the machine being busy. The result goes to
-``runs/bench/loop.json``.
+networks. The published loop is rebuilt as it was written (32 bits, SGD, its losses, and metrics fetched from the device
+after every batch), with ready tensors in place of its JPEG loader, so that only the loop differs. The course's rows are
+:func:`helpers.train.train` itself. Each row runs twice and the faster run counts: the rest is the machine being busy.
 """
 
 from __future__ import annotations
@@ -14,27 +12,24 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 
-from helpers.benchmarks.summary import VERSION, markdown_table
-from helpers.config import plain_errors, runs_dir
+from helpers.benchmarks.summary import about, keep, markdown_table
+from helpers.config import plain_errors
 from helpers.dataset import Quartet
 from helpers.losses import PublishedLoss
 from helpers.model import NETWORKS, build
-from helpers.recipes import STAGES, Recipe, Stage, make_optimizer, recipe
+from helpers.recipes import STAGES, Stage, make_optimizer, recipe
 from helpers.train import train
-from helpers.utils import machine, write_json
+from helpers.utils import machine
 
-REPEATS = 2
 _ADAMW = {"optimizer": "adamw", "learning_rate": 6e-3, "augment": None}
-
 # Each row has the levers of the one above it, and one more. The last two are no levers but the cost of better training.
-LEVERS: dict[str, dict] = {
+LEVERS = {
     "ours, 32 bits": {**_ADAMW, "precision": "fp32", "channels_last": False},
     "+ channels last": {**_ADAMW, "precision": "fp32", "channels_last": True},
     "+ 16 bits where they are faster": {**_ADAMW, "precision": "auto", "channels_last": True},
@@ -43,7 +38,7 @@ LEVERS: dict[str, dict] = {
 }
 PUBLISHED = "published loop"
 WHOLE = tuple(LEVERS)[-1]
-RESULT = "loop.json"  # in runs/bench/
+RESULT = "bench/loop.json"  # in runs/
 
 
 class InMemory(Dataset):
@@ -54,10 +49,8 @@ class InMemory(Dataset):
         shape = (count, 1, size, size)
         images = torch.randint(0, 256, (2, count, 3, size, size), dtype=torch.uint8, generator=generator)
         quartets: Quartet = {
-            "bg": images[0], "bg_fg": images[1],
-            "mask": (torch.rand(shape, generator=generator) > 0.9).float(),
-            "depth": torch.rand(shape, generator=generator),
-            "valid": torch.ones(shape, dtype=torch.bool),
+            "bg": images[0], "bg_fg": images[1], "mask": (torch.rand(shape, generator=generator) > 0.9).float(),
+            "depth": torch.rand(shape, generator=generator), "valid": torch.ones(shape, dtype=torch.bool),
             "near_far": torch.tensor([1.0, 5.0]).repeat(count, 1),
         }  # fmt: skip
         self.size, self.device = size, device
@@ -73,12 +66,11 @@ class InMemory(Dataset):
 
 def published_loop(net: nn.Module, data: InMemory, stage: Stage) -> float:
     """Seconds of one epoch in the published loop; the epoch's batches stand ready as floats in [0, 1]."""
-    optimizer, loss = make_optimizer(net, recipe("published")), PublishedLoss()
+    optimizer, loss, sums = make_optimizer(net, recipe("published")), PublishedLoss(), [0.0] * 5
     batches = [data.get_batch(range(i, i + stage.batch)) for i in range(0, len(data), stage.batch)]
     batches = [{**batch, "bg": batch["bg"].float() / 255, "bg_fg": batch["bg_fg"].float() / 255} for batch in batches]
     net.train()
     started = time.monotonic()
-    sums = [0.0] * 5
     for batch in batches:
         optimizer.zero_grad()
         mask_logits, depth_logits = net(batch["bg"], batch["bg_fg"])
@@ -88,29 +80,21 @@ def published_loop(net: nn.Module, data: InMemory, stage: Stage) -> float:
         # As published: metrics of every batch, each one a number that the processor waits for.
         with torch.no_grad():
             mask, depth = mask_logits.sigmoid(), depth_logits.sigmoid()
-            error = depth - batch["depth"]
-            numbers = (total, _dice(mask, batch["mask"]), _dice(depth, batch["depth"]), error.abs().mean(),
-                       error.square().mean().sqrt())  # fmt: skip
+            error, pairs = depth - batch["depth"], ((mask, batch["mask"]), (depth, batch["depth"]))
+            dice = [(2 * (a * b).sum() + 1) / (a.sum() + b.sum() + 1) for a, b in pairs]
+            numbers = total, *dice, error.abs().mean(), error.square().mean().sqrt()
             sums = [so_far + number.item() for so_far, number in zip(sums, numbers)]
     return time.monotonic() - started
 
 
-def _dice(prediction: Tensor, target: Tensor) -> Tensor:
-    return (2 * (prediction * target).sum() + 1) / (prediction.sum() + target.sum() + 1)
-
-
-def our_loop(net: nn.Module, data: InMemory, wanted: Recipe) -> float:
-    """Seconds of one epoch in :func:`helpers.train.train`, tests and checkpoints excluded."""
-    with tempfile.TemporaryDirectory() as folder:
-        return train(net, data, InMemory(2, data.size, data.device), wanted, Path(folder) / "run")[-1]["seconds"]
-
-
 def seconds(row: str, network: str, data: InMemory, stage: Stage) -> float:
-    """Seconds of one epoch with a new network."""
+    """Seconds of one epoch with a new network; in the course's loop, tests and checkpoints excluded."""
     net = build(network, 0).to(data.device)
     if row == PUBLISHED:
         return published_loop(net, data, stage)
-    return our_loop(net, data, recipe("course", stages=(stage,), **LEVERS[row]))
+    wanted = recipe("course", stages=(stage,), **LEVERS[row])
+    with tempfile.TemporaryDirectory() as folder:
+        return train(net, data, InMemory(2, data.size, data.device), wanted, Path(folder) / "run")[-1]["seconds"]
 
 
 def measure(sizes: Sequence[int], batch: int, steps: int) -> dict:
@@ -122,48 +106,36 @@ def measure(sizes: Sequence[int], batch: int, steps: int) -> dict:
         for network in NETWORKS:
             column = f"{network}, {size} px"
             for row, cells in rows.items():
-                cells[column] = len(data) / min(seconds(row, network, data, stage) for _ in range(REPEATS))
+                cells[column] = len(data) / min(seconds(row, network, data, stage) for _ in range(2))
                 print(f"{column:24} {row:34} {cells[column]:8.1f} images/s", flush=True)
-    return {"version": VERSION, "rows": rows, "batch": batch, "steps": steps, "machine": machine(),
-            "date": date.today().isoformat()}  # fmt: skip
+    return about(rows=rows, batch=batch, steps=steps, machine=machine())
 
 
 def markdown(result: dict) -> str:
     """What the whole recipe is worth in time, in a sentence, the table of all levers, and how it was made."""
-    rows = result["rows"]
-    split = {tuple(column.split(", ")): rate for column, rate in rows[PUBLISHED].items()}
-    published = {size: rate for (network, size), rate in split.items() if network == "DepthMaskNet"}
+    rows, columns = result["rows"], list(result["rows"][PUBLISHED])
+    published, whole = rows[PUBLISHED], rows[WHOLE]
+    sizes = list(dict.fromkeys(column.split(", ")[1] for column in columns))
+    gains = [
+        f"{whole[f'DuoNet, {size}'] / published[f'DepthMaskNet, {size}']:.1f} times as many at {size}" for size in sizes
+    ]
+    for name in ("quick", "standard", "full"):
+        stages = [(stage.epochs, f"{stage.size} px") for stage in STAGES[name]]
+        if {size for _, size in stages} <= set(sizes):  # epochs over images a second: how long an image takes
+            ours, theirs = (sum(epochs / row[f"{network}, {size}"] for epochs, size in stages)
+                            for network, row in (("DuoNet", whole), ("DepthMaskNet", published)))  # fmt: skip
+            gains.append(f"all stages of `{name}` take {ours / theirs:.2f} times as long")
 
-    def times(row: str, column: str) -> float:
-        """Its speed over that of the published loop with the published network at the same size."""
-        return rows[row][column] / published[column.split(", ")[1]]
+    def cell(rate: float, column: str) -> str:
+        return f"{rate:.1f} ({rate / published['DepthMaskNet, ' + column.split(', ')[1]]:.1f}×)"
 
-    gains = [f"{times(WHOLE, f'DuoNet, {size}'):.1f} times as many at {size}" for size in published]
-    for name in STAGES:
-        if name != "tiny" and (share := time_share(rows, name)):
-            gains.append(f"all stages of `{name}` take {share:.2f} times as long")
-    columns = list(rows[PUBLISHED])
-    lines = [[row, *(f"{rows[row][column]:.1f} ({times(row, column):.1f}×)" for column in columns)] for row in rows]
-    table = markdown_table(["images a second", *columns], lines, numbers_from=1)
+    lines = [[name, *(cell(row[column], column) for column in columns)] for name, row in rows.items()]
     return "\n\n".join([
         "Images a second of the course's loop and recipe with DuoNet, against the published loop with its network: "
-        f"{'; '.join(gains)}.", table,
+        f"{'; '.join(gains)}.", markdown_table(["images a second", *columns], lines, numbers_from=1),
         "Both loops on images that are in memory already; in brackets, times the published loop with its network. "
         f"Batches of {result['batch']}, {result['steps']} steps; {result['machine']}; {result['date']}.",
     ])  # fmt: skip
-
-
-def time_share(rows: dict[str, dict[str, float]], profile_name: str) -> float | None:
-    """How many times as long all stages of a profile take in the course's loop with DuoNet as in the published loop
-    with its network; None where a stage's size was not measured."""
-
-    def whole(row: str, network: str) -> float:
-        return sum(stage.epochs / rows[row][f"{network}, {stage.size} px"] for stage in STAGES[profile_name])
-
-    try:
-        return whole(WHOLE, "DuoNet") / whole(PUBLISHED, "DepthMaskNet")
-    except KeyError:
-        return None
 
 
 def main() -> None:
@@ -175,8 +147,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with plain_errors():
         result = measure(arguments.sizes, arguments.batch, arguments.steps)
-        write_json(runs_dir() / "bench" / RESULT, result)
-        print(f"\n{markdown(result)}")
+        keep(result, RESULT, markdown(result))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """Baseline networks for DuoNet: two plain U-Nets and FC-Siam-diff, none larger than the published network.
 
-They are called like the networks of :mod:`helpers.model`: ``net(bg, bg_fg)`` with uint8 or float images in [0, 1] of
-shape (B, 3, H, W) gives ``mask_logits, depth_logits``, each (B, 1, H, W), and normalisation is inside. Output
-convolutions have a bias and start as DuoNet's do, so that no network wins or loses by its first step. All are trained
-from scratch: nothing is downloaded.
+They are called like the networks of :mod:`helpers.model`. Output convolutions have a bias and start as DuoNet's do, so
+that no network wins or loses by its first step. All are trained from scratch: nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -38,17 +36,15 @@ class EarlyFusion(nn.Module):
 
     def __init__(self, body: nn.Module):
         super().__init__()
-        register_rgb(
-            self, bg_mean=model.BG_MEAN, bg_std=model.BG_STD, bg_fg_mean=model.BG_FG_MEAN, bg_fg_std=model.BG_FG_STD
-        )
+        register_rgb(self, bg_mean=model.BG_MEAN, bg_std=model.BG_STD)
+        register_rgb(self, bg_fg_mean=model.BG_FG_MEAN, bg_fg_std=model.BG_FG_STD)
         self.body = body
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
         check_pair(bg, bg_fg)
         room = normalise(bg, self.bg_mean, self.bg_std)  # (B, 3, H, W)
         scene = normalise(bg_fg, self.bg_fg_mean, self.bg_fg_std)  # (B, 3, H, W)
-        mask_logits, depth_logits = self.body(torch.cat((room, scene), 1)).split(1, 1)  # (B, 1, H, W) each
-        return mask_logits, depth_logits
+        return self.body(torch.cat((room, scene), 1)).split(1, 1)  # (B, 1, H, W) each
 
 
 class UNetBody(nn.Module):
@@ -86,9 +82,6 @@ class LibraryUNet(EarlyFusion):
     """The U-Net of segmentation-models-pytorch around the first three stages of a ResNet-18, from scratch.
 
     Its plain encoders (VGG) have 9 million parameters and more; this is that library's common small choice.
-
-    Raises:
-        CourseError: segmentation-models-pytorch is not installed.
     """
 
     def __init__(self) -> None:
@@ -108,14 +101,11 @@ class LibraryUNet(EarlyFusion):
 class SiameseDecoder(nn.Module):
     """From (B, 128, H/16, W/16) and four skips to logits (B, 1, H, W), as in FC-Siam-diff."""
 
-    WIDTHS = ((128, 128, 64), (64, 64, 32), (32, 16), (16,))  # behind the skips at 1/8, 1/4, 1/2 and 1/1
-
     def __init__(self, bias: float):
         super().__init__()
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(w, w, 3, stride=2, padding=1, output_padding=1) for w in (128, 64, 32, 16)
-        )
-        self.stages = nn.ModuleList(_convolutions(2 * widths[0], *widths) for widths in self.WIDTHS)
+        behind = (128, 128, 64), (64, 64, 32), (32, 16), (16,)  # the skips at 1/8, 1/4, 1/2 and 1/1
+        self.up = nn.ModuleList(nn.ConvTranspose2d(w, w, 3, 2, padding=1, output_padding=1) for w, *_ in behind)
+        self.stages = nn.ModuleList(_convolutions(2 * widths[0], *widths) for widths in behind)
         self.logits = _start_output(nn.Conv2d(16, 1, 3, padding=1), (bias,))
 
     def forward(self, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
@@ -141,8 +131,7 @@ class FCSiamDiff(nn.Module):
             _convolutions(*widths) for widths in ((3, 16, 16), (16, 32, 32), (32, 64, 64, 64), (64, 128, 128, 128))
         )
         self.pool = nn.MaxPool2d(2)
-        self.mask_decoder = SiameseDecoder(MASK_BIAS)
-        self.depth_decoder = SiameseDecoder(DEPTH_BIAS)
+        self.mask_decoder, self.depth_decoder = SiameseDecoder(MASK_BIAS), SiameseDecoder(DEPTH_BIAS)
 
     def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
         check_pair(bg, bg_fg)

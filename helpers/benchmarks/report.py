@@ -15,26 +15,21 @@ from helpers.config import ROOT, CourseError, plain_errors
 from helpers.utils import whole_file
 
 PAGE, FRONT_PAGE = Path("helpers", "benchmarks", "README.md"), Path("README.md")  # in the repository
-MARKS, FRONT_MARKS = ("<!-- {}:begin -->", "<!-- {}:end -->"), ("<!-- {} -->", "<!-- /{} -->")
 SECTIONS = {  # the files in runs/ (of several, the newest counts), and what writes their content down
     "rooms": ("bench/rooms-*-table.json", table.markdown),
     "photographs": ("bench/photos-*-table.json", table.markdown),
-    "latency": (f"bench/{latency.RESULT}", latency.markdown),
-    "loop": (f"bench/{loop.RESULT}", loop.markdown),
+    "latency": (latency.RESULT, latency.markdown),
+    "loop": (loop.RESULT, loop.markdown),
     "ablation": ("ablation/rooms-*-table.json", ablation.markdown),
-    "failures": (f"bench/{failures.RESULT}", failures.markdown),
+    "failures": (failures.RESULT, failures.markdown),
 }
 FRONT_ROWS = [table.ROWS[name].title for name in (table.PUBLISHED, "published-net", "unet", "siam", table.OURS)]
 FRONT_COLUMNS = ("mask_dice", "perturbed_mask_dice", "boundary_f_1px", "depth_rmse")
 
 
-def parts(text: str, name: str, marks: tuple[str, str] = MARKS) -> tuple[str, str, str]:
-    """What stands before, in and after the section ``name``; its marks belong to what is before and after.
-
-    Raises:
-        CourseError: a mark is missing, or is there twice.
-    """
-    begin, end = (mark.format(name) for mark in marks)
+def parts(text: str, name: str) -> tuple[str, str, str]:
+    """What stands before, in and after the section ``name``; its marks belong to what is before and after."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, _, rest = text.partition(begin)
     inside, _, after = rest.partition(end)
     if text.count(begin) != 1 or text.count(end) != 1 or end in before:
@@ -61,7 +56,7 @@ def front_page(text: str) -> str:
     result = newest(SECTIONS["rooms"][0])
     if not result or set(FRONT_ROWS) - set(result["scores"]):
         return text
-    before, _, after = parts(text, "results", FRONT_MARKS)
+    before, _, after = parts(text, "results")
     scores, facts, lines = result["scores"], result["facts"], []
     both = f"{table.SUBTRACTION}; {table.MEAN_DEPTH}"
     scores = scores | {both: {**scores[table.MEAN_DEPTH], **scores[table.SUBTRACTION]}}
@@ -74,15 +69,12 @@ def front_page(text: str) -> str:
 
 
 def main(root: Path = ROOT) -> None:
-    """Write what is stored into both pages.
-
-    Raises:
-        CourseError: nothing is stored, or the marks of a section are gone; then nothing is written.
-    """
+    """Write what is stored into both pages; if nothing is, or the marks of a section are gone, write nothing."""
     if not any(newest(pattern) for pattern, _ in SECTIONS.values()):
         raise CourseError("No results are stored in runs/: run `make bench`, `make speed` or `make ablation` first.")
-    pages = {path: (root / path).read_text(encoding="utf-8") for path in (PAGE, FRONT_PAGE)}
-    for path, text in {PAGE: page(pages[PAGE]), FRONT_PAGE: front_page(pages[FRONT_PAGE])}.items():
+    makers = {PAGE: page, FRONT_PAGE: front_page}
+    written = {path: make((root / path).read_text(encoding="utf-8")) for path, make in makers.items()}
+    for path, text in written.items():
         with whole_file(root / path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         print(f"wrote {path}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import Dataset
 
-from helpers.benchmarks.summary import VERSION
+from helpers.benchmarks.summary import VERSION, gather
 from helpers.callbacks import ProgressBar
 from helpers.checkpoints import LAST, PREVIOUS
 from helpers.dataset import CachedDataset
@@ -44,21 +44,12 @@ class Experiment:
     loss: nn.Module | None = None
 
 
-def run(
-    experiment: Experiment, train_set: Dataset, test_set: CachedDataset, folder: Path, seed: int = 0,
-    activations: Sequence[str] = (),
-) -> dict:  # fmt: skip
+def run(experiment: Experiment, train_set: Dataset, test_set: CachedDataset, folder: Path, seed: int = 0) -> dict:
     """Train and score, or resume, or read what an earlier call found.
 
-    Args:
-        activations: output activations with which depth is scored, beside the recipe's own.
-
-    Returns:
-        JSON-ready: ``what`` was trained, on which ``machine`` and ``date``, its ``facts`` (parameters, operations,
-        samples, seconds), ``scores`` by output activation, and ``corrupted``: mask Dice on corrupted pairs.
-
-    Raises:
-        CourseError: ``folder`` holds an unfinished run of something else; see :func:`helpers.train.train`.
+    JSON-ready: ``what`` was trained, on which ``machine`` and ``date``, its ``facts`` (parameters, operations, samples,
+    seconds), ``scores`` with the recipe's output activation for depth and with ``"sigmoid"``, and ``corrupted``: mask
+    Dice on corrupted pairs.
     """
     recipe = dataclasses.replace(experiment.recipe, seed=seed)
     net = seeded(experiment.network, seed)
@@ -69,21 +60,23 @@ def run(
         "data": train_set.key(), "test": test_set.key(),
     }  # fmt: skip
     what = json.loads(json.dumps(what))  # as it is read again: a tuple is a list there
-    wanted = [recipe.depth_activation, *activations]
-    known = _read(folder / SCORE)
-    if known.get("what") == what and set(wanted) <= set(known["scores"]):
+    try:
+        known = json.loads((folder / SCORE).read_text("utf-8"))
+    except (FileNotFoundError, ValueError):  # there is none, or it is damaged
+        known = {}
+    if known.get("what") == what:
         return known
     if known:
         print(f"{folder.name}/{SCORE} is of another experiment or another version of the course: training anew.")
     gflop = forward_gflop(net, FLOP_SIZE)
     history = train(net, train_set, test_set, recipe, folder, callbacks=[ProgressBar()], loss=experiment.loss)
-    predictor = network_predictor(net, recipe.depth_activation)
+    predictors = {name: network_predictor(net, name) for name in (recipe.depth_activation, "sigmoid")}
     result = {
         "what": what, "machine": machine(), "date": date.today().isoformat(),
         "facts": {"parameters": what["parameters"], "gflop": gflop,
                   **{key: history[-1][key] for key in ("samples", "seconds", "cpu_seconds")}},
-        "scores": {activation: score(network_predictor(net, activation), test_set) for activation in wanted},
-        "corrupted": corrupted_mask_dice(predictor, list(test_batches(test_set))),
+        "scores": {activation: score(predictor, test_set) for activation, predictor in predictors.items()},
+        "corrupted": corrupted_mask_dice(predictors[recipe.depth_activation], list(test_batches(test_set))),
     }  # fmt: skip
     write_json(folder / SCORE, result)
     for name in (LAST, PREVIOUS):  # a hundred megabytes that only an unfinished run needs
@@ -91,22 +84,22 @@ def run(
     return result
 
 
-def _read(path: Path) -> dict:
-    """A stored score; empty where there is none or it is damaged."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
 def run_seeds(
-    experiment: Experiment, train_set: Dataset, test_set: CachedDataset, folder: Path, seeds: Iterable[int],
-    activations: Sequence[str] = (),
-) -> list[dict]:  # fmt: skip
-    """:func:`run` under each of ``seeds``, each in a folder of its own: ``folder``'s name with the seed behind it."""
+    experiment: Experiment, train_set: Dataset, test_set: CachedDataset, folder: Path, seeds: Iterable[int]
+) -> dict:
+    """:func:`run` under each of ``seeds``, in ``folder-SEED``: the results, one value a seed, and ``machines``."""
     results = []
     for seed in seeds:
         print(f"{experiment.title}, seed {seed}", flush=True)
-        own = folder.with_name(f"{folder.name}-{seed}")
-        results.append(run(experiment, train_set, test_set, own, seed, activations))
-    return results
+        results.append(run(experiment, train_set, test_set, folder.with_name(f"{folder.name}-{seed}"), seed))
+    return {
+        "facts": gather(result["facts"] for result in results),
+        "scores": {name: gather(result["scores"][name] for result in results) for name in results[0]["scores"]},
+        "corrupted": gather(by_level(result["corrupted"]) for result in results),
+        "machines": {result["machine"] for result in results},
+    }
+
+
+def by_level(corrupted: dict[str, list[float]]) -> dict[str, float]:
+    """Scores by kind and level in one dict: "noise 0" for the first level of noise."""
+    return {f"{kind} {i}": value for kind, values in corrupted.items() for i, value in enumerate(values)}

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Sequence
+from datetime import date
 
-from helpers.config import data_source, runs_dir
+from helpers.config import data_source, profile, runs_dir
+from helpers.utils import write_json
 
 VERSION = 2  # of what is stored: raise it when training or scoring changes, or the form of the files does
 
 
-def data_kind() -> str:
-    """"rooms", "archive" or "photographs": the data in force, without the name of anybody's folder."""
-    return data_source() if data_source() in ("rooms", "archive") else "photographs"
+def about(**facts) -> dict:
+    """What a result says of itself beside its numbers, and ``facts``."""
+    data = data_source() if data_source() in ("rooms", "archive") else "photographs"  # no name of anybody's folder
+    return {"version": VERSION, "data": data, "profile": profile().name, "date": date.today().isoformat(), **facts}
+
+
+def keep(result: dict, name: str, words: str) -> None:
+    """Store ``result`` as ``runs/NAME`` and print what it shows, in ``words``."""
+    write_json(runs_dir() / name, result)
+    print(f"\n{words}\n\nStored as runs/{name}.")
 
 
 def stored(pattern: str) -> list[dict]:

@@ -1,10 +1,9 @@
 """The course beside the published recipe and other networks: ``make bench``, one command, one machine.
 
-``python -m helpers.benchmarks.table [--data rooms|archive|FOLDER] [--profile quick] [--seeds 3] [--rows NAME ...]``
-trains every row on the same quartets and equally often, under several seeds. All are scored beside background
-subtraction and the mean depth map, on rooms and cats that none was trained on: clean, on perturbed pairs
-(:func:`helpers.augment.perturb`), and under one corruption at a time (:mod:`helpers.demos.corruptions`). Results go to
-``runs/bench/``; finished runs are not repeated, interrupted ones resume.
+``python -m helpers.benchmarks.table [--data rooms|archive|FOLDER] [--seeds 3] [--rows NAME ...]`` trains every row on
+the same quartets and equally often, under several seeds. All are scored beside background subtraction and the mean
+depth map, on rooms and cats that none was trained on: clean, on perturbed pairs (:func:`helpers.augment.perturb`), and
+under one corruption at a time (:mod:`helpers.demos.corruptions`).
 """
 
 from __future__ import annotations
@@ -12,16 +11,15 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from datetime import date
 from statistics import fmean as mean
 from typing import NamedTuple
 
 import torch
 
 from helpers.benchmarks.networks import BASELINES
-from helpers.benchmarks.runs import FLOP_SIZE, Experiment, run_seeds
-from helpers.benchmarks.summary import VERSION, data_kind, difference, gather, markdown_table, with_spread
-from helpers.config import PROFILES, CourseError, data_source, plain_errors, profile, runs_dir
+from helpers.benchmarks.runs import FLOP_SIZE, Experiment, by_level, run_seeds
+from helpers.benchmarks.summary import about, difference, gather, keep, markdown_table, with_spread
+from helpers.config import data_source, plain_errors, runs_dir
 from helpers.dataset import Quartet
 from helpers.demos.corruptions import CORRUPTION_LEVELS, CORRUPTION_UNITS, corrupted_mask_dice
 from helpers.evaluate import ABOUT_MASK, MeanDepth, score, subtract_background, test_batches
@@ -30,15 +28,12 @@ from helpers.model import NETWORKS
 from helpers.predict import pretrained
 from helpers.recipes import recipe
 from helpers.session import run_dir, sets
-from helpers.utils import machine, write_json
+from helpers.utils import machine
 
 OURS, PUBLISHED, TUNED = "course", "published", "fine-tune"
-SHIPPED = "shipped"  # the name of DuoNet with the weights that come with the course
 
 
 class Row(NamedTuple):
-    """A row that is trained: its title, and the names of its network and its recipe."""
-
     title: str
     network: str
     recipe: str
@@ -51,7 +46,7 @@ ROWS = {
     "library-unet": Row("U-Net of segmentation-models-pytorch, course recipe", "LibraryUNet", "course"),
     "siam": Row("FC-Siam-diff, course recipe", "FCSiamDiff", "course"),
     OURS: Row("course: DuoNet, course recipe", "DuoNet", "course"),
-    TUNED: Row("the same, from the weights that come with the course", SHIPPED, "fine-tune"),
+    TUNED: Row("the same, from the weights that come with the course", "pretrained", "fine-tune"),
 }
 OUR_TITLE, PUBLISHED_TITLE, TUNED_TITLE = ROWS[OURS].title, ROWS[PUBLISHED].title, ROWS[TUNED].title
 AS_PUBLISHED = "published recipe, scored as published"
@@ -83,71 +78,63 @@ FACTS = {
 }
 
 
-def compare(seeds: Sequence[int] = (0, 1, 2), rows: Sequence[str] = tuple(ROWS)) -> dict:
-    """Train and score ``rows`` on the data and the profile in force: JSON-ready, one value a seed.
-
-    Raises:
-        CourseError: a row that does not exist.
-    """
-    if unknown := set(rows) - set(ROWS):
-        raise CourseError(f"The table has no row {', '.join(sorted(unknown))}: choose from {', '.join(ROWS)}.")
+def compare(seeds: Sequence[int], rows: Sequence[str]) -> dict:
+    """Train and score ``rows``, or read what is known: JSON-ready, with one value a seed."""
     train_set, test_set = sets()
-    pairs = list(test_batches(test_set))
-    mean_depth = MeanDepth().fit(train_set)
+    pairs, mean_depth = list(test_batches(test_set)), MeanDepth().fit(train_set)
     targets = torch.cat([batch["depth"][:, 0] for batch in pairs])
     scores = {
         GROUND_TRUTH: {"grid": [grid_index(targets)]},
         SUBTRACTION: gather([score(_subtraction, test_set)]),
         MEAN_DEPTH: gather([score(lambda batch: (None, mean_depth.predict(batch)), test_set)]),
     }
-    corrupted = {SUBTRACTION: gather([_flat(corrupted_mask_dice(_subtraction, pairs))])}
-    facts, machines = {}, {machine()}
-    networks = {**NETWORKS, **BASELINES, SHIPPED: pretrained}
+    corrupted = {SUBTRACTION: gather([by_level(corrupted_mask_dice(_subtraction, pairs))])}
+    facts, machines, networks = {}, {machine()}, {**NETWORKS, **BASELINES, "pretrained": pretrained}
     for name, row in ((name, row) for name, row in ROWS.items() if name in rows):
         experiment = Experiment(row.title, networks[row.network], recipe(row.recipe))
-        activations = ["sigmoid"] if name == PUBLISHED else []
-        folder = runs_dir() / "bench" / run_dir(name).name
-        results = run_seeds(experiment, train_set, test_set, folder, seeds, activations)
-        scores[row.title] = gather(result["scores"][experiment.recipe.depth_activation] for result in results)
-        for activation in activations:
-            scores[AS_PUBLISHED] = gather(result["scores"][activation] for result in results)
-        facts[row.title] = gather(result["facts"] for result in results)
-        corrupted[row.title] = gather(_flat(result["corrupted"]) for result in results)
-        machines |= {result["machine"] for result in results}
-    return {
-        "version": VERSION, "data": data_kind(), "profile": profile().name, "seeds": list(seeds),
-        "size": test_set.size, "train_quartets": len(train_set), "test_quartets": len(test_set),
-        "stages": [vars(stage) for stage in recipe("course").stages], "machine": "; ".join(sorted(machines)),
-        "date": date.today().isoformat(), "scores": scores, "facts": facts, "corrupted": corrupted,
-    }  # fmt: skip
+        found = run_seeds(experiment, train_set, test_set, runs_dir() / "bench" / run_dir(name).name, seeds)
+        scores[row.title] = found["scores"][experiment.recipe.depth_activation]
+        if name == PUBLISHED:
+            scores[AS_PUBLISHED] = found["scores"]["sigmoid"]
+        facts[row.title], corrupted[row.title] = found["facts"], found["corrupted"]
+        machines |= found["machines"]
+    return about(
+        seeds=list(seeds), size=test_set.size, train_quartets=len(train_set), test_quartets=len(test_set),
+        stages=[vars(stage) for stage in recipe("course").stages], machine="; ".join(sorted(machines)), scores=scores,
+        facts=facts, corrupted=corrupted,
+    )  # fmt: skip
 
 
 def _subtraction(batch: Quartet) -> tuple[torch.Tensor, None]:
     return subtract_background(batch["bg"], batch["bg_fg"]), None
 
 
-def _flat(levels: dict[str, list[float]]) -> dict[str, float]:
-    return {f"{kind} {i}": value for kind, values in levels.items() for i, value in enumerate(values)}
-
-
-# -- words ----------------------------------------------------------------------------------------------------------
-
-
 def markdown(result: dict) -> str:
     """The tables of one result, what they show, and a caption that says how they were made."""
-    scores = result["scores"]
-    columns = {"mask": {}, "depth": {}}
-    for key, column in COLUMNS.items():
-        task = "mask" if key.removeprefix("perturbed_").startswith(ABOUT_MASK) else "depth"
-        columns[task][key] = column.title, column.form
+    columns = {key: (column.title, column.form) for key, column in COLUMNS.items()}
+    mask = {key: columns.pop(key) for key in COLUMNS if key.removeprefix("perturbed_").startswith(ABOUT_MASK)}
     cost = {  # parameters in millions; one value for what no seed changes
         title: {**facts, "parameters": [facts["parameters"][0] / 1e6], "gflop": facts["gflop"][:1]}
         for title, facts in result["facts"].items()
     }
-    tables = [*(_table(task, columns[task], scores) for task in columns), _table("cost", FACTS, cost)]
+    count = len(result["seeds"])
+    over = f"mean ± standard deviation over {count} seeds" if count > 1 else f"seed {result['seeds'][0]}"
+    stages = ", ".join(f"{s['size']} px x {s['epochs']} in batches of {s['batch']}" for s in result["stages"])
+    caption = (
+        f"Profile `{result['profile']}`: {result['train_quartets']} training and {result['test_quartets']} test "
+        f"quartets at {result['size']} px, no room and no cat in both; the course's epochs by stage {stages}; {over}; "
+        f"{result['machine']}; {result['date']}."
+    )
+    levels = {  # a line for each kind and level of corruption, a column for each method
+        kind if level is None else f"{CORRUPTION_UNITS[kind]}: {level:g}":
+            {method: row[f"{kind} {i}"] for method, row in result["corrupted"].items()}
+        for kind, known in {"clean": (None,), **CORRUPTION_LEVELS}.items() for i, level in enumerate(known)
+    }  # fmt: skip
+    methods = {method: (method, "{:.3f}") for method in result["corrupted"]}
     return "\n\n".join([
-        f"**{result['data'].capitalize()}**", *tables, *reading(result), _caption(result),
-        "<details><summary>Mask Dice under one corruption at a time</summary>", _corruptions(result["corrupted"]),
+        f"**{result['data'].capitalize()}**", _table("mask", mask, result["scores"]),
+        _table("depth", columns, result["scores"]), _table("cost", FACTS, cost), *reading(result), caption,
+        "<details><summary>Mask Dice under one corruption at a time</summary>", _table("mask Dice", methods, levels),
         "</details>",
     ])  # fmt: skip
 
@@ -167,10 +154,7 @@ def _is_known(values: Sequence[float] | None) -> bool:
 
 
 def reading(result: dict) -> list[str]:
-    """What the tables show of the course: ratios to the published recipe, and who is better in which column.
-
-    A difference within the spread over seeds is none; of one seed that is not known, and the text says so.
-    """
+    """What the tables show of the course: ratios to the published recipe, and who is better in which column."""
     scores, facts = result["scores"], result["facts"]
     if OUR_TITLE not in scores:
         return []
@@ -183,14 +167,12 @@ def reading(result: dict) -> list[str]:
         return (1 - mean(row["mask_dice"])) / (1 - mean(scores[PUBLISHED_TITLE]["mask_dice"]))
 
     if PUBLISHED_TITLE in scores:
-        other = ""
-        if AS_PUBLISHED in scores:
-            other = f" ({rmse(ours, AS_PUBLISHED):.2f} times in the published output activation)"
         seconds = mean(facts[OUR_TITLE]["seconds"]) / mean(facts[PUBLISHED_TITLE]["seconds"])
         lines.append(
-            f"The course against the published recipe: {rmse(ours):.2f} times its depth RMSE{other}, "
-            f"{mask_error(ours):.2f} times its mask error (1 - Dice), {seconds:.2f} times its training time in the "
-            f"same loop. Grid index {mean(ours['grid']):.4f}; the ground truth's own is {target:.4f}."
+            f"The course against the published recipe: {rmse(ours):.2f} times its depth RMSE "
+            f"({rmse(ours, AS_PUBLISHED):.2f} times in the published output activation), {mask_error(ours):.2f} times "
+            f"its mask error (1 - Dice), {seconds:.2f} times its training time in the same loop. "
+            f"Grid index {mean(ours['grid']):.4f}; the ground truth's own is {target:.4f}."
         )
         if tuned := scores.get(TUNED_TITLE):
             lines.append(
@@ -218,40 +200,16 @@ def reading(result: dict) -> list[str]:
     return lines
 
 
-def _caption(result: dict) -> str:
-    stages = ", ".join(f"{s['size']} px x {s['epochs']} in batches of {s['batch']}" for s in result["stages"])
-    count = len(result["seeds"])
-    over = f"mean ± standard deviation over {count} seeds" if count > 1 else f"seed {result['seeds'][0]}"
-    return (
-        f"Profile `{result['profile']}`: {result['train_quartets']} training and {result['test_quartets']} test "
-        f"quartets at {result['size']} px, no room and no cat in both; the course's epochs by stage {stages}; {over}; "
-        f"{result['machine']}; {result['date']}."
-    )
-
-
-def _corruptions(rows: dict[str, dict[str, list[float]]]) -> str:
-    """Mask Dice on corrupted pairs: a line for each kind and level, a column for each method."""
-    lines = {}
-    for kind, levels in {"clean": (None,), **CORRUPTION_LEVELS}.items():
-        for i, level in enumerate(levels):
-            name = kind if level is None else f"{CORRUPTION_UNITS[kind]}: {level:g}"
-            lines[name] = {method: row[f"{kind} {i}"] for method, row in rows.items()}
-    return _table("mask Dice", {method: (method, "{:.3f}") for method in rows}, lines)
-
-
 def main() -> None:
     with plain_errors():
         parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.table", description=__doc__.splitlines()[0])
         parser.add_argument("--data", default=data_source(), help="'rooms', 'archive' or a folder of photographs")
-        parser.add_argument("--profile", default=profile().name, choices=PROFILES)
         parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
         parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
         arguments = parser.parse_args()
-        os.environ["COURSE_DATA"], os.environ["COURSE_PROFILE"] = arguments.data, arguments.profile
+        os.environ["COURSE_DATA"] = arguments.data
         result = compare(range(arguments.seeds), arguments.rows)
-        name = f"{run_dir('table').name}.json"
-        write_json(runs_dir() / "bench" / name, result)
-        print(f"\n{markdown(result)}\n\nStored as runs/bench/{name}.")
+        keep(result, f"bench/{run_dir('table').name}.json", markdown(result))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet, Head, conv_bn_relu
 
-# -- networks -------------------------------------------------------------------------------------------------------
-
 
 class NoSkips(DuoNet):
     """Nothing goes around the bottleneck: an hourglass."""
@@ -128,9 +126,6 @@ class TwoDecoders(DuoNet):
         x, skips = self.encode(torch.cat((scene, difference, room), 1))
         for_mask, for_depth = (self.decode(decoder, x, skips) for decoder in (self.decoder, self.depth_decoder))
         return self.mask_head(for_mask, difference), self.depth_head(for_depth, scene)
-
-
-# -- losses ---------------------------------------------------------------------------------------------------------
 
 
 class Weighted(CourseLoss):

@@ -2,7 +2,7 @@
 minutes into ``minutes.json``, from which a notebook's first code cell reads how long it will take.
 
 ``python -m helpers.upkeep.front_page`` wants a run of every notebook on rendered rooms without a GPU, as ``make
-notebooks`` leaves it in ``runs/course/measured.json``, and takes those on a T4 where there are some.
+notebooks`` leaves it in ``runs/course/measured.json``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from helpers.upkeep import timings
 from helpers.upkeep.run_notebooks import find
 from helpers.utils import whole_file, write_json
 
-CPU, GPU = "quick", "standard"  # the profiles that are used when nothing is set
-DEVICES = {CPU: "CPU cores", GPU: "T4"}  # how the name of the device ends
+PROFILE = "quick"  # what is used without a GPU when nothing is set
 ROW = re.compile(r"^(\| \d+ \| \[(\w+)\]\([^)]+\) \|[^|]*\|)[^|]*(\|.*)$", re.MULTILINE)
 
 
@@ -32,13 +31,10 @@ def duration(minutes: float) -> str:
     return f"{minutes:.1f} min" if minutes < 9.95 else f"{minutes:.0f} min"
 
 
-def newest(runs: list[dict]) -> dict[str, dict]:
-    """The newest of a notebook's runs on rendered rooms for each of the profiles in :data:`DEVICES`, on its device."""
-    return {
-        run["profile"]: run
-        for run in sorted(runs, key=lambda run: run["date"])
-        if run["data"] == "rooms" and run["device"].endswith(DEVICES.get(run["profile"], " none"))
-    }
+def newest(runs: list[dict]) -> dict | None:
+    """The newest of a notebook's runs on rendered rooms in :data:`PROFILE` without a GPU; None if there is none."""
+    wanted = [run for run in runs if (run["profile"], run["data"]) == (PROFILE, "rooms") and "CPU" in run["device"]]
+    return max(wanted, key=lambda run: run["date"], default=None)
 
 
 def _how(run: dict) -> str:
@@ -46,75 +42,53 @@ def _how(run: dict) -> str:
     return f"profile `{run['profile']}`, measured {run['date']}{start}"
 
 
-def _words(run: dict) -> str:
-    return f"{duration(run['minutes'])} on {run['device']}, measured {run['date']}"
-
-
-def with_rows(source: str, runs: Mapping[str, dict]) -> str:
-    """The text of a notebook's first cell with the rows *Time* and *Memory* of its table filled.
-
-    Raises:
-        CourseError: it has no such row, or several.
-    """
-    cpu, gpu = runs[CPU], runs.get(GPU)
-    other = f"{duration(gpu['minutes'])} on a {gpu['device']} ({_how(gpu)})" if gpu else "on a T4: not measured yet"
-    time = f"{duration(cpu['minutes'])} on {cpu['device']} ({_how(cpu)}); {other}"
-    for name, text in {"Time": time, "Memory": f"at most {cpu['gigabytes']:.1f} GB (the same run)"}.items():
+def with_rows(source: str, run: dict) -> str:
+    """The text of a notebook's first cell with the rows *Time* and *Memory* of its table filled."""
+    time = f"{duration(run['minutes'])} on {run['device']} ({_how(run)}); on a T4: not measured yet"
+    for name, text in {"Time": time, "Memory": f"at most {run['gigabytes']:.1f} GB (the same run)"}.items():
         source, count = re.subn(rf"^\| {name} \|.*\|$", lambda _: f"| {name} | {text} |", source, flags=re.MULTILINE)
         if count != 1:
             raise CourseError(f"{source.splitlines()[0]}: it has {count} rows '| {name} | ... |' and must have one.")
     return source
 
 
-def with_times(readme: str, runs: Mapping[str, Mapping[str, dict]]) -> str:
-    """The README's text with the last column but one of its table of notebooks filled, and what it means below.
-
-    Raises:
-        CourseError: the marks around it are gone.
-    """
+def with_times(readme: str, runs: Mapping[str, dict]) -> str:
+    """The README's text with the last column but one of its table of notebooks filled, and what it means below."""
     before, table, after = parts(readme, "notebooks")
     table, _, _ = table.strip().partition("\n\n")  # without the line of the last time
 
     def filled(match: re.Match) -> str:
-        run = runs[match[2]][CPU]
+        run = runs[match[2]]
         return f"{match[1]} {duration(run['minutes'])}, {run['gigabytes']:.1f} GB {match[3]}"
 
-    oldest = min((run[CPU] for run in runs.values()), key=lambda run: run["date"])
-    caption = f"Time and peak memory: on {oldest['device']}, {_how(oldest)}. "
-    if gpu := [run[GPU] for run in runs.values() if GPU in run]:
-        total = duration(sum(run["minutes"] for run in gpu))
-        caption += f"On a {gpu[0]['device']}: {total} for {len(gpu)} of {len(runs)} notebooks ({_how(gpu[0])})."
-    else:
-        caption += "Nobody has timed it on Colab's T4 yet."
+    oldest = min(runs.values(), key=lambda run: run["date"])
+    caption = f"Time and peak memory: on {oldest['device']}, {_how(oldest)}. Nobody has timed it on Colab's T4 yet."
     return f"{before}\n{ROW.sub(filled, table)}\n\n*{caption}*\n{after}"
 
 
 def main(root: Path = ROOT) -> None:
-    """Write the measured times into ``root``'s README, ``minutes.json`` and the first cells of its notebooks.
-
-    Raises:
-        CourseError: a notebook has not been run, or a place to write to is gone; then nothing is written.
-    """
+    """Write the times into ``root``'s README, ``minutes.json`` and notebooks; if a run is missing, nothing."""
     log, notebooks = timings.read(), {path: nbformat.read(path, as_version=4) for path in find([], root / "notebooks")}
     runs = {path.stem: newest(log.get(path.stem, [])) for path in notebooks}
-    missing = [name for name, kept in runs.items() if CPU not in kept]
-    if missing:
+    if missing := [name for name, run in runs.items() if not run]:
         raise CourseError(
-            f"No run of {missing[0]} on rendered rooms without a GPU, in profile {CPU}, is in "
+            f"No run of {missing[0]} on rendered rooms without a GPU, in profile {PROFILE}, is in "
             f"{timings.log_file().parent.name}/{timings.log_file().name}: run 'make notebooks' first."
         )
-    times = {name: {profile: _words(run) for profile, run in kept.items()} for name, kept in runs.items()}
+    times = {
+        name: f"{duration(run['minutes'])} on {run['device']}, measured {run['date']}" for name, run in runs.items()
+    }
     readme = with_times((root / "README.md").read_text(encoding="utf-8"), runs)
     for path, notebook in notebooks.items():
         notebook.cells[0].source = with_rows(notebook.cells[0].source, runs[path.stem])
         printed = [out for cell in notebook.cells if "setup(" in cell.source for out in cell.get("outputs", [])]
         for output in (output for output in printed if "text" in output):  # printed before this run was measured
-            now = rf"\g<1>{times[path.stem][CPU]}"
+            now = rf"\g<1>{times[path.stem]}"
             output.text = re.sub(r"^(Time +).*$", now, output.text, flags=re.MULTILINE)
     for path, notebook in notebooks.items():
         with whole_file(path) as temporary:
             nbformat.write(notebook, temporary)
-    write_json(root / "helpers" / MINUTES.name, times)
+    write_json(root / "helpers" / MINUTES.name, {name: {PROFILE: words} for name, words in times.items()})
     with whole_file(root / "README.md") as temporary:
         temporary.write_text(readme, encoding="utf-8")
     print(f"wrote the times of {len(notebooks)} notebooks into README.md and notebooks/")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from helpers import plots
 from helpers.augment import resize
-from helpers.benchmarks import failure_figure, failures
+from helpers.benchmarks import failures
 from helpers.callbacks import CANDIDATES, read_snapshots
 from helpers.config import ROOT, CourseError, plain_errors, profile
 from helpers.dataset import get_batch, sample, split
@@ -31,26 +31,10 @@ from helpers.train import is_finished
 from helpers.upkeep import teaser_gif
 from helpers.utils import whole_file
 
-# 110 dots an inch make a figure of four columns as wide as GitHub's page. Without matplotlib's version in the file, the
-# same picture is the same file. The white around each figure is part of it: GitHub's page may be dark.
-SAVING = {"dpi": 110, "bbox_inches": "tight", "pad_inches": 0.1, "metadata": {"Software": None}}
-
 
 def quartets(size: int = 192) -> Figure:
     """Rendered rooms, each with its cat, mask and depth."""
-    dataset = RoomsDataset(size)
-    chosen = (180185, 163813)  # walking, sitting; far and near
-    return plots.show_quartets(dataset.get_batch(chosen), rows=len(chosen))
-
-
-def depthmasknet() -> Figure:
-    """The published network."""
-    return show_depth_mask_net(build("DepthMaskNet"), 192)
-
-
-def duonet() -> Figure:
-    """The course's network."""
-    return show_duo_net(build("DuoNet"), 192)
+    return plots.show_quartets(RoomsDataset(size).get_batch((180185, 163813)), rows=2)  # walking, sitting; far, near
 
 
 def finished_run() -> Path:
@@ -78,21 +62,22 @@ def time_travel() -> list[Image.Image]:
 
 
 def worst() -> Figure:
-    """The test scenes on which the run does worst, by the cause of the error: :mod:`helpers.benchmarks.failures`."""
+    """The test scenes on which the run does worst, by the cause of the error."""
     net = load(finished_run())
-    return failure_figure.figure(failures.worst(sets()[1], network_predictor(net, net.depth_activation)))
+    return failures.figure(failures.worst(sets()[1], network_predictor(net, net.depth_activation)))
 
 
 def _save_figure(figure: Figure, path: Path) -> None:
-    figure.savefig(path, **SAVING)
+    """As wide as GitHub's page, with white around it as that may be dark; without matplotlib's version in the file."""
+    figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.1, metadata={"Software": None})
 
 
 # The name of each file, what draws it, and what saves that.
 PICTURES: dict[str, tuple[Callable, Callable]] = {
     "quartets.png": (quartets, _save_figure),
-    "depthmasknet.png": (depthmasknet, _save_figure),
-    "duonet.png": (duonet, _save_figure),
-    "failures.png": (worst, failure_figure.save),
+    "depthmasknet.png": (lambda: show_depth_mask_net(build("DepthMaskNet"), 192), _save_figure),
+    "duonet.png": (lambda: show_duo_net(build("DuoNet"), 192), _save_figure),
+    "failures.png": (worst, _save_figure),
     "time_travel.gif": (time_travel, teaser_gif.save),
 }
 
@@ -100,8 +85,7 @@ PICTURES: dict[str, tuple[Callable, Callable]] = {
 def main(names: list[str], folder: Path = ROOT / "Images") -> None:
     """Draw the pictures called ``names``, or all. Each file is replaced only once its picture is complete."""
     known = {Path(file).stem: file for file in PICTURES}
-    unknown = [name for name in names if name not in known]
-    if unknown:
+    if unknown := [name for name in names if name not in known]:
         raise CourseError(f"There is no picture {unknown[0]!r}: choose from {', '.join(known)}.")
     for file in [known[name] for name in names] or PICTURES:
         draw, save = PICTURES[file]

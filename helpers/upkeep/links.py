@@ -50,14 +50,9 @@ def badge(notebook: str) -> str:
 
 
 def relink(repository: str, root: Path = ROOT) -> list[str]:
-    """Point every badge, clone line and first cell in the git checkout ``root`` at ``repository``.
+    """Point every badge, clone line and first cell in the git checkout ``root`` at ``repository``, ``OWNER/NAME``.
 
-    Args:
-        repository: ``OWNER/NAME`` on GitHub.
-        root: the checkout; files that git does not track are left alone.
-
-    Returns:
-        The files that changed, relative to ``root``. A second call changes none.
+    Returns the files that changed, relative to ``root``; files that git does not track are left alone.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}(?<!\.git)", repository):
         raise CourseError(f"{repository!r} is not a repository: write OWNER/NAME, without https:// and without .git.")
@@ -66,16 +61,14 @@ def relink(repository: str, root: Path = ROOT) -> list[str]:
         raise CourseError(f"{root} is not a git checkout: clone your fork with 'git clone' and run this there.")
 
     page = root / "helpers" / "config.py"
-    old = re.search(r'^REPOSITORY = "(.+)"$', page.read_text(encoding="utf-8"), re.MULTILINE)[1]
-    old = re.escape(old.encode())
+    old = re.escape(re.search(rb'^REPOSITORY = "(.+)"$', page.read_bytes(), re.MULTILINE)[1])
     pattern = re.compile(rb'(?<=/)%b(?=\.git\b|/)|(?<=^REPOSITORY = ")%b(?="$)' % (old, old), re.MULTILINE)
     changed = {}
     for name in listing.stdout.split("\0"):
         path = root / name
         if path.is_file() and not path.is_symlink():
-            before = path.read_bytes()
-            after = pattern.sub(repository.encode(), before)
-            if after != before:
+            after = pattern.sub(repository.encode(), path.read_bytes())
+            if after != path.read_bytes():
                 changed[path] = after
     # The configuration goes last: if this is interrupted, the next call still knows the old name and finishes.
     for path in sorted(changed, key=lambda path: path == page):

@@ -17,7 +17,7 @@ from pathlib import Path
 from helpers.callbacks import standard
 from helpers.checkpoints import save_tensors
 from helpers.config import CourseError, plain_errors, runs_dir
-from helpers.dataset import CachedDataset, cached, sample, split
+from helpers.dataset import cached, sample, split
 from helpers.evaluate import evaluate
 from helpers.model import build, count_parameters
 from helpers.photos.dataset import PhotosDataset
@@ -47,30 +47,15 @@ def plan() -> Recipe:
     )  # fmt: skip
 
 
-def training_sets() -> tuple[CachedDataset, CachedDataset]:
-    """``train_set, watched``: no room and no cat is in both, and none is in any profile's data."""
-    train_part, watched = split(RoomsDataset(SIZE, ROOMS, CATS, PLACEMENTS, seed=SEED), test=0.1)
-    return cached(sample(train_part, TRAIN_SAMPLES)), cached(sample(watched, TEST_SAMPLES))
-
-
 def publish(run: Path, photos: Path | None = None) -> str:
-    """Score the finished run, write the weights in 16 bits and the card beside them; returns the card's text.
-
-    Args:
-        run: the folder of a finished training.
-        photos: a folder of photographs, on which nothing was trained.
-
-    Raises:
-        CourseError: the run has not finished, or the folder holds no photographs.
-    """
+    """Score the finished ``run``, also on the folder ``photos``, write weights and card; returns the card's text."""
     if not is_finished(run, plan()):
-        command = "python -m helpers.upkeep.publish_weights train"
-        raise CourseError(f"{run.name}/ holds no finished training: run `{command}` first.")
-    net = load(run)
-    about = {"network": NETWORK, "recipe": json.dumps(dataclasses.asdict(plan()))}
-    tensors = net.state_dict().items()
+        raise CourseError(
+            f"{run.name}/ holds no finished training: run `python -m helpers.upkeep.publish_weights train` first."
+        )
+    tensors = load(run).state_dict().items()
     small = {name: value.half() if value.is_floating_point() else value for name, value in tensors}
-    save_tensors(WEIGHTS, small, about)
+    save_tensors(WEIGHTS, small, {"network": NETWORK, "recipe": json.dumps(dataclasses.asdict(plan()))})
     net = pretrained()  # what is scored is what is shipped: 16 bits
     sources = {f"rooms, {size} px": RoomsDataset(size, seed=0) for size in TEST_SIZES}
     if photos:
@@ -142,11 +127,12 @@ def main() -> None:
         if arguments.command == "publish":
             print(publish(run, arguments.photos))
             return
-        train_set, watched = training_sets()
+        # No room and no cat is in both sets, and none is in any profile's data.
+        parts = split(RoomsDataset(SIZE, ROOMS, CATS, PLACEMENTS, seed=SEED), test=0.1)
+        train_set, watched = (cached(sample(part, n)) for part, n in zip(parts, (TRAIN_SAMPLES, TEST_SAMPLES)))
         last = train(build(NETWORK), train_set, watched, plan(), run, standard())[-1]
-        facts = {key: last[key] for key in ("samples", "seconds", "cpu_seconds")}
-        facts |= {"train_quartets": len(train_set), "machine": machine(), "date": date.today().isoformat()}
-        write_json(run / "facts.json", facts)
+        facts = {"train_quartets": len(train_set), "machine": machine(), "date": date.today().isoformat()}
+        write_json(run / "facts.json", facts | {key: last[key] for key in ("samples", "seconds", "cpu_seconds")})
 
 
 if __name__ == "__main__":

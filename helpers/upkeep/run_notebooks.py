@@ -38,81 +38,50 @@ def find(names: list[str], folder: Path = ROOT / "notebooks") -> list[Path]:
     by_name = {path.stem: path for path in sorted(folder.glob("[0-9]*.ipynb"))}
     if not by_name:
         raise CourseError(f"There are no notebooks in {folder}: get the whole course with 'git clone'.")
-    unknown = [name for name in names if Path(name).stem not in by_name]
-    if unknown:
+    if unknown := [name for name in names if Path(name).stem not in by_name]:
         raise CourseError(f"There is no notebook {unknown[0]!r}: choose from {', '.join(by_name)}.")
     return [by_name[Path(name).stem] for name in names] or list(by_name.values())
 
 
-def run(path: Path, pages: Path | None = None) -> int:
-    """Execute the notebook at ``path``; returns how many cells it has.
+def run(path: Path, pages: Path | None = None) -> None:
+    """Execute the notebook at ``path`` in a fresh kernel that starts in its folder.
 
     Args:
         path: replaced by itself with new outputs after its last cell has run, if ``pages`` is None.
         pages: the folder for ``NAME.html`` and ``figures/NAME-*.png``, which show it up to the cell that failed, too.
-
-    Raises:
-        CourseError: a cell failed, or the kernel died; the message says which cell and how.
     """
     notebook = nbformat.read(path, as_version=4)
-    try:
-        execute(notebook, path)
-    finally:
-        if pages:
-            _save_figures(notebook, pages / "figures", path.stem)
-            _save_page(notebook, pages / f"{path.stem}.html", path.parent)
-    if not pages:
-        clean(notebook)
-        nbformat.validate(notebook)
-        with whole_file(path) as temporary:
-            nbformat.write(notebook, temporary)
-    return len(notebook.cells)
-
-
-def execute(notebook: NotebookNode, path: Path) -> None:
-    """Run all cells of ``notebook``, in place, in a fresh kernel that starts in the folder of ``path``."""
-
-    def show_progress(cell, cell_index):
-        if sys.stdout.isatty():
-            print(f"\r{_title(path)}cell {cell_index + 1} of {len(notebook.cells)} ", end="", flush=True)
-
     client = NotebookClient(
-        notebook,
-        timeout=None,  # training takes as long as it takes
-        startup_timeout=300,
-        kernel_name="python3",
+        notebook, timeout=None, startup_timeout=300, kernel_name="python3", store_widget_state=False,
         resources={"metadata": {"path": str(path.parent)}},
-        store_widget_state=False,
         extra_arguments=["--log-level=ERROR"],  # not a warning in each kernel about the loopback connection
-        on_cell_start=show_progress,
-    )
+    )  # fmt: skip
     try:
         client.execute()
     except CellExecutionError as error:
         cell = [cell for cell in notebook.cells if any(o.output_type == "error" for o in cell.get("outputs", []))][-1]
         code = "\n".join(f"    {line}" for line in cell.source.splitlines())
-        raise CourseError(
-            f"{path.stem} stopped in cell [{cell.execution_count}]:\n\n{code}\n\n{error.ename}: {error.evalue}"
-        ) from None
+        words = f"{path.stem} stopped in cell [{cell.execution_count}]:\n\n{code}\n\n{error.ename}: {error.evalue}"
+        raise CourseError(words) from None
     except DeadKernelError:
         raise CourseError(
             f"{path.stem} stopped because its Python process died, most often for want of memory: "
             "close other programs, or choose a smaller COURSE_PROFILE."
         ) from None
-
-
-def _title(path: Path) -> str:
-    return f"  {path.stem:<24}"
-
-
-# -- outputs that are kept in a notebook --------------------------------------------------------------------------
+    finally:
+        if pages:
+            _save_page(notebook, path, pages)
+    if not pages:
+        clean(notebook)
+        nbformat.validate(notebook)
+        with whole_file(path) as temporary:
+            nbformat.write(notebook, temporary)
 
 
 def clean(notebook: NotebookNode) -> None:
-    """Make the outputs of an executed notebook fit to be kept, in place.
+    """Make the outputs of an executed notebook fit to be kept: progress bars as they ended, figures with a palette.
 
-    Progress bars stay as they ended and figures get a palette. Widgets go: they are dead without a kernel, and GitHub
-    calls a notebook that has saved them invalid. HTML and the data of plotly figures stay.
+    Widgets go: they are dead without a kernel, and GitHub calls a notebook that has saved them invalid.
     """
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -123,18 +92,13 @@ def clean(notebook: NotebookNode) -> None:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
             CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
-            cell.outputs = [output for output in cell.outputs if _shorten(output)]
-
-
-def _shorten(output: NotebookNode) -> bool:
-    """Shorten one output in place; False if nothing is left of it."""
-    if output.output_type == "stream":
-        output.text = re.sub(r"[ \r]+$", "", output.text, flags=re.MULTILINE)
-        return bool(output.text.strip())
-    if "image/png" in output.get("data", {}):
-        output.data = {"image/png": with_palette(output.data["image/png"])}
-        output.metadata = {}
-    return True
+            for output in cell.outputs:
+                if output.output_type == "stream":
+                    output.text = re.sub(r"[ \r]+$", "", output.text, flags=re.MULTILINE)
+                elif "image/png" in output.get("data", {}):
+                    output.data = {"image/png": with_palette(output.data["image/png"])}
+                    output.metadata = {}
+            cell.outputs = [output for output in cell.outputs if output.get("text", "figure").strip()]
 
 
 def with_palette(png: str) -> str:
@@ -148,36 +112,28 @@ def with_palette(png: str) -> str:
     return base64.b64encode(min(stream.getvalue(), before, key=len)).decode()
 
 
-# -- pages --------------------------------------------------------------------------------------------------------
-
-
-def _save_figures(notebook: NotebookNode, folder: Path, name: str) -> None:
-    for old in folder.glob(f"{name}-*.png"):
+def _save_page(notebook: NotebookNode, notebook_path: Path, folder: Path) -> None:
+    """``NAME.html`` and ``figures/NAME-*.png`` of an executed notebook, of which only pages can be made afterwards."""
+    name = notebook_path.stem
+    for old in folder.glob(f"figures/{name}-*.png"):
         old.unlink()
     outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
     for number, data in enumerate((data for data in outputs if "image/png" in data), 1):
-        with whole_file(folder / f"{name}-{number:02d}.png") as temporary:
+        with whole_file(folder / "figures" / f"{name}-{number:02d}.png") as temporary:
             temporary.write_bytes(base64.b64decode(data["image/png"]))
-
-
-def _save_page(notebook: NotebookNode, path: Path, images_from: Path) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":  # a page leads to the next page
             cell.source = re.sub(r"\]\(([\w-]+)\.ipynb\b", r"](\1.html", cell.source)
         elif cell.cell_type == "code":
             cell.outputs = [output for output in map(_on_a_page, cell.outputs) if output]
-    exporter = HTMLExporter(embed_images=True)
-    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem, "path": str(images_from)}})
-    with whole_file(path) as temporary:
+    about = {"name": name, "path": str(notebook_path.parent)}
+    page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": about})
+    with whole_file(folder / f"{name}.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
 def _on_a_page(output: NotebookNode) -> NotebookNode | None:
-    """What a page shows of an output, which has no kernel and no front end.
-
-    A progress bar vanishes, a widget becomes a line that says where it works, and a plotly figure stands in a frame
-    with plotly's 5 MB inside: the page needs no network.
-    """
+    """What a page shows of an output; a plotly figure stands in a frame with plotly inside: it needs no network."""
     data = output.get("data", {})
     if PLOTLY in data:
         inside = escape(to_html(data[PLOTLY], include_plotlyjs=True, validate=False))
@@ -188,11 +144,7 @@ def _on_a_page(output: NotebookNode) -> NotebookNode | None:
         return output
     if "%|" in data.get("text/plain", ""):
         return None
-    text = "An interactive view stands here when you open the notebook with 'make lab'.\n"
-    return nbformat.v4.new_output("stream", text=text)
-
-
-# -- the command --------------------------------------------------------------------------------------------------
+    return nbformat.v4.new_output("stream", text="An interactive view stands here when you open it with 'make lab'.\n")
 
 
 def prepare_environment() -> str:
@@ -219,17 +171,16 @@ def main(arguments: list[str] | None = None) -> None:
     data, fresh, total = prepare_environment(), from_nothing(), 0.0
     print(f"Notebooks to run: {len(notebooks)}. COURSE_PROFILE: {profile().name}. COURSE_DATA: {data}.")
     for path in notebooks:
-        print(_title(path), end="", flush=True)
+        print(f"  {path.stem:<24}", end="", flush=True)
         try:
             with timed() as timing:
-                cells = run(path, pages)
+                run(path, pages)
         except CourseError as error:
             kept = f"\n\nThe notebook up to there is in {pages / path.stem}.html" if pages else ""
             raise CourseError(f"{error}{kept}") from None
         finally:
-            again = f"\r{_title(path)}" if sys.stdout.isatty() else ""
-            print(f"{again}{timing.minutes:5.1f} min  {timing.gigabytes:5.1f} GB at most", flush=True)
-        record(path.stem, timing, cells, fresh)
+            print(f"{timing.minutes:5.1f} min  {timing.gigabytes:5.1f} GB at most", flush=True)
+        record(path.stem, timing, fresh)
         total += timing.minutes
     where = f"Web pages and figures are in {pages}/" if pages else "Their outputs are in notebooks/"
     print(f"All ran, in {total:.1f} minutes. {where}; trained networks and other results are in {results}/")

@@ -36,9 +36,7 @@ def shown(kept: Snapshots) -> tuple[int, int]:
 def draw(kept: Snapshots, rooms, scenes) -> list[Image.Image]:
     """One loop: the training on the first quartet, a look under its depth map, and another quartet back to the start.
 
-    Args:
-        kept: the snapshots of a whole run.
-        rooms, scenes: uint8 (2, 3, PANEL, PANEL), the photographs of the quartets :func:`shown`.
+    ``rooms, scenes``: uint8 (2, 3, PANEL, PANEL), the photographs of the quartets :func:`shown`.
     """
     last = len(kept.snapshots) - 1
     samples = [snapshot.samples for snapshot in kept.snapshots]
@@ -48,14 +46,11 @@ def draw(kept: Snapshots, rooms, scenes) -> list[Image.Image]:
     start, end, divider = _on_track(0), _on_track(1), (LEFT[2], TOP + 0.55 * PANEL)
     shares = _smooth(0, 0.62, 11) + [0.62] * 4 + _smooth(0.62, 0, 11)
     # Each picture: which quartet, which snapshot, the divider's share, the pointer's place.
-    story = [(0, 0, 0.0, start)] * 7
-    story += [(0, index, 0.0, place) for index, place in forth]
-    story += [(0, last, 0.0, end)] * 5
+    story = [(0, 0, 0.0, start)] * 7 + [(0, index, 0.0, place) for index, place in forth] + [(0, last, 0.0, end)] * 5
     story += [(0, last, 0.0, place) for place in _way(end, divider)]
     story += [(0, last, share, (divider[0] + share * PANEL, divider[1])) for share in shares]
     story += [(0, last, 0.0, place) for place in _way(divider, end)]
-    story += [(1, last, 0.0, end)] * 10
-    story += [(1, index, 0.0, place) for index, place in forth[::-2]]
+    story += [(1, last, 0.0, end)] * 10 + [(1, index, 0.0, place) for index, place in forth[::-2]]
     photographs = [(picture(room), picture(scene)) for room, scene in zip(rooms, scenes)]
     pointer, pictures = _pointer(), []
     for which, index, share, (x, y) in story:

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,8 +17,6 @@ import psutil
 
 from helpers.config import cache_dir, data_source, profile, runs_dir
 from helpers.utils import device, write_json
-
-SAME = ("device", "profile", "data")  # an entry replaces an older one that has these in common
 
 
 def log_file() -> Path:
@@ -38,10 +36,8 @@ def from_nothing() -> bool:
 
 @dataclass
 class Timing:
-    """``minutes``, and ``gigabytes``: the most that all child processes took together."""
-
     minutes: float = 0.0
-    gigabytes: float = 0.0
+    gigabytes: float = 0.0  # the most that all child processes took together
 
 
 @contextmanager
@@ -53,8 +49,7 @@ def timed() -> Iterator[Timing]:
         pause = 0.5
         while not done.wait(pause):
             began = time.perf_counter()
-            memory = sum(map(_memory, psutil.Process().children(recursive=True)))
-            timing.gigabytes = max(timing.gigabytes, memory / 2**30)
+            timing.gigabytes = max(timing.gigabytes, _memory() / 2**30)
             # Counting shared pages takes time from the cores that train: at most a fiftieth of one core's.
             pause = max(0.5, 50 * (time.perf_counter() - began))
 
@@ -68,22 +63,22 @@ def timed() -> Iterator[Timing]:
         timing.minutes = (time.monotonic() - started) / 60
 
 
-def record(notebook: str, timing: Timing, cells: int, from_nothing: bool) -> None:
-    """Keep what one whole run of ``notebook`` took."""
+def record(notebook: str, timing: Timing, from_nothing: bool) -> None:
+    """Keep what one whole run of ``notebook`` took, in place of the last on this machine, profile and data."""
     entry = {
         "device": device(), "profile": profile().name, "data": data_source(), "minutes": round(timing.minutes, 2),
-        "gigabytes": round(timing.gigabytes, 2), "cells": cells, "from_nothing": from_nothing,
-        "date": date.today().isoformat(),
+        "gigabytes": round(timing.gigabytes, 2), "from_nothing": from_nothing, "date": date.today().isoformat(),
     }  # fmt: skip
-    log = read()
-    others = [old for old in log.get(notebook, []) if any(old[key] != entry[key] for key in SAME)]
+    log, same = read(), ("device", "profile", "data")
+    others = [old for old in log.get(notebook, []) if any(old[key] != entry[key] for key in same)]
     write_json(log_file(), {**log, notebook: [*others, entry]})
 
 
-def _memory(process: psutil.Process) -> int:
-    """Bytes of ``process``; pages that it shares with its workers count in shares (Linux), else in each."""
-    try:
-        info = process.memory_full_info()
-        return getattr(info, "pss", info.rss)
-    except psutil.Error:  # it ended meanwhile
-        return 0
+def _memory() -> int:
+    """Bytes of all child processes; pages that they share count in shares (Linux), else in each."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it ended meanwhile
+            info = process.memory_full_info()
+            total += getattr(info, "pss", info.rss)
+    return total

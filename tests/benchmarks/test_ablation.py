@@ -8,7 +8,6 @@ import torch
 from toy import ToyQuartets
 
 from helpers.benchmarks import ablation, variants
-from helpers.config import CourseError
 from helpers.dataset import get_batch, scenes, split
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet, count_parameters
@@ -148,8 +147,3 @@ def test_fine_tuning_starts_from_the_weights_that_come_with_the_course(toy):
 def test_a_change_within_the_spread_is_called_none():
     assert ablation._cell([0.90, 0.92], [0.90, 0.91], "{:.3f}") == "0.910\u00a0±\u00a00.014 (=)"
     assert ablation._cell([0.90, 0.90], [0.80, 0.80], "{:.3f}") == "0.900\u00a0±\u00a00.000 (+0.100)"
-
-
-def test_an_unknown_choice_is_named():
-    with pytest.raises(CourseError, match="no choice resnet: choose from course, no-skips"):
-        ablation.ablate(choices=["resnet"])

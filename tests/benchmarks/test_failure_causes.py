@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from made_cases import CAT, COLUMNS, FACTS, RAMP, SIZE, block, changed, make
+from made_cases import CAT, COLUMNS, RAMP, SIZE, block, make
 
 from helpers.benchmarks.failure_causes import CAUSES, by_cause, explain
 
@@ -12,23 +12,22 @@ HALF = block(slice(24, 36), CAT[1])  # the upper half of the cat
 TAIL = block(slice(34, 36), slice(44, 60))
 
 
-def mask_cause(case, facts=FACTS):
-    return explain(case, "mask", facts).cause
+def mask_cause(case):
+    return explain(case, "mask").cause
 
 
-def depth_cause(case, facts=FACTS):
-    return explain(case, "depth", facts).cause
+def depth_cause(case):
+    return explain(case, "depth").cause
 
 
 # -- masks --------------------------------------------------------------------------------------------------------
 
 
 def test_a_cat_like_the_room_behind_it():
-    facts = changed(faint=10.0, faint_pixel=10.0)
-    assert mask_cause(make(found=HALF, cat=128), facts) == "camouflage"
-    assert mask_cause(make(found=HALF, cat=140), facts) != "camouflage"
+    assert mask_cause(make(found=HALF, cat=128, faint=10.0)) == "camouflage"
+    assert mask_cause(make(found=HALF, cat=140, faint=10.0)) != "camouflage"
     lower_half = block(slice(36, 48), CAT[1])  # does not stand out, while the cat as a whole does
-    assert mask_cause(make(found=HALF, painted=[(lower_half, 125)]), changed(faint_pixel=10.0)) == "camouflage"
+    assert mask_cause(make(found=HALF, painted=[(lower_half, 125)], faint=10.0)) == "camouflage"
 
 
 def test_a_shadow_and_what_is_no_shadow():
@@ -42,15 +41,6 @@ def test_photographs_that_do_not_match():
     room = ~block(*CAT)  # it differs by 45, the cat by 80
     assert mask_cause(make(found=HALF, painted=[(room, 165)])) == "pair_differs"
     assert mask_cause(make(found=HALF, painted=[(room, 155)])) == "part_missing"
-
-
-def test_a_cat_behind_an_object():
-    depth = np.full((SIZE, SIZE), 0.6)
-    depth[:, 44:50] = 0.2  # a post beside the cat, before it
-    found = block(CAT[0], slice(20, 42))
-    assert mask_cause(make(found=found, depth=depth)) == "hidden"
-    assert mask_cause(make(found=found, depth=np.where(depth == 0.2, 0.9, depth))) == "part_missing"
-    assert mask_cause(make(found=found, depth=depth, valid=np.zeros((SIZE, SIZE), bool))) == "part_missing"
 
 
 def test_a_cat_that_is_not_found():
@@ -75,11 +65,10 @@ def test_a_cat_that_leaves_the_image(turns):
     assert mask_cause(make(target=inside[0], found=inside[1])) == "part_missing"
 
 
-def test_an_outline_and_that_of_a_small_cat():
+def test_an_outline():
     grown = block(slice(23, 49), slice(19, 45))
     case = make(found=grown)
     assert mask_cause(case) == "outline" and case.shares["outline"] == 1
-    assert mask_cause(make(found=grown), changed(small=case.target.mean())) == "small_cat"
     assert mask_cause(make(found=block(slice(19, 53), slice(15, 49)))) == "something_else"
 
 
@@ -97,7 +86,7 @@ def test_widths_grow_with_the_image():
 
 def test_every_wrong_pixel_counts_once_and_the_first_of_equals_wins():
     rng = np.random.default_rng(0)
-    case = explain(make(found=block(*CAT) ^ (rng.random((SIZE, SIZE)) < 0.2)), "mask", FACTS)
+    case = explain(make(found=block(*CAT) ^ (rng.random((SIZE, SIZE)) < 0.2)), "mask")
     assert sum(case.shares.values()) == pytest.approx(1) and list(case.shares) == list(CAUSES["mask"])
     # A thin part and something elsewhere, as large: the rule that comes first has it.
     tail = make(target=block(*CAT) | TAIL, found=block(*CAT) | block(slice(2, 6), slice(2, 10)))
@@ -107,26 +96,9 @@ def test_every_wrong_pixel_counts_once_and_the_first_of_equals_wins():
 # -- depth maps ---------------------------------------------------------------------------------------------------
 
 
-def test_a_scale_that_a_few_pixels_set():
-    depth = 0.3 * RAMP
-    depth[:2, :20] = 1.0  # a window, less than a twentieth of the image
-    assert depth_cause(make(depth=depth, predicted=RAMP)) == "squeezed_scale"
-    assert depth_cause(make(predicted=0.3 * RAMP)) != "squeezed_scale"
-
-
 def test_a_flat_map():
     assert depth_cause(make(predicted=np.full((SIZE, SIZE), 0.5))) == "flat"
     assert depth_cause(make(predicted=0.2 + 0.6 * RAMP)) == "wrong_scale"  # flatter, but not flat
-
-
-def test_a_room_unlike_the_others():
-    strange = COLUMNS / (SIZE - 1)
-    usual = changed(mean_depth=RAMP, unusual=0.3)
-    case = make(depth=strange, predicted=RAMP)
-    assert depth_cause(case, usual) == "unusual_room" and case.shares["unusual_room"] == pytest.approx(1)
-    assert depth_cause(make(depth=strange, predicted=RAMP), changed(mean_depth=RAMP, unusual=0.9)) != "unusual_room"
-    away = np.clip(strange + 0.3, 0, 1)  # wrong, but not because it is like the others
-    assert depth_cause(make(depth=strange, predicted=away), usual) != "unusual_room"
 
 
 def test_a_wrong_range_and_a_wrong_offset():
@@ -143,9 +115,7 @@ def test_a_wall_too_near_or_too_far_and_an_object():
     assert depth_cause(far) == "near_surface" and far.shares["near_surface"] == pytest.approx(1)
     assert depth_cause(make(depth=0.5 + 0.5 * RAMP, predicted=0.5 + 0.5 * RAMP - 0.4 * wall)) == "far_surface"
     table = block(slice(40, 56), slice(4, 24))
-    assert depth_cause(make(depth=np.where(table, 0.0, RAMP), predicted=RAMP)) == "object_overlooked"
-    shelf = block(slice(0, 56), slice(4, 24))  # as high as a wall
-    assert depth_cause(make(depth=np.where(shelf, 0.0, RAMP), predicted=RAMP)) == "near_surface"
+    assert depth_cause(make(depth=np.where(table, 0.0, RAMP), predicted=RAMP)) == "near_surface"
     assert depth_cause(make(depth=RAMP, predicted=np.where(table, 0.0, RAMP))) == "far_surface"  # invented
 
 
@@ -160,7 +130,7 @@ def test_smeared_edges():
     case = make(depth=posts, predicted=smeared)
     assert depth_cause(case) == "smeared_edges" and case.shares["smeared_edges"] > 0.6
     assert depth_cause(make(depth=posts, predicted=posts * 0.5)) != "smeared_edges"
-    assert explain(make(predicted=RAMP + 0.01), "depth", FACTS).shares["smeared_edges"] == 0  # no edge at all
+    assert explain(make(predicted=RAMP + 0.01), "depth").shares["smeared_edges"] == 0  # no edge at all
 
 
 def test_pixels_without_depth_count_for_nothing():
@@ -168,7 +138,7 @@ def test_pixels_without_depth_count_for_nothing():
     valid[:, 40:] = False
     case = make(predicted=RAMP + 0.3 * block(slice(0, 20), slice(0, 20)), valid=valid)
     other = make(predicted=np.where(valid, case.predicted, 0.9), valid=valid)
-    assert explain(case, "depth", FACTS).shares == explain(other, "depth", FACTS).shares
+    assert explain(case, "depth").shares == explain(other, "depth").shares
     assert all(0 <= share <= 1 + 1e-9 for share in case.shares.values()) and list(case.shares) == list(CAUSES["depth"])
 
 
@@ -177,28 +147,20 @@ def test_pixels_without_depth_count_for_nothing():
 
 def test_every_cause_is_a_different_sentence_that_fits_the_figure():
     sentences = [rule.__doc__ for rules in CAUSES.values() for rule in rules.values()]
-    assert len(set(sentences)) == 21
+    assert len(set(sentences)) == 16
     assert all(sentence.endswith(".") and len(sentence) < 70 and "\n" not in sentence for sentence in sentences)
 
 
 def test_a_case_says_which_it_is_and_how_wrong():
-    case = explain(make(found=block(slice(23, 49), slice(19, 45))), "mask", FACTS)
-    assert case.score == f"Quartet 7, room 3: Dice {case.dice:.2f}, 100% of the wrong pixels"
-    case = explain(make(predicted=0.3 + 0.5 * RAMP), "depth", FACTS)
-    assert case.score == f"Quartet 7, room 3: RMSE {case.rmse:.2f}, 100% of the squared error"
+    case = explain(make(found=block(slice(23, 49), slice(19, 45))), "mask")
+    assert case.words == f"Quartet 7, room 3: Dice {case.dice:.2f}, 100% of the wrong pixels:\nThe outline is off by a pixel."
+    case = explain(make(predicted=0.3 + 0.5 * RAMP), "depth")
+    assert case.words.startswith(f"Quartet 7, room 3: RMSE {case.rmse:.2f}, 100% of the squared error:\n")
 
 
 def test_the_largest_group_comes_first_then_the_order_of_the_rules():
     cases = [make() for _ in range(6)]
-    for case, cause in zip(cases, ("outline", "hidden", "outline", "shadow", "hidden", "hidden")):
+    for case, cause in zip(cases, ("outline", "camouflage", "outline", "shadow", "camouflage", "camouflage")):
         case.task, case.cause = "mask", cause
-    assert [[cases.index(case) for case in group] for group in by_cause(cases, "mask")] == [[1, 4, 5], [0, 2], [3]]
+    assert [cases.index(case) for case in by_cause(cases, "mask")] == [1, 4, 5, 0, 2, 3]
     assert by_cause(cases, "depth") == []
-
-
-def test_what_has_no_known_error_cannot_be_explained():
-    with pytest.raises(ValueError, match="mask of quartet 7 has no error that is known: there is nothing to explain"):
-        explain(make(), "mask", FACTS)
-    for case in (make(), make(predicted=1 - RAMP, valid=np.zeros((SIZE, SIZE), bool))):
-        with pytest.raises(ValueError, match="depth of quartet 7 has no error that is known"):
-            explain(case, "depth", FACTS)

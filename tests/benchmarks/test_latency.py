@@ -162,7 +162,7 @@ def test_the_command_stores_the_result_and_prints_the_table(monkeypatch, capsys)
     quick(monkeypatch, KNOWN)
     monkeypatch.setattr("sys.argv", ["latency", "--sizes", "32", "--repeats", "3", "--threads", "1"])
     latency.main()
-    stored = json.loads((runs_dir() / "bench" / latency.RESULT).read_text())
+    stored = json.loads((runs_dir() / latency.RESULT).read_text())
     assert markdown(stored) in capsys.readouterr().out
 
 

@@ -6,26 +6,25 @@ import re
 import pytest
 
 from helpers.benchmarks import loop, report, table
-from helpers.benchmarks.report import FRONT_MARKS, FRONT_PAGE, PAGE, SECTIONS, parts
+from helpers.benchmarks.report import FRONT_PAGE, PAGE, SECTIONS, parts
 from helpers.benchmarks.summary import VERSION
 from helpers.config import ROOT, CourseError
 from helpers.demos.corruptions import CORRUPTION_LEVELS
 
 TEXT = "before\n<!-- here:begin -->\nold\n<!-- here:end -->\nafter é\n"
-FRONT = "# Course\n<!-- results -->\nold table\n<!-- /results -->\nmore\n"
-CORRUPTED = {key: [0.25] for key in table._flat({"clean": (0,), **CORRUPTION_LEVELS})}
+FRONT = "# Course\n<!-- results:begin -->\nold table\n<!-- results:end -->\nmore\n"
+LEVELS = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **CORRUPTION_LEVELS}.items() for i in range(len(levels))}
 
 
 def test_a_part_is_what_stands_between_its_marks():
     before, inside, after = parts(TEXT, "here")
     assert inside == "\nold\n" and before + inside + after == TEXT
-    assert parts(FRONT, "results", FRONT_MARKS)[1] == "\nold table\n"
+    assert parts(FRONT, "results")[1] == "\nold table\n"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", TEXT.replace("begin", "start"), TEXT.replace("here:end", "there:end"), TEXT + TEXT,
-     "<!-- here:end --><!-- here:begin -->"],
+    ["", TEXT.replace("begin", "start"), TEXT.replace("here:end", "there:end"), TEXT + TEXT, "<!-- here:end --><!-- here:begin -->"],
     ids=["empty", "no begin", "no end", "twice", "upside down"],
 )
 def test_a_text_without_its_marks_is_refused(text):
@@ -38,16 +37,14 @@ def test_a_text_without_its_marks_is_refused(text):
 
 def comparison(data="rooms", titles=tuple(row.title for row in table.ROWS.values())):
     scores = {key: [0.9, 0.92] for key in table.COLUMNS}
-    methods = {
-        table.GROUND_TRUTH: {"grid": [0.02]}, table.MEAN_DEPTH: {"depth_rmse": [0.166]},
-        table.SUBTRACTION: {"mask_dice": [0.8], "perturbed_mask_dice": [0.2], "boundary_f_1px": [0.7]},
-    }  # fmt: skip
+    methods = {table.GROUND_TRUTH: {"grid": [0.02]}, table.SUBTRACTION: {"mask_dice": [0.8], "perturbed_mask_dice": [0.2],
+               "boundary_f_1px": [0.7]}, table.MEAN_DEPTH: {"depth_rmse": [0.166]}}  # fmt: skip
     facts = {"parameters": [2_000_000] * 2, "gflop": [1.0] * 2, "seconds": [30.0, 36.0]}
     return {
         "version": VERSION, "data": data, "profile": "quick", "seeds": [0, 1], "size": 48, "train_quartets": 1,
         "test_quartets": 1, "stages": [], "machine": "a machine", "date": "2000-01-01",
-        "scores": methods | {title: scores for title in titles}, "facts": {title: facts for title in titles},
-        "corrupted": {title: CORRUPTED for title in titles},
+        "scores": methods | {title: scores for title in (*titles, table.AS_PUBLISHED)}, "facts": {title: facts for title in titles},
+        "corrupted": {title: LEVELS for title in titles},
     }  # fmt: skip
 
 
@@ -56,8 +53,7 @@ def root(monkeypatch, tmp_path):
     """A copy of the page and a front page, and an empty folder of results."""
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
     (tmp_path / PAGE).parent.mkdir(parents=True)
-    texts = [f"<!-- {name}:begin -->\nold {name}\n<!-- {name}:end -->\n" for name in SECTIONS]
-    (tmp_path / PAGE).write_text("".join(texts))
+    (tmp_path / PAGE).write_text("".join(f"<!-- {name}:begin -->\nold {name}\n<!-- {name}:end -->\n" for name in SECTIONS))
     (tmp_path / FRONT_PAGE).write_text(FRONT)
     return tmp_path
 
@@ -93,7 +89,7 @@ def test_a_stored_comparison_replaces_its_section_alone(root, stored, data):
 def test_the_front_page_gets_one_table_of_rooms(root):
     store(root, "bench/rooms-quick-table.json", comparison())
     report.main(root)
-    before, inside, after = parts((root / FRONT_PAGE).read_text(encoding="utf-8"), "results", FRONT_MARKS)
+    before, inside, after = parts((root / FRONT_PAGE).read_text(encoding="utf-8"), "results")
     assert before + after == FRONT.replace("\nold table\n", "")
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in inside.strip().splitlines()]
     assert len(lines) == 8 and {len(line) for line in lines} == {6}
@@ -111,7 +107,7 @@ def test_nothing_is_written_where_marks_are_gone(root):
     store(root, "bench/rooms-quick-table.json", comparison())
     (root / FRONT_PAGE).write_text("# Course\n")
     before = (root / PAGE).read_text()
-    with pytest.raises(CourseError, match="README.md must have <!-- results --> once"):
+    with pytest.raises(CourseError, match="README.md must have <!-- results:begin --> once"):
         report.main(root)
     assert (root / PAGE).read_text() == before
 
@@ -120,11 +116,11 @@ def test_results_of_another_version_are_left_out(root, capsys):
     speed = {"DepthMaskNet, 64 px": 10.0, "DuoNet, 64 px": 20.0}
     result = {"rows": {row: speed for row in (loop.PUBLISHED, loop.WHOLE)}, "batch": 32, "steps": 8,
               "machine": "a machine", "date": "2000-01-01"}  # fmt: skip
-    store(root, f"bench/{loop.RESULT}", result)
+    store(root, loop.RESULT, result)
     with pytest.raises(CourseError, match="No results are stored"):
         report.main(root)
     assert "loop.json is of another version of the course: measure again" in capsys.readouterr().out
-    store(root, f"bench/{loop.RESULT}", {**result, "version": VERSION})
+    store(root, loop.RESULT, {**result, "version": VERSION})
     report.main(root)
     assert "2.0 times as many at 64 px." in sections(root)["loop"]
 

@@ -51,8 +51,8 @@ def test_perturbed_scores_see_perturbed_pairs(sets):
 
 
 def test_a_finished_experiment_is_read_and_not_trained_again(sets, tmp_path, monkeypatch):
-    experiment = Experiment("one", DuoNet, SHORT)
-    first = run(experiment, *sets, tmp_path, seed=1, activations=["clamp"])
+    experiment = Experiment("one", DuoNet, dataclasses.replace(SHORT, depth_activation="clamp"))
+    first = run(experiment, *sets, tmp_path, seed=1)
     assert first["scores"]["sigmoid"]["mask_dice"] == first["scores"]["clamp"]["mask_dice"]
     assert first["scores"]["sigmoid"]["depth_rmse"] != first["scores"]["clamp"]["depth_rmse"]
     assert first["corrupted"]["clean"] == [pytest.approx(first["scores"]["sigmoid"]["mask_dice"])]
@@ -60,7 +60,7 @@ def test_a_finished_experiment_is_read_and_not_trained_again(sets, tmp_path, mon
     assert not list(tmp_path.glob("*.pt")), "nothing that only an unfinished run needs"
     assert (tmp_path / "weights.safetensors").exists() and (tmp_path / "history.csv").exists()
     monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("trained again"))
-    assert run(experiment, *sets, tmp_path, seed=1, activations=["clamp"]) == first
+    assert run(experiment, *sets, tmp_path, seed=1) == first
     monkeypatch.setattr(runs, "VERSION", runs.VERSION + 1)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         run(experiment, *sets, tmp_path, seed=1)

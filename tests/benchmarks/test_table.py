@@ -8,16 +8,13 @@ from toy import ToyQuartets
 
 from helpers.benchmarks import table as bench
 from helpers.benchmarks.summary import VERSION, stored
-from helpers.config import CourseError
 from helpers.dataset import sample, split
 from helpers.demos.corruptions import CORRUPTION_LEVELS
 from helpers.predict import pretrained
 from helpers.train import train
 
-pytestmark = pytest.mark.slow
-
 OURS, PUBLISHED = bench.OUR_TITLE, bench.PUBLISHED_TITLE
-CORRUPTED = {key: [0.25] for key in bench._flat({"clean": (0,), **CORRUPTION_LEVELS})}
+CORRUPTED = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **CORRUPTION_LEVELS}.items() for i in range(len(levels))}
 
 
 @pytest.fixture
@@ -32,12 +29,11 @@ def small(monkeypatch, tmp_path):
 
 def result(ours, theirs, **other):
     """A stored result with made-up scores, one list of values for each of the two rows and for ``other`` ones."""
-    scores = {bench.GROUND_TRUTH: {"grid": [0.02]}, PUBLISHED: theirs, **other, OURS: ours}
+    scores = {bench.GROUND_TRUTH: {"grid": [0.02]}, PUBLISHED: theirs, bench.AS_PUBLISHED: theirs, **other, OURS: ours}
     facts = {name: {"parameters": [2_000_000] * 2, "gflop": [1.0] * 2, "seconds": seconds}
              for name, seconds in ((PUBLISHED, [100.0, 120.0]), (OURS, [30.0, 36.0]))}  # fmt: skip
     return {
-        "version": VERSION, "data": "rooms", "profile": "tiny", "seeds": [0, 1], "size": 48,
-        "train_quartets": 1, "test_quartets": 1,
+        "version": VERSION, "data": "rooms", "profile": "tiny", "seeds": [0, 1], "size": 48, "train_quartets": 1, "test_quartets": 1,
         "stages": [], "machine": "a machine", "date": "2000-01-01", "scores": scores, "facts": facts,
         "corrupted": {PUBLISHED: CORRUPTED, OURS: CORRUPTED},
     }  # fmt: skip
@@ -60,7 +56,7 @@ def test_every_row_is_trained_on_the_same_samples(small):
     assert len(scores[OURS]["mask_dice"]) == 2, "one value a seed"
     assert len(scores["mean depth map"]["depth_rmse"]) == 1, "which no seed changes"
     for name, levels in made["corrupted"].items():
-        assert levels["clean 0"] == pytest.approx(scores[name]["mask_dice"])
+        assert levels["clean 0"] == pytest.approx(scores[name]["mask_dice"], abs=1e-4)  # a pixel at 0.5 may fall either way
     text = bench.markdown(json.loads(json.dumps(made)))
     mask, depth, cost = (part.splitlines() for part in text.split("<details>")[0].split("\n\n") if part.startswith("|"))
     for table in (mask, depth, cost):
@@ -93,24 +89,12 @@ def test_the_fine_tuned_row_starts_from_the_weights_that_come_with_the_course(sm
     assert list(made["facts"]) == [bench.TUNED_TITLE]
 
 
-def test_an_unknown_row_is_named(small):
-    with pytest.raises(CourseError, match="no row resnet: choose from published"):
-        bench.compare(rows=["resnet"])
-
-
 def test_the_reading_tells_ratios_and_who_is_ahead():
     made = result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), other=row([0.9, 0.9], [0.04, 0.05]))
     text = "\n".join(bench.reading(made))
-    assert "0.50 times its depth RMSE, 0.33 times its mask error (1 - Dice), 0.30 times its training time" in text
+    assert "0.50 times its depth RMSE (0.50 times in the published output activation), 0.33 times its mask error (1 - Dice), 0.30 times its training time" in text
     assert "ahead of every other row, by more than the spread over seeds, in: mask Dice." in text
-    assert f"as good or better:\n\n- {PUBLISHED}: grid index\n- other: depth RMSE; grid index" in text
-
-
-def test_the_reading_names_the_published_activation_where_it_was_scored():
-    published = {bench.AS_PUBLISHED: row([0.85, 0.85], [0.2, 0.2])}
-    made = result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), **published)
-    words = "0.50 times its depth RMSE (0.25 times in the published output activation), 0.33 times"
-    assert words in bench.reading(made)[0]
+    assert f"as good or better:\n\n- {PUBLISHED}: grid index\n- {bench.AS_PUBLISHED}: grid index\n- other: depth RMSE; grid index" in text
 
 
 def test_a_row_that_was_trained_before_is_told_apart_and_not_compared():
@@ -139,7 +123,7 @@ def test_less_of_a_grid_than_the_ground_truth_has_is_no_merit():
     assert f"- {PUBLISHED}" not in "\n".join(bench.reading(made))
 
 
-def test_the_command_takes_data_profile_rows_and_seeds(small, monkeypatch, capsys):
+def test_the_command_takes_data_rows_and_seeds(small, monkeypatch, capsys):
     monkeypatch.setenv("COURSE_DATA", "archive")
     asked = {}
     monkeypatch.setattr(bench, "compare", lambda seeds, rows: asked.update(seeds=list(seeds), rows=rows) or result(
@@ -147,5 +131,4 @@ def test_the_command_takes_data_profile_rows_and_seeds(small, monkeypatch, capsy
     monkeypatch.setattr("sys.argv", ["table", "--data", "rooms", "--seeds", "2", "--rows", "course", "unet"])
     bench.main()
     assert asked == {"seeds": [0, 1], "rows": ["course", "unet"]}
-    assert "Stored as runs/bench/rooms-tiny-table.json" in capsys.readouterr().out
-    assert len(stored("bench/rooms-tiny-table.json")) == 1
+    assert "Stored as runs/bench/rooms-tiny-table.json" in capsys.readouterr().out and len(stored("bench/*-table.json")) == 1

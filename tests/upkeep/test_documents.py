@@ -28,7 +28,7 @@ def test_it_lists_every_notebook_with_its_badge():
 
 
 def test_it_has_one_small_table_of_results():
-    (table,) = re.findall(r"<!-- results -->\n(.*?)\n<!-- /results -->", README, re.DOTALL)
+    (table,) = re.findall(r"<!-- results:begin -->\n(.*?)\n<!-- results:end -->", README, re.DOTALL)
     rows = [row for row in table.splitlines() if row.startswith("|")]
     assert 3 <= len(rows) - 2 <= 6 and all(row.count("|") - 1 <= 6 for row in rows)
     assert "perturbed" in rows[0] and "DuoNet" in table

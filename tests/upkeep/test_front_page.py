@@ -33,7 +33,7 @@ OUTPUTS = [nbformat.v4.new_output("stream", text="Profile  quick\nTime     9 min
 
 def run(**changed) -> dict:
     plain = {"device": "2 CPU cores", "profile": "quick", "data": "rooms", "minutes": 2.34, "gigabytes": 1.26,
-             "cells": 9, "from_nothing": True, "date": "2026-11-23"}  # fmt: skip
+             "from_nothing": True, "date": "2026-11-23"}  # fmt: skip
     return {**plain, **changed}
 
 
@@ -96,15 +96,6 @@ def test_a_second_time_nothing_changes_and_new_times_replace_old_ones(course):
     assert first_cell(course, "01_a").count("| Time |") == 1
 
 
-def test_a_gpu_is_told_where_one_was_measured(course):
-    t4 = run(device="Tesla T4", profile="standard", minutes=3.0)
-    log(course, a1=[run(), t4], b2=[run(), run(device="Tesla T4", profile="tiny")])
-    front_page.main(course)
-    assert "3.0 min on a Tesla T4 (profile `standard`" in first_cell(course, "01_a")
-    assert "not measured yet" in first_cell(course, "02_b"), "another profile is not what a reader will get"
-    assert "On a Tesla T4: 3.0 min for 1 of 2 notebooks" in (course / "README.md").read_text()
-
-
 def test_a_warm_run_says_so(course):
     log(course, a1=[run(from_nothing=False)], b2=[run(from_nothing=False)])
     front_page.main(course)
@@ -141,7 +132,7 @@ def test_durations_are_as_exact_as_a_reader_can_use(minutes, text):
 
 def test_the_readme_and_every_notebook_have_the_places():
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    every = {path.stem: front_page.newest([run()]) for path in paths}
+    every = {path.stem: run() for path in paths}
     text = front_page.with_times((ROOT / "README.md").read_text(encoding="utf-8"), every)
     assert text.count("2.3 min, 1.3 GB") == len(every)
     for path in paths:

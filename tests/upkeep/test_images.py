@@ -84,8 +84,8 @@ def test_the_opening_picture_shows_whole_quartets():
 
 
 def test_the_networks_are_drawn_from_the_modules():
-    for draw, name in ((images.depthmasknet, "DepthMaskNet"), (images.duonet, "DuoNet")):
-        assert draw().axes[0].get_title().startswith(name)
+    for name in ("DepthMaskNet", "DuoNet"):
+        assert images.PICTURES[f"{name.lower()}.png"][0]().axes[0].get_title().startswith(name)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_run_that_is_missing_is_trained_once(run, capsys):
 
 
 def test_failures_are_those_of_the_run(run):
-    words = " ".join(text.get_text() for text in images.worst().texts)
+    words = " ".join(text.get_text() for part in images.worst().subfigs for text in part.texts)
     assert re.search(r"The \d+ worst masks", words) and re.search(r"The \d+ worst depth maps", words)
 
 

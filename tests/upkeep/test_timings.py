@@ -20,14 +20,14 @@ def test_nothing_was_run_yet():
 
 
 def test_a_newer_run_of_the_same_kind_replaces_the_older_one(monkeypatch):
-    timings.record("01_a", Timing(1.234, 0.5), cells=3, from_nothing=True)
-    timings.record("01_a", Timing(2.0), cells=4, from_nothing=False)
-    timings.record("02_b", Timing(3.0), cells=5, from_nothing=False)
+    timings.record("01_a", Timing(1.234, 0.5), from_nothing=True)
+    timings.record("01_a", Timing(2.0), from_nothing=False)
+    timings.record("02_b", Timing(3.0), from_nothing=False)
     monkeypatch.setenv("COURSE_PROFILE", "quick")
-    timings.record("01_a", Timing(9.0), cells=4, from_nothing=False)
+    timings.record("01_a", Timing(9.0), from_nothing=False)
     log = timings.read()
-    kept = [(entry["profile"], entry["minutes"], entry["cells"]) for entry in log["01_a"]]
-    assert kept == [("tiny", 2.0, 4), ("quick", 9.0, 4)]
+    kept = [(entry["profile"], entry["minutes"]) for entry in log["01_a"]]
+    assert kept == [("tiny", 2.0), ("quick", 9.0)]
     assert [entry["minutes"] for entry in log["02_b"]] == [3.0]
     assert log["01_a"][0]["device"] == timings.device() and log["01_a"][0]["data"] == "rooms"
 
