@@ -114,7 +114,7 @@ def ablate(seeds: Sequence[int], choices: Sequence[str]) -> dict:
 def markdown(result: dict) -> str:
     """A line for each choice: its scores, and what changes against the course's, if more than the spread."""
     lines = []
-    for name, row in result["rows"].items():
+    for name, row in ((name, row) for name, row in result["rows"].items() if name in CHOICES):  # one may have gone
         base = {} if name == BASE else result["rows"][BASE]["scores"]
         cells = [_cell(row["scores"][key], base.get(key), form) for key, (_, form) in COLUMNS.items()]
         facts = {key: statistics.fmean(values) for key, values in row["facts"].items()}

@@ -143,7 +143,7 @@ def _panels(case: Case, task: str, photograph: plt.Axes) -> list[np.ndarray]:
 
 def markdown(result: dict) -> str:
     """How many of the worst cases each cause explains, and how that was found out."""
-    counts = Counter((case["task"], CAUSES[case["task"]][case["cause"]].__doc__) for case in result["cases"])
+    counts = Counter((case["task"], case["sentence"]) for case in result["cases"])
     rows = [(*cause, str(count)) for cause, count in counts.items()]
     table = markdown_table(("worst", "cause of most of the error", "cases"), rows, numbers_from=2)
     return (
@@ -158,10 +158,10 @@ def write(cases: Sequence[Case], **facts: object) -> dict:
     with whole_file((runs_dir() / RESULT).with_suffix(".png")) as path:
         figure(cases).savefig(path, dpi=110)
     result = about(**facts, cases=[{
-        "task": task, "cause": case.cause, "words": case.words, "shares": case.shares,
+        "task": task, "cause": case.cause, "sentence": CAUSES[task][case.cause].__doc__, "words": case.words,
+        "shares": case.shares,
     } for task in CAUSES for case in by_cause(cases, task)])  # fmt: skip
-    lines = [case["words"].replace("\n", " ") for case in result["cases"]]
-    keep(result, RESULT, "\n".join([*lines, "", markdown(result)]))
+    keep(result, RESULT, "\n".join([*(case["words"] for case in result["cases"]), "", markdown(result)]))
     return result
 
 
