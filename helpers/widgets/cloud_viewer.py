@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from PIL import Image
 
 from helpers.plots import array, overlay, plane, quartets_of, styled
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FIELD_OF_VIEW = 52.0  # degrees, from the left to the right edge; the rooms have 42 to 62 (helpers.rendering.layout)
 NEAR_FAR = (1.0, 4.0)  # metres that are assumed where a source has none
 MOST_POINTS = 4096  # of each cloud, so that a saved figure stays small
+TONES = 64  # colours of a saved cloud
 EYE = {"x": 0.78, "y": -1.66, "z": 0.49}  # where it is seen from first: from 25 degrees to the right, and 15 upwards
 VIEWS = {"from the camera": (0, 0), "from the right": (45, 10), "from above": (0, 70)}  # degrees to the right, upwards
 NAMES = ("true depth", "predicted depth")
@@ -92,6 +93,14 @@ def _box(pair: tuple[Cloud, Cloud]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return low, high, ((high - low) / (high - low).max()).clip(0.05)
 
 
+def _reduced(colours: np.ndarray) -> tuple[np.ndarray, list]:
+    """Colours (N, 3) as numbers (N,) uint8 of a palette, and the palette as plotly's colour scale."""
+    pixels = Image.fromarray((colours * 255).round().astype(np.uint8)[None])
+    reduced = pixels.quantize(TONES, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette = [*reduced.getpalette()[: 3 * TONES], *[0] * 3 * TONES]
+    return np.asarray(reduced)[0], [(k / (TONES - 1), "rgb({},{},{})".format(*palette[3 * k : 3 * k + 3])) for k in range(TONES)]
+
+
 def point_cloud(quartet: Mapping, depth, mark_cat: bool = False) -> "PlotlyFigure":
     """A plotly figure of both clouds; drag to turn one, scroll to come nearer. Arguments as in :func:`clouds`."""
     from plotly.graph_objects import Scatter3d  # imported late: it takes a second
@@ -101,9 +110,10 @@ def point_cloud(quartet: Mapping, depth, mark_cat: bool = False) -> "PlotlyFigur
     scenes = [[{"type": "scene"}] * 2]
     figure = make_subplots(rows=1, cols=2, specs=scenes, subplot_titles=NAMES, horizontal_spacing=0.02)
     hover = "%{x:.2f} m to the right<br>%{y:.2f} m ahead<br>%{z:.2f} m up<extra></extra>"
+    tones, palette = _reduced(pair[1].colours)  # as numbers: in a saved notebook each colour as text has a line
     for column, cloud in enumerate(pair, 1):
         x, y, z = cloud.points.astype(np.float32).round(3).T
-        marker = {"size": 2.5, "color": [to_hex(colour) for colour in cloud.colours]}
+        marker = {"size": 2.5, "color": tones[: len(x)], "cmin": 0, "cmax": TONES - 1, "colorscale": palette}
         dots = Scatter3d(x=x, y=y, z=z, mode="markers", marker=marker, hovertemplate=hover, showlegend=False)
         figure.add_trace(dots, row=1, col=column)
     low, high, sides = _box(pair)  # of both scenes, else each would be stretched to its own points

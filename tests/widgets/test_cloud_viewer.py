@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,6 @@ import numpy as np
 import plotly
 import pytest
 import torch
-from matplotlib.colors import to_rgb
 from mpl_toolkits.mplot3d import proj3d
 from toy import ToyQuartets
 
@@ -151,9 +151,11 @@ def test_a_metre_is_a_metre_in_every_direction(quartet):
 
 
 def test_the_colours_are_those_of_the_photograph(quartet):
-    colours = json.loads(point_cloud(quartet, wrong(quartet)).to_json())["data"][0]["marker"]["color"]
-    shown = np.array([to_rgb(colour) for colour in colours])
-    assert np.abs(shown - clouds(quartet, wrong(quartet))[0].colours).max() < 1 / 255
+    marker = json.loads(point_cloud(quartet, wrong(quartet)).to_json())["data"][0]["marker"]
+    palette = np.array([[int(part) for part in re.findall(r"\d+", colour)] for _, colour in marker["colorscale"]])
+    assert (marker["cmin"], marker["cmax"]) == (0, len(palette) - 1)
+    shown = palette[values(marker["color"])]
+    assert np.abs(shown - 255 * clouds(quartet, wrong(quartet))[0].colours).mean() < 4
 
 
 def test_a_saved_figure_is_small():
