@@ -100,7 +100,7 @@ def test_without_any_true_depth_there_is_still_a_predicted_cloud(quartet):
     true, predicted = clouds(blind, wrong(quartet))
     assert (len(true.points), len(predicted.points)) == (0, 48 * 48)
     figure = json.loads(point_cloud(blind, wrong(quartet)).to_json())
-    assert [len(trace["marker"]["color"]) for trace in figure["data"]] == [0, 48 * 48]
+    assert [len(values(trace["marker"]["color"])) for trace in figure["data"]] == [0, 48 * 48]
     assert len(show_cloud(blind, wrong(quartet)).axes) == 2 * len(pc.VIEWS)
 
 
