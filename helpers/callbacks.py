@@ -115,10 +115,10 @@ class TensorBoardLogger(Callback):
         run.net.eval()
         mask, depth = probabilities(*run.net(batch["bg"], batch["bg_fg"]), run.recipe.depth_activation)
         run.net.train(was_training)
-        panels = [batch["bg"] / 255, batch["bg_fg"] / 255, batch["mask"], mask, batch["depth"], depth]
+        panels = (batch["bg"] / 255, batch["bg_fg"] / 255, batch["mask"], mask, batch["depth"], depth)
         strips = torch.cat([panel.expand(-1, 3, -1, -1) for panel in panels], 3)  # (4, 3, H, 6W)
-        title = "test/room, scene, mask, predicted, depth, predicted"
-        self.writer.add_image(title, torch.cat(list(strips), 1).cpu(), run.seen)
+        picture = torch.cat(list(strips), 1).cpu()
+        self.writer.add_image("test/room, scene, mask, predicted, depth, predicted", picture, run.seen)
 
     def close(self, run: Run) -> None:
         if self.writer is not None:

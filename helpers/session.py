@@ -151,7 +151,9 @@ def train_network() -> list[dict]:
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the sets made
         parts = sets()
     net, recipe = start()
-    return train(net, *parts, recipe, run_dir(), standard())
+    history = train(net, *parts, recipe, run_dir(), standard())
+    PartialState().destroy_process_group()  # else a process may end with its connections open, and abort
+    return history
 
 
 if __name__ == "__main__":

@@ -123,9 +123,9 @@ def train(
                         )
                 run.stop_clock()
                 run.check_weights()
-                # Every process scores the whole test set: exact, and nobody waits for anybody.
-                run.end_epoch(evaluate(net, run.test_set, stage.size))
+                run.end_epoch(evaluate(net, run.test_set, stage.size))  # in each process, of the whole set: exact
             run.end_stage()
+    run.accelerator.wait_for_everyone()  # no process leaves while the first one still writes
     return run.history
 
 
@@ -254,8 +254,7 @@ class Run:
     def _cut(self, count: int) -> None:
         """After a batch did not fit: from now on in twice as many pieces."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # nothing without a GPU
         if self.processes > 1:  # the others wait for this one's gradients in the middle of their backward pass
             raise CourseError(
                 f"A batch of {count} in each of {self.processes} processes does not fit into the memory: "

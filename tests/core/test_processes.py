@@ -59,10 +59,13 @@ TRAIN = textwrap.dedent(
 )
 
 
+LEAVE = "    from accelerate import PartialState\n    PartialState().destroy_process_group()\n"
+
+
 def script(folder):
     path = folder / "run.py"
     text = TRAIN.format(root=str(ROOT), tests=str(Path(__file__).parents[1]))
-    path.write_text(text + "\nif __name__ == '__main__':\n    run(sys.argv[1], *map(int, sys.argv[2:]))\n")
+    path.write_text(text + "\nif __name__ == '__main__':\n    run(sys.argv[1], *map(int, sys.argv[2:]))\n" + LEAVE)
     return path
 
 
