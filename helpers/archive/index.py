@@ -32,6 +32,7 @@ MAX_DIRECTORY = 200_000_000  # bytes: about five times the published archive's
 MAX_BYTES = 2_000_000  # of one member, unpacked: a JPEG of 192 px has 10,000
 MAX_RATIO = 100  # unpacked to packed; a JPEG hardly shrinks, even an all-black one by less than ten
 MAX_NAME = 128  # characters: longer paths are none of the archive's
+USUAL_NAME = 128  # bytes of a name and of what a zip program adds to it
 MAX_SIZE = 2048  # pixels; the archive has 192
 EXAMPLES = 5  # names kept for each kind of finding
 LOCAL_HEADER = struct.Struct("<4s2x2H4xL8x2H")  # signature, flags, method, CRC-32, lengths of name and extra field
@@ -183,17 +184,24 @@ class Index:
             Unreadable: the zip does not hold there what its directory says.
             CourseError: the zip itself cannot be read.
         """
-        path = self.root / f"{zip_name}.zip"
+        path = os.path.join(self.root, f"{zip_name}.zip")
         offset, packed, size, crc, method, _ = self.rows[zip_name][row].item()
         try:
-            with open(path, "rb") as stream:  # each time: threads, workers and forks share nothing
-                stream.seek(offset)
-                if len(header := stream.read(LOCAL_HEADER.size)) < LOCAL_HEADER.size:
+            # Opened each time: threads, workers and forks share nothing. (pathlib and io would take as long as reading.)
+            stream = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            try:
+                os.lseek(stream, offset, os.SEEK_SET)
+                data = os.read(stream, LOCAL_HEADER.size + USUAL_NAME + packed)  # all of the member, as a rule
+                if len(data) < LOCAL_HEADER.size:
                     raise Unreadable("cut short")
-                signature, flags, local_method, local_crc, name_length, extra = LOCAL_HEADER.unpack(header)
-                name = stream.read(name_length).decode(errors="replace")
-                stream.seek(extra, os.SEEK_CUR)
-                body = stream.read(packed)
+                signature, flags, local_method, local_crc, name_length, extra = LOCAL_HEADER.unpack_from(data)
+                end = LOCAL_HEADER.size + name_length + extra + packed
+                if end > len(data):
+                    data += os.read(stream, end - len(data))
+            finally:
+                os.close(stream)
+            name = data[LOCAL_HEADER.size : LOCAL_HEADER.size + name_length].decode(errors="replace")
+            body = data[end - packed : end]
         except OSError as error:
             why = "check that it is still there; from a mounted drive, copy it to the local disk first"
             raise CourseError(f"{path} could not be read ({error.strerror}): {why}.") from error
