@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from helpers.dataset import SceneDataset, normalise_depth
 
@@ -47,3 +48,16 @@ class ToyQuartets(SceneDataset):
             "valid": valid,
             "near_far": near_far,
         }
+
+
+class Plain(Dataset):
+    """What a reader may bring: nothing but a length and items."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        return self.dataset[index]

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from torch.utils.data import Dataset
-from toy import ToyQuartets
+from toy import Plain, ToyQuartets
 
 from helpers import dataset as quartets
 from helpers.config import CourseError
@@ -37,19 +36,6 @@ class CountingToys(ToyQuartets):
         if self.calls == self.fail_at:
             raise RuntimeError("the power went out")
         return super().get_batch(indices)
-
-
-class Plain(Dataset):
-    """What a reader may bring: nothing but a length and items."""
-
-    def __init__(self, dataset):
-        self.dataset = dataset
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, index):
-        return self.dataset[index]
 
 
 def assert_equal(a, b):

@@ -25,7 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_training import Failing, PowerCut, Tiny, on_the_cpu, tiny  # noqa: F401 - a fixture works where it is named
 from torch import nn
 from torch.utils.data import Dataset
-from toy import ToyQuartets
+from toy import Plain, ToyQuartets
 
 from helpers.augment import generator_of, perturb, resize
 from helpers.callbacks import SnapshotRecorder, TensorBoardLogger
@@ -56,19 +56,6 @@ SETTINGS = {"checkpoint_seconds": 120}
 def run(folder, net=None, train_set=EIGHTEEN, test_set=TWO, recipe=None):
     net, callbacks = net or tiny(), [TensorBoardLogger(), SnapshotRecorder()]
     return train(net, train_set, test_set, recipe or small(), folder, callbacks, **SETTINGS), net
-
-
-class Plain(Dataset):
-    """Nothing but a length and items."""
-
-    def __init__(self, dataset):
-        self.dataset = dataset
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, index):
-        return self.dataset[index]
 
 
 def rows(path):
