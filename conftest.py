@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="course-tests-"))
 
@@ -19,6 +20,10 @@ os.environ.update(
     JUPYTER_PREFER_ENV_PATH="1",
     NO_ALBUMENTATIONS_UPDATE="1",
 )
+
+# The same examples everywhere: a change passes or fails by what it does. --hypothesis-profile=default draws others.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
 
 
 @pytest.hookimpl(tryfirst=True)
