@@ -3,7 +3,7 @@
 ``train(..., callbacks=standard())`` is the same as ``callbacks=[ProgressBar(), TensorBoardLogger(),
 SnapshotRecorder()]``. Snapshots are kept in ``snapshots.npz`` of the run's folder, and
 :mod:`helpers.widgets.snapshot_viewer` shows them. They are dense at first, when much happens in a few steps, and sparse
-later. Which quartets and when is decided by the test set and the recipe alone, so a run that was interrupted keeps the
+later. Which quartets and when is decided by the validation set and the recipe alone, so a run that was interrupted keeps the
 same snapshots as one that was not.
 """
 
@@ -47,7 +47,7 @@ class Callback:
         """The curve has a new point: losses and metrics of the last batch."""
 
     def epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
-        """The test set was scored; ``run.history`` has a new row."""
+        """The validation set was scored; ``run.history`` has a new row."""
 
     def save(self, run: Run) -> None:
         """A checkpoint is about to be written: what belongs to it is written first."""
@@ -92,7 +92,7 @@ class ProgressBar(Callback):
 
 
 class TensorBoardLogger(Callback):
-    """The curves, and pictures of four test quartets, in the folder ``tensorboard/`` of the run."""
+    """The curves, and pictures of four validation quartets, in the folder ``tensorboard/`` of the run."""
 
     writer = None
 
@@ -108,8 +108,8 @@ class TensorBoardLogger(Callback):
     @torch.no_grad()
     def epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         for key, value in metrics.items():
-            self.writer.add_scalar(f"test/{key}", value, run.seen)
-        batch = get_batch(run.test_set, range(min(4, len(run.test_set))))
+            self.writer.add_scalar(f"validation/{key}", value, run.seen)
+        batch = get_batch(run.validation_set, range(min(4, len(run.validation_set))))
         batch = resize(to_device(batch, run.device), run.recipe.stages[run.stage].size)
         was_training = run.net.training
         run.net.eval()
@@ -118,7 +118,7 @@ class TensorBoardLogger(Callback):
         panels = (batch["bg"] / 255, batch["bg_fg"] / 255, batch["mask"], mask, batch["depth"], depth)
         strips = torch.cat([panel.expand(-1, 3, -1, -1) for panel in panels], 3)  # (4, 3, H, 6W)
         picture = torch.cat(list(strips), 1).cpu()
-        self.writer.add_image("test/room, scene, mask, predicted, depth, predicted", picture, run.seen)
+        self.writer.add_image("validation/room, scene, mask, predicted, depth, predicted", picture, run.seen)
 
     def close(self, run: Run) -> None:
         if self.writer is not None:
@@ -129,7 +129,7 @@ class TensorBoardLogger(Callback):
 
 SNAPSHOTS = "snapshots.npz"
 QUARTETS = 4
-CANDIDATES = 32  # quartets of the test set from which they are chosen
+CANDIDATES = 32  # quartets of the validation set from which they are chosen
 COUNT = 36  # snapshots asked for; several that fall into one step are one
 CROWDED = 2.5  # how much denser they are at first; found by looking at runs of the quick profile
 LARGEST = 128  # image size in pixels at which larger predictions and scenes are kept: a file of a few megabytes at most
@@ -148,7 +148,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Snapshots:
-    """The snapshots of a run, in order, and what they are about, from the test set: all of Q quartets.
+    """The snapshots of a run, in order, and what they are about, from the validation set: all of Q quartets.
 
     ``bg_fg`` is uint8 (Q, 3, H, W); ``mask`` and ``depth`` uint8 (Q, H, W), times 255; ``valid`` bool (Q, H, W).
     """
@@ -196,12 +196,12 @@ def snapshot_times(total: int) -> np.ndarray:
 
 
 class SnapshotRecorder(Callback):
-    """Keeps what the network predicts for four quartets of the test set: cats from large to small, the smallest left out."""
+    """Keeps what the network predicts for four validation quartets: cats from large to small, the smallest left out."""
 
     def start(self, run: Run) -> None:
         self.path, self._due, self._stages = run.folder / SNAPSHOTS, snapshot_times(run.total), len(run.recipe.stages)
-        self._indices = _choose(run.test_set)
-        self._scene = _scene(run.test_set, self._indices)
+        self._indices = _choose(run.validation_set)
+        self._scene = _scene(run.validation_set, self._indices)
         self._pair: list[torch.Tensor] | None = None  # the network's input, at the size of the stage
         # Those of a later moment, which an interrupted run may have left, are forgotten.
         self._snapshots = [snapshot for snapshot in self._kept() if snapshot.samples <= run.seen]
@@ -222,7 +222,7 @@ class SnapshotRecorder(Callback):
         """The network stays as it was, batch statistics and random numbers included."""
         size = run.recipe.stages[run.stage].size
         if self._pair is None or self._pair[0].shape[-1] != size:
-            batch = resize(get_batch(run.test_set, self._indices), size)
+            batch = resize(get_batch(run.validation_set, self._indices), size)
             self._pair = [batch[key].to(run.device) for key in ("bg", "bg_fg")]
         was_training = run.net.training
         run.net.eval()
@@ -261,7 +261,7 @@ def _choose(dataset: Dataset) -> list[int]:
 
 
 def _scene(dataset: Dataset, indices: list[int]) -> dict[str, np.ndarray]:
-    """The arrays of a :class:`Snapshots` that come from the test set."""
+    """The arrays of a :class:`Snapshots` that come from the validation set."""
     batch = get_batch(dataset, indices)
     batch = resize(batch, min(batch["bg"].shape[-1], LARGEST))
     maps = {key: _bytes(batch[key].squeeze(1)) for key in ("mask", "depth")}

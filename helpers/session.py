@@ -22,6 +22,7 @@ from helpers.utils import device
 if TYPE_CHECKING:
     from helpers.dataset import CachedDataset, SceneDataset, Subset
 
+PARTS = "train", "validation", "test"
 MINUTES = Path(__file__).with_name("minutes.json")  # what each notebook takes; helpers.upkeep.front_page writes it
 
 
@@ -52,8 +53,7 @@ def setup(number: int) -> None:
     if "COLAB_RELEASE_TAG" in os.environ:
         if not torch.cuda.is_available():
             print("No GPU   everything works, but slowly: choose Runtime > Change runtime type > T4 GPU, then run all")
-        on_drive = config.DRIVE in runs_dir().parents
-        print("Runs     " + ("kept on your Drive, in " + runs_dir().name if on_drive else
+        print("Runs     " + ("kept on your Drive, in " + runs_dir().name if config.DRIVE in runs_dir().parents else
               "lost when Colab takes this machine back: mount Drive first (folder icon, left) to keep them"))  # fmt: skip
 
 
@@ -92,14 +92,14 @@ def _archive() -> Path | None:
         return None
 
 
-def sets() -> tuple[Subset | CachedDataset, CachedDataset]:
-    """``train_set, test_set``, as large as the profile says, with no common room or cat; cached, unless too large."""
+def sets(*names: str) -> tuple[Subset | CachedDataset, ...]:
+    """``train_set, validation_set, test_set``, or those named. No two share a room or a cat; cached, unless too large."""
     from helpers.dataset import cached, sample, split
 
-    p = profile()
-    train_part, test_part = split(source())
-    train_set = sample(train_part, p.train_samples)
-    return cached(train_set) if p.cached else train_set, cached(sample(test_part, p.test_samples))
+    p, parts = profile(), dict(zip(PARTS, split(source(), validation=0.1)))
+    counts = {"train": p.train_samples, "validation": p.test_samples, "test": p.test_samples}
+    drawn = {name: sample(parts[name], counts[name]) for name in names or PARTS}
+    return tuple(part if name == "train" and not p.cached else cached(part) for name, part in drawn.items())
 
 
 def our_recipe():
@@ -149,7 +149,7 @@ def train_network() -> list[dict]:
     from helpers.train import train
 
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the sets made
-        parts = sets()
+        parts = sets("train", "validation")
     net, recipe = start()
     history = train(net, *parts, recipe, run_dir(), standard())
     PartialState().destroy_process_group()  # else a process may end with its connections open, and abort

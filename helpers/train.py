@@ -1,11 +1,11 @@
 """Training in stages: small images first, larger ones later. One explicit loop that can be stopped, killed and resumed.
 
-``train(net, train_set, test_set, recipe("course", "quick"), run_dir)`` writes into ``run_dir``:
+``train(net, train_set, validation_set, recipe("course", "quick"), run_dir)`` writes into ``run_dir``:
 
 =========================== =======================================================================
 weights.safetensors         the network after the last finished epoch (:func:`helpers.predict.load`)
 weights-stage-1.safetensors the network at the end of the first stage, and so on
-history.csv                 one row an epoch: losses, times, metrics of the test set
+history.csv                 one row an epoch: losses, times, metrics of the validation set
 steps.csv                   one row every few steps: the training curve
 last.pt, previous.pt        everything needed to resume, and the same one save earlier (:mod:`helpers.checkpoints`)
 lost-batch.safetensors      where the loss was no longer finite: the batch that did it
@@ -56,7 +56,7 @@ class Interrupted(CourseError):
 
 
 def train(
-    net: nn.Module, train_set: Dataset, test_set: Dataset, recipe: Recipe, run_dir: str | Path,
+    net: nn.Module, train_set: Dataset, validation_set: Dataset, recipe: Recipe, run_dir: str | Path,
     callbacks: Sequence[Callback] = (), loss: nn.Module | None = None, checkpoint_seconds: float = 120,
 ) -> list[dict]:  # fmt: skip
     """Train ``net`` in place, or resume the run that ``run_dir`` holds.
@@ -67,7 +67,7 @@ def train(
 
     Args:
         net: ``net(bg, bg_fg) -> mask_logits, depth_logits``.
-        train_set, test_set: map-style datasets of quartets (:mod:`helpers.dataset`), with no common room or cat.
+        train_set, validation_set: map-style datasets of quartets (:mod:`helpers.dataset`), with no common room or cat.
         recipe: see :func:`helpers.recipes.recipe`.
         run_dir: where the run is kept.
         callbacks: what watches the run, see :class:`helpers.callbacks.Callback`.
@@ -75,24 +75,24 @@ def train(
         checkpoint_seconds: a run that is killed loses at most this much.
 
     Returns:
-        one dict an epoch: stage, size, samples and seconds so far, mean training losses, and metrics of the test set at
-        that size. The test set is only watched, nothing is chosen by it.
+        one dict an epoch: stage, size, samples and seconds so far, mean training losses, and metrics of the validation
+        set at that size.
 
     Raises:
         CourseError: the folder holds another run, a set is empty, the loss is no longer finite, a single quartet
             does not fit into the memory, or the disk is full.
         Interrupted: somebody stopped it (Ctrl-C, a notebook's stop button); it is saved, and the same call resumes it.
     """
-    for name, dataset in (("training", train_set), ("test", test_set)):
+    for name, dataset in (("training", train_set), ("validation", validation_set)):
         if not len(dataset):
             raise CourseError(f"The {name} set is empty: give it at least one quartet.")
     run = Run(net, train_set, recipe, Path(run_dir), callbacks, loss)
     if run.stage == len(recipe.stages):
         return run.history
-    with room_on_disk(run.folder), _stop_button() as stop, run.watched(test_set):
+    with room_on_disk(run.folder), _stop_button() as stop, run.watched(validation_set):
         while run.stage < len(recipe.stages):
             stage = recipe.stages[run.stage]
-            data, run.test_set = at_size(train_set, stage.size), at_size(test_set, stage.size)
+            data, run.validation_set = at_size(train_set, stage.size), at_size(validation_set, stage.size)
             while run.epoch < stage.epochs:
                 batches = run.batches(stage)
                 run.tell("epoch_start")
@@ -123,7 +123,7 @@ def train(
                         )
                 run.stop_clock()
                 run.check_weights()
-                run.end_epoch(evaluate(net, run.test_set, stage.size))  # in each process, of the whole set: exact
+                run.end_epoch(evaluate(net, run.validation_set, stage.size))  # in each process, of the whole set: exact
             run.end_stage()
     run.accelerator.wait_for_everyone()  # no process leaves while the first one still writes
     return run.history
@@ -169,7 +169,7 @@ class Run:
     """One training run: what callbacks see of it, and the steps of the loop above.
 
     ``net`` is trained by ``recipe``; ``stage``, ``epoch`` and ``batch`` count, from 0, what comes next; ``seen`` of
-    ``total`` samples are done; ``test_set`` is at the stage's size; ``history`` and ``curve`` are lists of dicts.
+    ``total`` samples are done; ``validation_set`` is at the stage's size; ``history`` and ``curve`` are lists of dicts.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Run:
         self.total = sum(stage.epochs * sum(map(len, self.batches(stage))) for stage in recipe.stages)
         self.rate = recipe.learning_rate
         self.pieces = 1  # into which each batch is cut, because it did not fit into the memory
-        self.seconds = self.cpu_seconds = 0.0  # of training alone, without tests
+        self.seconds = self.cpu_seconds = 0.0  # of training alone, without evaluation
         self.history: list[dict] = []
         self.curve: list[dict] = []
         self.sums: dict[str, Tensor] = {}  # of the losses in this epoch
@@ -289,10 +289,10 @@ class Run:
             getattr(callback, event)(self, *about)
 
     @contextmanager
-    def watched(self, test_set: Dataset) -> Iterator[None]:
+    def watched(self, validation_set: Dataset) -> Iterator[None]:
         """The folder is there, callbacks are told of the start and, however the run ends, of the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.test_set, self.saved_at = test_set, time.monotonic()
+        self.validation_set, self.saved_at = validation_set, time.monotonic()
         for path in self.folder.glob(".*-*") if self.accelerator.is_main_process else ():
             path.unlink(missing_ok=True)  # temporary files of a run that was killed while it wrote
         try:
@@ -305,7 +305,7 @@ class Run:
         self._started = time.monotonic(), time.process_time()
 
     def stop_clock(self) -> None:
-        """Training alone counts, not tests; on the processor's clock, what else runs on the machine counts little."""
+        """Training alone counts, not evaluation; on the processor's clock, what else runs on the machine counts little."""
         self.seconds += time.monotonic() - self._started[0]
         self.cpu_seconds += time.process_time() - self._started[1]
 
@@ -362,7 +362,7 @@ class Run:
         self.history.append({
             "stage": self.stage + 1, "size": stage.size, "epoch": self.epoch + 1, "samples": self.seen,
             "seconds": round(self.seconds, 2), "cpu_seconds": round(self.cpu_seconds, 2),
-            **means, **{f"test_{key}": value for key, value in metrics.items()},
+            **means, **{f"validation_{key}": value for key, value in metrics.items()},
         })  # fmt: skip
         self.tell("epoch_end", metrics)
         self.sums, self.batch, self.epoch = {}, 0, self.epoch + 1

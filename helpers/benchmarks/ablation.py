@@ -102,7 +102,7 @@ def ablate(seeds: Sequence[int], choices: Sequence[str]) -> dict:
         choice = CHOICES[name]
         changed = recipe("course", **{"stages": STAGES, **choice.changes})
         experiment = Experiment(name, choice.network, changed, choice.loss)
-        found = run_seeds(experiment, fit, validation, runs_dir() / "ablation" / run_dir(name).name, seeds)
+        found = run_seeds(experiment, fit, validation, validation, runs_dir() / "ablation" / run_dir(name).name, seeds)
         machines |= found["machines"]
         rows[name] = {"scores": found["scores"]["sigmoid"], "facts": found["facts"]}
     return about(

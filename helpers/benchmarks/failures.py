@@ -168,7 +168,7 @@ def write(cases: Sequence[Case], **facts: object) -> dict:
 def main() -> None:
     device, folder = "cuda" if torch.cuda.is_available() else "cpu", run_dir()
     network = folder.name if is_finished(folder, our_recipe()) else "the weights that come with the course"
-    net, test_set = trained_network().to(device), sets()[1]
+    net, test_set = trained_network().to(device), sets("test")[0]
     predictor = network_predictor(net)
     cases = worst(test_set, lambda batch: predictor(to_device(batch, device)))
     if not cases:

@@ -44,8 +44,10 @@ class Experiment:
     loss: nn.Module | None = None
 
 
-def run(experiment: Experiment, train_set: Dataset, test_set: CachedDataset, folder: Path, seed: int = 0) -> dict:
-    """Train and score, or resume, or read what an earlier call found.
+def run(
+    experiment: Experiment, train_set: Dataset, validation_set: Dataset, test_set: CachedDataset, folder: Path, seed: int = 0
+) -> dict:  # fmt: skip
+    """Train on the first set, watched on the second, and score the third once, or resume, or read what an earlier call found.
 
     JSON-ready: ``what`` was trained, on which ``machine`` and ``date``, its ``facts`` (parameters, operations, samples,
     seconds), ``scores`` with the recipe's output activation for depth and with ``"sigmoid"``, and ``corrupted``: mask
@@ -69,7 +71,7 @@ def run(experiment: Experiment, train_set: Dataset, test_set: CachedDataset, fol
     if known:
         print(f"{folder.name}/{SCORE} is of another experiment or another version of the course: training anew.")
     gflop = forward_gflop(net, FLOP_SIZE)
-    history = train(net, train_set, test_set, recipe, folder, callbacks=[ProgressBar()], loss=experiment.loss)
+    history = train(net, train_set, validation_set, recipe, folder, callbacks=[ProgressBar()], loss=experiment.loss)
     predictors = {name: network_predictor(net, name) for name in (recipe.depth_activation, "sigmoid")}
     result = {
         "what": what, "machine": machine(), "date": date.today().isoformat(),
@@ -85,13 +87,14 @@ def run(experiment: Experiment, train_set: Dataset, test_set: CachedDataset, fol
 
 
 def run_seeds(
-    experiment: Experiment, train_set: Dataset, test_set: CachedDataset, folder: Path, seeds: Iterable[int]
-) -> dict:
+    experiment: Experiment, train_set: Dataset, validation_set: Dataset, test_set: CachedDataset, folder: Path,
+    seeds: Iterable[int],
+) -> dict:  # fmt: skip
     """:func:`run` under each of ``seeds``, in ``folder-SEED``: the results, one value a seed, and ``machines``."""
     results = []
     for seed in seeds:
         print(f"{experiment.title}, seed {seed}", flush=True)
-        results.append(run(experiment, train_set, test_set, folder.with_name(f"{folder.name}-{seed}"), seed))
+        results.append(run(experiment, train_set, validation_set, test_set, folder.with_name(f"{folder.name}-{seed}"), seed))
     return {
         "facts": gather(result["facts"] for result in results),
         "scores": {name: gather(result["scores"][name] for result in results) for name in results[0]["scores"]},

@@ -80,7 +80,7 @@ FACTS = {
 
 def compare(seeds: Sequence[int], rows: Sequence[str]) -> dict:
     """Train and score ``rows``, or read what is known: JSON-ready, with one value a seed."""
-    train_set, test_set = sets()
+    train_set, validation_set, test_set = sets()
     pairs, mean_depth = list(test_batches(test_set)), MeanDepth().fit(train_set)
     targets = torch.cat([batch["depth"][:, 0] for batch in pairs])
     scores = {
@@ -92,7 +92,8 @@ def compare(seeds: Sequence[int], rows: Sequence[str]) -> dict:
     facts, machines, networks = {}, {machine()}, {**NETWORKS, **BASELINES, "pretrained": pretrained}
     for name, row in ((name, row) for name, row in ROWS.items() if name in rows):
         experiment = Experiment(row.title, networks[row.network], recipe(row.recipe))
-        found = run_seeds(experiment, train_set, test_set, runs_dir() / "bench" / run_dir(name).name, seeds)
+        folder = runs_dir() / "bench" / run_dir(name).name
+        found = run_seeds(experiment, train_set, validation_set, test_set, folder, seeds)
         scores[row.title] = found["scores"][experiment.recipe.depth_activation]
         if name == PUBLISHED:
             scores[AS_PUBLISHED] = found["scores"]["sigmoid"]

@@ -49,7 +49,7 @@ def finished_run() -> Path:
 def time_travel() -> list[Image.Image]:
     """The predictions of the run from its first step to its last, under a slider."""
     kept = read_snapshots(finished_run())
-    test_set = sets()[1]
+    test_set = sets("test")[0]
     candidates = get_batch(test_set, range(min(CANDIDATES, len(test_set))))
     small = resize(candidates, kept.bg_fg.shape[-1])["bg_fg"].numpy()
     # The snapshots do not say of which quartets they are, but their photographs do.
@@ -64,7 +64,7 @@ def time_travel() -> list[Image.Image]:
 def worst() -> Figure:
     """The test scenes on which the run does worst, by the cause of the error."""
     net = load(finished_run())
-    return failures.figure(failures.worst(sets()[1], network_predictor(net, net.depth_activation)))
+    return failures.figure(failures.worst(sets("test")[0], network_predictor(net, net.depth_activation)))
 
 
 def _save_figure(figure: Figure, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Time travel: what the network of a run predicted for the same test quartets, from its first step to its last.
+"""Time travel: what the network of a run predicted for the same validation quartets, from its first step to its last.
 
 ``time_travel`` is a widget, ``show_journey`` the same as one figure, for everyone who only reads. Both show the
 snapshots that :mod:`helpers.callbacks` kept while ``train`` ran: no network is needed.
@@ -20,7 +20,7 @@ COLUMNS, SAMPLES = 8, 2  # of the figure: snapshots, and quartets
 
 
 class SnapshotViewer(PairPanels):
-    """A test quartet and what was predicted for it, masks above and depth below; made by :func:`time_travel`.
+    """A validation quartet and what was predicted for it, masks above and depth below; made by :func:`time_travel`.
 
     Attributes:
         snapshot, sample: a :class:`helpers.widgets.controls.Chooser` each.
@@ -73,7 +73,7 @@ def time_travel(run_dir: str | Path) -> SnapshotViewer:
 
 
 def show_journey(run_dir: str | Path) -> Figure:
-    """Mask and depth of two test quartets in eight snapshots of the training, from left to right, and the ground truth.
+    """Mask and depth of two validation quartets in eight snapshots of the training, from left to right, and the ground truth.
 
     Raises:
         CourseError: the run has kept no snapshots.

@@ -48,9 +48,9 @@ SMALL = recipe("course", "tiny", stages=(Stage(32, 6, 2), Stage(48, 8, 1)), prec
 SETTINGS = {"checkpoint_seconds": 120}
 
 
-def run(folder, train_set=EIGHTEEN, test_set=TEST, wanted=SMALL):
+def run(folder, train_set=EIGHTEEN, validation_set=TEST, wanted=SMALL):
     net = tiny()
-    train(net, train_set, test_set, wanted, folder, [SnapshotRecorder()], **SETTINGS)
+    train(net, train_set, validation_set, wanted, folder, [SnapshotRecorder()], **SETTINGS)
     return net
 
 
@@ -58,7 +58,7 @@ def taken(folder, net, test_set, size):
     """The first snapshot of a run that has only begun."""
     stage = Stage(size, 6, 1)
     begun = SimpleNamespace(
-        net=net, test_set=test_set, recipe=recipe("course", "tiny", stages=(stage,)), folder=folder, stage=0, seen=0, total=100,
+        net=net, validation_set=test_set, recipe=recipe("course", "tiny", stages=(stage,)), folder=folder, stage=0, seen=0, total=100,
         device=torch.device("cpu"),
     )  # fmt: skip
     recorder = SnapshotRecorder()
@@ -162,7 +162,7 @@ def test_quartets_are_chosen_from_large_cats_to_small_ones():
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_a_small_test_set_is_shown_as_a_whole(tmp_path, count):
     few = sample(TEST, count)
-    run(tmp_path, test_set=few)
+    run(tmp_path, validation_set=few)
     assert sorted(kept._choose(few)) == list(range(count)) and len(read_snapshots(tmp_path).bg_fg) == count
 
 
@@ -235,7 +235,7 @@ def test_callbacks_are_told_of_every_step_and_of_the_end_however_it_comes(tmp_pa
     assert [entry[:2] for entry in again.told] == [
         ("start", 24), ("step", 30), ("step", 36), ("epoch", 2), ("step", 44), ("step", 52), ("epoch", 3), ("close", 52)
     ]  # fmt: skip
-    assert [entry[2] for entry in again.told if entry[0] == "epoch"] == [row["test_depth_rmse"] for row in history[1:]]
+    assert [entry[2] for entry in again.told if entry[0] == "epoch"] == [row["validation_depth_rmse"] for row in history[1:]]
 
 
 def test_the_bar_counts_the_quartets_of_each_epoch(capsys, tmp_path):
@@ -281,7 +281,7 @@ def test_without_snapshots_a_run_goes_on_and_keeps_those_from_there(finished, ev
 
 def test_snapshots_of_other_quartets_are_not_mixed_in(every_batch, tmp_path):
     cut(tmp_path, 4)
-    run(tmp_path, test_set=split(ToyQuartets(rooms=6, cats=6, placements=1, seed=5), 0.4)[1])
+    run(tmp_path, validation_set=split(ToyQuartets(rooms=6, cats=6, placements=1, seed=5), 0.4)[1])
     assert times(tmp_path) == [30, 36, 44, 52]
 
 

@@ -199,14 +199,14 @@ def test_a_matrix_has_a_name_for_each_value():
 
 
 HISTORY = [
-    {"samples": 1000 * i, "size": 32 if i < 3 else 64, "seconds": 9 * i, "loss": 1 / i, "test_mask_dice": 1 - 1 / i}
+    {"samples": 1000 * i, "size": 32 if i < 3 else 64, "seconds": 9 * i, "loss": 1 / i, "validation_mask_dice": 1 - 1 / i}
     for i in range(1, 6)
 ]
 
 
 def test_curves_draw_what_the_rows_have_and_where_a_stage_begins():
     figure = plots.training_curves(HISTORY)
-    assert [axis.get_ylabel() for axis in figure.axes] == ["loss, training", "mask Dice, test"]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["training loss", "validation Dice"]
     assert all(axis.get_xlabel() == "training samples seen" for axis in figure.axes)
     assert words(figure) == [" 64 px"]
     curve, stage = figure.axes[0].lines

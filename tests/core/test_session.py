@@ -34,10 +34,11 @@ def tiny(monkeypatch, tmp_path):
 
 
 def test_sets_share_no_room_and_no_cat():
-    train_set, test_set = session.sets()
+    parts = session.sets()
     for name in ("room_of", "cat_of"):
-        ids = [{getattr(part, name)(i) for i in range(len(part))} for part in (train_set, test_set)]
-        assert ids[0] and ids[1] and not ids[0] & ids[1]
+        ids = [{getattr(part, name)(i) for i in range(len(part))} for part in parts]
+        assert len(ids) == 3 and all(ids) and sum(map(len, ids)) == len(set().union(*ids))
+    assert [part.key() for part in session.sets("test", "train")] == [parts[2].key(), parts[0].key()]
 
 
 def test_without_a_run_of_ones_own_the_courses_network_answers_then_ones_own(capsys):
@@ -96,8 +97,7 @@ def test_an_archive_is_used_where_it_is(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("COURSE_DATA", "archive")
     monkeypatch.setenv("COURSE_ARCHIVE", str(write_archive(tmp_path / "archive")))
     assert isinstance(session.source(), ArchiveDataset)
-    train_set, test_set = session.sets()
-    assert len(train_set) and len(test_set)
+    assert all(map(len, session.sets()))
     assert session.run_dir().name == "archive-tiny-course"
     assert "rendered rooms" not in capsys.readouterr().out
 
@@ -116,12 +116,12 @@ def write_photographs(folder):
 
 
 def write_archive(folder):
-    """Two rooms, two cats, two placements, each mirrored, in the published naming."""
+    """Three rooms, three cats, two placements, each mirrored, in the published naming."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for name, prefix, mode in (("bg_fg", "bgfg", "RGB"), ("mask", "mask", "L"), ("depth", "densedepth", "L")):
         with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
-            for room, cat, number in np.ndindex(2, 2, 4):
+            for room, cat, number in np.ndindex(3, 3, 4):
                 picture = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((192, 192)).convert(mode)
                 buffer = io.BytesIO()
                 picture.save(buffer, "JPEG")

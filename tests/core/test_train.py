@@ -53,9 +53,9 @@ def small(name="course", **changes):
 SETTINGS = {"checkpoint_seconds": 120}
 
 
-def run(folder, net=None, train_set=EIGHTEEN, test_set=TWO, recipe=None):
+def run(folder, net=None, train_set=EIGHTEEN, validation_set=TWO, recipe=None):
     net, callbacks = net or tiny(), [TensorBoardLogger(), SnapshotRecorder()]
-    return train(net, train_set, test_set, recipe or small(), folder, callbacks, **SETTINGS), net
+    return train(net, train_set, validation_set, recipe or small(), folder, callbacks, **SETTINGS), net
 
 
 def rows(path):
@@ -243,7 +243,7 @@ def test_the_history_tells_each_epoch(finished):
         weights = {"mask_bce": 1, "mask_dice": 1, "depth_l1": 2, "depth_ssim": 4, "depth_gradient": 4}
         assert row["loss"] == pytest.approx(sum(weight * row[key] for key, weight in weights.items()), rel=1e-5)
     assert [row["seconds"] for row in history] == sorted(row["seconds"] for row in history)
-    last = {key.removeprefix("test_"): value for key, value in history[-1].items() if key.startswith("test_")}
+    last = {key.removeprefix("validation_"): value for key, value in history[-1].items() if key.startswith("validation_")}
     assert last == pytest.approx(evaluate(net, TWO, 48), abs=1e-6)
 
 
@@ -274,9 +274,9 @@ def test_the_weights_are_those_of_the_network_and_say_how_they_came_about(finish
 def test_tensorboard_shows_the_same_curves_and_pictures(finished):
     folder, history, _ = finished
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
-    assert {"train/loss", "train/learning_rate", "test/mask_dice", "test/depth_rmse"} <= set(events.Tags()["scalars"])
-    told = {event.step: event.value for event in events.Scalars("test/depth_rmse")}
-    assert told == pytest.approx({row["samples"]: row["test_depth_rmse"] for row in history})
+    assert {"train/loss", "train/learning_rate", "validation/mask_dice", "validation/depth_rmse"} <= set(events.Tags()["scalars"])
+    told = {event.step: event.value for event in events.Scalars("validation/depth_rmse")}
+    assert told == pytest.approx({row["samples"]: row["validation_depth_rmse"] for row in history})
     losses = {event.step: event.value for event in events.Scalars("train/loss")}
     assert losses == pytest.approx({int(row["samples"]): float(row["loss"]) for row in rows(folder / "steps.csv")})
     (name,) = events.Tags()["images"]
@@ -526,12 +526,12 @@ def test_the_bomb_would_have_gone_off(tmp_path):
     assert (tmp_path / "boom").exists()
 
 
-@pytest.mark.parametrize("position", ["training", "test"])
+@pytest.mark.parametrize("position", ["training", "validation"])
 def test_an_empty_set_is_told_before_anything_is_written(tmp_path, position):
     sets = {
         "train_set": EIGHTEEN,
-        "test_set": TWO,
-        {"training": "train_set", "test": "test_set"}[position]: Subset(TWO, []),
+        "validation_set": TWO,
+        {"training": "train_set", "validation": "validation_set"}[position]: Subset(TWO, []),
     }
     with pytest.raises(CourseError, match=f"The {position} set is empty"):
         run(tmp_path / "run", **sets)
