@@ -1,0 +1,59 @@
+"""Code, prose and printed text of the saved notebooks, for tests that hold one against the other."""
+
+import ast
+import re
+from functools import cache
+
+import nbformat
+
+from helpers.config import ROOT
+
+NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+
+
+@cache
+def cells(number: str) -> tuple[nbformat.NotebookNode, ...]:
+    """All cells of notebook ``number``, such as "03"."""
+    return tuple(nbformat.read(NOTEBOOKS[number], as_version=4).cells)
+
+
+def prose(number: str) -> str:
+    return "\n\n".join(cell.source for cell in cells(number) if cell.cell_type == "markdown")
+
+
+def code(number: str) -> str:
+    """All code cells but the set-up; what only IPython understands is left out."""
+    sources = [cell.source for cell in cells(number) if cell.cell_type == "code"][1:]
+    return "\n\n".join(re.sub(r"^\s*[%!].*$", "pass", source, flags=re.MULTILINE) for source in sources)
+
+
+def printed(number: str) -> str:
+    """What its cells printed, tables included."""
+    outputs = [output for cell in cells(number) for output in cell.get("outputs", [])]
+    texts = [output.get("text") or output.get("data", {}).get("text/markdown", "") for output in outputs]
+    return "\n".join(text for text in texts if text)
+
+
+def defined(number: str, *names: str, **given: object) -> dict[str, object]:
+    """The classes, functions and variables of these names, as the notebook's own cells define them.
+
+    Its imports are run, and the statements that define the names; ``given`` takes the place of other variables.
+    """
+    space = {"__name__": f"notebook_{number}", **given}
+    wanted = set(names)
+    for statement in ast.parse(code(number)).body:
+        binds = {getattr(statement, "name", None)}
+        if isinstance(statement, ast.Assign):
+            binds = {part.id for target in statement.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+        if isinstance(statement, (ast.Import, ast.ImportFrom)) or binds & wanted:
+            exec(compile(ast.Module([statement], []), f"notebook {number}", "exec"), space)
+    missing = wanted - space.keys()
+    assert not missing, f"notebook {number} defines no {', '.join(sorted(missing))}"
+    return space
+
+
+def found(number: str, pattern: str) -> list[float]:
+    """The numbers that the first match of ``pattern`` in the printed text captures; the match must be there."""
+    match = re.search(pattern, printed(number), re.MULTILINE)
+    assert match, f"notebook {number} prints nothing like {pattern!r}"
+    return [float(group.replace(",", "")) for group in match.groups()]
