@@ -75,10 +75,10 @@ def test_notebooks_and_exercises_agree():
 
 
 def test_every_exercise_has_hints_wrong_answers_and_a_solution():
-    assert sorted(WRONG) == NUMBERS
+    assert sorted(WRONG) == sorted(RIGHT) == NUMBERS
     for number in NUMBERS:
         assert checker.EXERCISES[number].hints, number
-        assert len(WRONG[number]) >= 2, number
+        assert len(WRONG[number]) >= 6 <= len(RIGHT[number]) + 1, f"{number}: too few answers are tried, right or wrong"
     if SOLUTIONS:
         assert sorted(SOLUTIONS) == NUMBERS
 
@@ -89,7 +89,7 @@ def test_each_exercise_is_a_text_a_gap_and_its_helps(stem):
     for number in stubs(stem):
         (place,) = [i for i, cell in enumerate(cells) if f'check("{number}", ' in cell.source]
         text, stub, helps = cells[place - 1 : place + 2]
-        assert text.cell_type == "markdown" and text.source.startswith(f"**{number} ")
+        assert text.cell_type == "markdown" and text.source.startswith(f"### Exercise {number} · ")
         assert len(stub.source.splitlines()) <= 14
         assert helps.source == f'# hint("{number}")\n# solution("{number}")'
 
