@@ -3,7 +3,7 @@
 ``train(..., callbacks=standard())`` is the same as ``callbacks=[ProgressBar(), TensorBoardLogger(),
 SnapshotRecorder()]``. Snapshots are kept in ``snapshots.npz`` of the run's folder, and
 :mod:`helpers.widgets.snapshot_viewer` shows them. They are dense at first, when much happens in a few steps, and sparse
-later. Which quartets and when is decided by the validation set and the recipe alone, so a run that was interrupted keeps the
+later. Which quartets and when the validation set and the recipe decide alone, so a run that was interrupted keeps the
 same snapshots as one that was not.
 """
 
@@ -170,7 +170,7 @@ def read_snapshots(run_dir: str | Path) -> Snapshots:
     path = Path(run_dir) / SNAPSHOTS
     if not path.exists():
         raise CourseError(
-            f"{path.parent.name}/ holds no {SNAPSHOTS}: nothing has been trained there yet, or without a SnapshotRecorder, or "
+            f"{path.parent.name}/ holds no {SNAPSHOTS}: nothing was trained there, or without a SnapshotRecorder, or "
             "by an older version of the course; delete the folder and train again."
         )
     try:

@@ -59,12 +59,12 @@ class Profile:
     purpose: str
 
 
-# More rooms make the depth of unseen rooms better. At 192 px each takes longer to render, so "standard" has fewer than "quick".
+# More rooms make the depth of unseen rooms better. At 192 px each renders slowly: "standard" has fewer than "quick".
 PROFILES = {
     "tiny": Profile("tiny", 12, 8, 2, 96, 32, 48, True, "for tests: too little to learn from"),
     "quick": Profile("quick", 2400, 100, 2, 6_000, 400, 64, True, "for a machine without a GPU"),
-    "standard": Profile("standard", 1200, 100, 4, 16_000, 1_000, 192, True, "for a GPU like Colab's T4; not timed on one yet"),
-    "full": Profile("full", 2400, 100, 20, 280_000, 4_000, 192, False, "the published schedule, for a large GPU; not timed yet"),
+    "standard": Profile("standard", 1200, 100, 4, 16_000, 1_000, 192, True, "for a GPU like Colab's T4; not timed yet"),
+    "full": Profile("full", 2400, 100, 20, 280_000, 4_000, 192, False, "as published, for a large GPU; not timed yet"),
 }
 
 
@@ -112,7 +112,7 @@ DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts Google Drive
 
 
 def runs_dir() -> Path:
-    """Where runs go: ``$COURSE_RUNS``, else ``course-runs`` on a mounted Google Drive, else ``runs`` in the repository."""
+    """Where runs go: ``$COURSE_RUNS``, else ``course-runs`` on a mounted Drive, else ``runs`` beside helpers/."""
     if wanted := os.environ.get("COURSE_RUNS"):
         return Path(wanted)
     return DRIVE / "course-runs" if DRIVE.is_dir() else ROOT / "runs"

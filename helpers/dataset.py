@@ -156,7 +156,7 @@ def get_batch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
 
 
 def at_size(dataset: Dataset, size: int) -> Dataset:
-    """The same quartets at another image size, where the dataset can draw anew; else unchanged (training then resizes)."""
+    """The same quartets at another image size, where the dataset can draw anew; else unchanged (training resizes)."""
     return dataset.at_size(size) if hasattr(dataset, "at_size") else dataset
 
 
@@ -197,7 +197,7 @@ def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: in
                 f"This data has {len(distinct)} {name}(s); holding some out for the test needs at least {len(parts)}: "
                 f"add a {name}."
             )
-        tests = min(max(1, round(test * len(distinct))), len(distinct) - len(parts) + 1)  # one is left for each other part
+        tests = min(max(1, round(test * len(distinct))), len(distinct) - len(parts) + 1)  # one stays for each other
         validations = min(max(1, round(validation * len(distinct))), len(distinct) - tests - 1) if validation else 0
         order, part = rng.permutation(np.arange(len(distinct))), np.zeros(len(distinct), int)
         part[order[:tests]], part[order[tests : tests + validations]] = parts["test"], 2
@@ -242,15 +242,15 @@ def check_quartet(quartet: Quartet) -> Quartet:
             raise CourseError(f"{key!r} must be finite and lie in [0, 1]: it has values outside.")
     depth, near_far = quartet["depth"][valid], quartet["near_far"]
     if len(depth) and depth.min() > 1e-3:
-        raise CourseError("'depth' must be 0 at the nearest valid pixel; scale each image by its own least and greatest.")
+        raise CourseError("'depth' must be 0 at the nearest valid pixel; scale each image by its own extremes.")
     if len(depth) and depth.max() > 1e-3 and depth.max() < 1 - 1e-3:
-        raise CourseError("'depth' must be 1 at the farthest valid pixel; scale each image by its own least and greatest.")
+        raise CourseError("'depth' must be 1 at the farthest valid pixel; scale each image by its own extremes.")
     if near_far.dtype != torch.float32 or near_far.shape != (2,):
         found = f"{near_far.dtype} of shape {tuple(near_far.shape)}"
         raise CourseError(f"'near_far' must be float32 of shape (2,), not {found}.")
     known = ~torch.isnan(near_far)
     if known.any() and not (known.all() and 0 <= near_far[0] <= near_far[1] < float("inf")):
-        raise CourseError(f"'near_far' must be two distances in metres, near <= far, or two NaN, not {near_far.tolist()}.")
+        raise CourseError(f"'near_far' must be two metres, near <= far, or two NaN, not {near_far.tolist()}.")
     return quartet
 
 
@@ -329,7 +329,7 @@ class CachedDataset(Dataset):
     __getitems__ = SceneDataset.__getitems__
 
 
-def cached(dataset: Dataset, folder: str | Path | None = None, workers: int | None = None, progress: bool = True) -> CachedDataset:
+def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_count(), progress=True) -> CachedDataset:
     """Make every quartet of ``dataset`` once, keep them on disk, and read them from there ever after.
 
     The folder is named by a hash of ``dataset.key()``, so another seed, size, split or version never meets old pixels
@@ -351,7 +351,7 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers: int | No
         except (ValueError, OSError, EOFError, KeyError, TypeError):  # what cut files and foreign JSON raise
             _set_aside(path)
     with whole_folder(path) as temporary:
-        _write(dataset, key, temporary, os.cpu_count() if workers is None else workers, progress)
+        _write(dataset, key, temporary, workers, progress)
     return CachedDataset(path)
 
 

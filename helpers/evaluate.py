@@ -67,8 +67,7 @@ def test_batches(dataset: Dataset, size: int | None = None, device: torch.device
     dataset = at_size(dataset, size) if size else dataset
     batches = [list(range(i, min(i + BATCH, len(dataset)))) for i in range(0, len(dataset), BATCH)]
     for number, batch in enumerate(loader(dataset, batches)):
-        batch = to_device(batch, device)
-        batch = resize(batch, size) if size else batch
+        batch = to_device(resize(batch, size) if size else batch, device)
         yield perturb(batch, generator_of(seed, number)) if perturbed else batch
 
 

@@ -7,7 +7,7 @@ metrics say whether they want logits or probabilities. Normalisation is inside, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ STRIDE = 16  # four halvings: height and width must be multiples of this
 def check_pair(bg: Tensor, bg_fg: Tensor) -> None:
     """Raise ValueError, with the remedy, unless both are (B, 3, H, W) with H and W divisible by :data:`STRIDE`."""
     if bg.ndim != 4 or bg.shape[1] != 3:
-        raise ValueError(f"bg must have shape (B, 3, H, W), not {tuple(bg.shape)}; add the batch dimension with bg[None].")
+        raise ValueError(f"bg must have shape (B, 3, H, W), not {tuple(bg.shape)}; add a batch dimension, bg[None].")
     if bg.shape != bg_fg.shape:
         raise ValueError(f"bg {tuple(bg.shape)} and bg_fg {tuple(bg_fg.shape)} must have the same shape.")
     for name, side in (("height", bg.shape[2]), ("width", bg.shape[3])):
@@ -40,7 +40,7 @@ def register_rgb(net: nn.Module, **pixels: tuple[float, ...]) -> None:
 
 
 def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 or [0, 1] pixels (B, 3, H, W) to about zero mean and unit variance; ``mean`` and ``std`` are (1, 3, 1, 1)."""
+    """uint8 or [0, 1] pixels (B, 3, H, W) to about zero mean and unit variance; ``mean``, ``std``: (1, 3, 1, 1)."""
     image = image.float() / 255 if image.dtype == torch.uint8 else image
     return (image - mean) / std
 
@@ -173,7 +173,7 @@ class DuoNet(nn.Module):
 
     upsample = staticmethod(upsample)
 
-    def __init__(self, stem: int = 16, widths: tuple[int, ...] = (48, 96, 192, 224), blocks: tuple[int, ...] = (1, 2, 2, 2)):
+    def __init__(self, stem=16, widths: Sequence[int] = (48, 96, 192, 224), blocks: Sequence[int] = (1, 2, 2, 2)):
         super().__init__()
         # One normalisation for both images, because the stem is shared: equal pixels must cancel.
         register_rgb(self, mean=BG_FG_MEAN, std=BG_FG_STD)
@@ -254,7 +254,7 @@ def forward_gflop(net: nn.Module, size: int) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def probabilities(mask_logits: Tensor, depth_logits: Tensor, depth_activation: str = "sigmoid") -> tuple[Tensor, Tensor]:
+def probabilities(mask_logits: Tensor, depth_logits: Tensor, depth_activation="sigmoid") -> tuple[Tensor, Tensor]:
     """Logits to ``mask_prob, depth`` in [0, 1]: the one place where a sigmoid is applied to a prediction.
 
     ``depth_activation`` is "sigmoid" for a network whose loss saw ``sigmoid(depth_logits)``, "clamp" for one whose loss

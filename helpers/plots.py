@@ -353,7 +353,7 @@ def show_matrix(codes, values: Mapping[int, tuple[str, str]], xlabel: str, ylabe
     return figure
 
 
-CURVES = {"loss": "training loss", "validation_mask_dice": "validation Dice", "validation_depth_rmse": "validation RMSE"}
+CURVES = dict(loss="training loss", validation_mask_dice="validation Dice", validation_depth_rmse="validation RMSE")
 
 
 @styled

@@ -40,7 +40,7 @@ def load(path: str | Path) -> nn.Module:
     path = Path(path)
     file = path / "weights.safetensors" if path.is_dir() else path
     if not file.is_file():
-        raise CourseError(f"There are no weights at {file.parent.name}/{file.name}: train first (notebook 05), or check the path.")
+        raise CourseError(f"There are no weights at {file.parent.name}/{file.name}: train first (notebook 05).")
     if file.stat().st_size > MAX_WEIGHTS:
         raise CourseError(f"{file.name} is larger than {MAX_WEIGHTS >> 20} MB: these are not weights of this course.")
     try:
@@ -48,17 +48,17 @@ def load(path: str | Path) -> nn.Module:
             about = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}
     except (SafetensorError, OSError) as error:
-        raise CourseError(f"{file.name} is not a complete safetensors file ({error}): train again or copy it again.") from error
-    if about.get("network") not in NETWORKS:
-        raise CourseError(f"{file.name} names the network {about.get('network')!r}; this course has {' and '.join(NETWORKS)}.")
-    net = NETWORKS[about["network"]]()
+        raise CourseError(f"{file.name} is not a complete safetensors file ({error}): train or copy anew.") from error
+    if (name := about.get("network")) not in NETWORKS:
+        raise CourseError(f"{file.name} names the network {name!r}; this course has {' and '.join(NETWORKS)}.")
+    net = NETWORKS[name]()
     try:
         net.load_state_dict(tensors)
         used = json.loads(about.get("recipe", "{}"))
-        net.depth_activation = used.get("depth_activation") or used.get("depth_readout", "sigmoid")  # as it was called before
+        net.depth_activation = used.get("depth_activation") or used.get("depth_readout", "sigmoid")  # its old name
         net.trained_size = int(used["stages"][-1]["size"]) if used.get("stages") else None
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CourseError(f"The weights in {file.name} do not fit {about['network']}: they come from another version.") from error
+        raise CourseError(f"The weights in {file.name} do not fit {name}: they come from another version.") from error
     return net.eval()
 
 
@@ -87,8 +87,8 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None
     bg, bg_fg = read_image(bg, "bg"), read_image(bg_fg, "bg_fg")
     if bg.shape != bg_fg.shape:
         raise CourseError(
-            f"The room is {bg.shape[1]} x {bg.shape[0]} pixels, the picture with the cat {bg_fg.shape[1]} x {bg_fg.shape[0]}: "
-            "take both with the same camera from the same place, or crop them alike."
+            f"The room is {bg.shape[1]} x {bg.shape[0]} pixels, the picture with the cat {bg_fg.shape[1]} x "
+            f"{bg_fg.shape[0]}: take both with the same camera from the same place, or crop them alike."
         )
     if size is not None and size < STRIDE:
         raise CourseError(f"size={size}: the network needs at least {STRIDE} pixels.")
@@ -154,7 +154,7 @@ def export_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> fl
         CourseError: another size, a package is missing, or the file predicts something else (then none is written).
     """
     if size is not None and (size < STRIDE or size % STRIDE):
-        raise CourseError(f"size={size}: choose a multiple of {STRIDE}, say {max(STRIDE, -(-size // STRIDE) * STRIDE)}.")
+        raise CourseError(f"size={size}: choose a multiple of {STRIDE}, say {max(STRIDE, -(-size // STRIDE) * STRIDE)}")
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401 - torch.onnx needs it, and would say so less clearly
@@ -191,7 +191,7 @@ def largest_difference(model: Probabilities, other: OnnxModel, size: int | None 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.predict", description="Write a network as ONNX.")
-    parser.add_argument("--run", type=Path, help="a run's folder or a .safetensors file; default the course's own weights")
+    parser.add_argument("--run", type=Path, help="a run's folder or a .safetensors file; default: the course's weights")
     parser.add_argument("--size", type=int, help="image size in pixels; default any")
     parser.add_argument("--to", type=Path, default=runs_dir() / "export", help="folder for the file")
     arguments = parser.parse_args()

@@ -167,7 +167,7 @@ class Muon(torch.optim.Optimizer):
         if matrices := [p for p in parameters if is_matrix(p)]:
             groups.append({"params": matrices, "orthogonal": True, "momentum": momentum})
         if rest := [p for p in parameters if not is_matrix(p)]:
-            # Not fused: on the CPU that reads a gradient as if it lay in memory as its weights do, whether it does or not.
+            # Not fused: on the CPU that reads a gradient as if it lay in memory as its weights do, even if it does not.
             self.adamw = torch.optim.AdamW(rest, lr, weight_decay=weight_decay, foreach=True)
             groups.append({**self.adamw.param_groups[0], "orthogonal": False})
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})

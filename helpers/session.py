@@ -54,7 +54,7 @@ def setup(number: int) -> None:
         if not torch.cuda.is_available():
             print("No GPU   everything works, but slowly: choose Runtime > Change runtime type > T4 GPU, then run all")
         print("Runs     " + ("kept on your Drive, in " + runs_dir().name if config.DRIVE in runs_dir().parents else
-              "lost when Colab takes this machine back: mount Drive first (folder icon, left) to keep them"))  # fmt: skip
+              "lost when Colab takes this machine back: mount Drive first (folder icon, left)"))  # fmt: skip
 
 
 def source(size: int | None = None) -> SceneDataset:
@@ -93,7 +93,7 @@ def _archive() -> Path | None:
 
 
 def sets(*names: str) -> tuple[Subset | CachedDataset, ...]:
-    """``train_set, validation_set, test_set``, or those named. No two share a room or a cat; cached, unless too large."""
+    """``train_set, validation_set, test_set``, or those named: no common room or cat; cached, unless too large."""
     from helpers.dataset import cached, sample, split
 
     p, parts = profile(), dict(zip(PARTS, split(source(), validation=0.1)))
@@ -103,14 +103,14 @@ def sets(*names: str) -> tuple[Subset | CachedDataset, ...]:
 
 
 def our_recipe():
-    """What notebook 05 trains by: "course", or "fine-tune" on photographs, of which nobody has enough to start from nothing."""
+    """What notebook 05 trains by: "course", or "fine-tune" on photographs, too few to start from nothing."""
     from helpers.recipes import recipe
 
     return recipe("course" if _data() in ("rooms", "archive") else "fine-tune")
 
 
 def start():
-    """``net, recipe`` of notebook 05; on photographs, of which nobody has enough, the network is the course's own weights."""
+    """``net, recipe`` of notebook 05; on photographs the network starts from the course's own weights."""
     from helpers.model import build
     from helpers.predict import pretrained
 

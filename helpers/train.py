@@ -39,7 +39,7 @@ from helpers.config import CourseError
 from helpers.dataset import Quartet, at_size, get_batch, loader, to_device
 from helpers.evaluate import evaluate
 from helpers.metrics import Meter
-from helpers.model import probabilities
+from helpers.model import count_parameters, probabilities
 from helpers.recipes import LOSSES, Recipe, Stage, learning_rate, make_optimizer, pick_precision
 from helpers.utils import room_on_disk, write_csv
 
@@ -118,7 +118,7 @@ def train(
                         run.start_clock()
                     if stopped:
                         raise Interrupted(
-                            f"Stopped after {run.seen} of {run.total} samples; all of it is saved in {run.folder.name}/. "
+                            f"Stopped after {run.seen} of {run.total} samples; all is saved in {run.folder.name}/. "
                             "Run the cell, or the command, again to go on."
                         )
                 run.stop_clock()
@@ -202,8 +202,9 @@ class Run:
         self.sums: dict[str, Tensor] = {}  # of the losses in this epoch
         self.recent: list[Tensor] = []  # losses since the last point of the curve, still on the device
         self.identity = {
-            "format": CHECKPOINT_FORMAT, "network": type(net).__name__, "parameters": sum(p.numel() for p in net.parameters()),
-            "recipe": dataclasses.asdict(recipe), "precision": str(self.precision), **({"loss": repr(loss)} if loss else {}),
+            "format": CHECKPOINT_FORMAT, "network": type(net).__name__, "parameters": count_parameters(net),
+            "recipe": dataclasses.asdict(recipe), "precision": str(self.precision),
+            **({"loss": repr(loss)} if loss else {}),
             "data": train_set.key() if hasattr(train_set, "key") else {"quartets": len(train_set)},
         }  # fmt: skip
         if saved := newest(folder, self.identity):
@@ -214,7 +215,7 @@ class Run:
     def batches(self, stage: Stage) -> list[list[int]]:
         """The indices of this epoch, of all processes together."""
         if stage.batch < self.processes:
-            raise CourseError(f"A batch of {stage.batch} cannot be shared among {self.processes} processes: start fewer.")
+            raise CourseError(f"A batch of {stage.batch} cannot be shared among {self.processes} processes: use fewer.")
         batches = make_batches(self.samples, stage.batch, self.recipe.seed, self.stage, self.epoch)
         return [batch[: len(batch) // self.processes * self.processes] for batch in batches]
 
@@ -305,7 +306,7 @@ class Run:
         self._started = time.monotonic(), time.process_time()
 
     def stop_clock(self) -> None:
-        """Training alone counts, not evaluation; on the processor's clock, what else runs on the machine counts little."""
+        """Training alone counts, not evaluation; on the processor's clock, what else the machine runs counts little."""
         self.seconds += time.monotonic() - self._started[0]
         self.cpu_seconds += time.process_time() - self._started[1]
 
@@ -351,8 +352,8 @@ class Run:
 
     def _lost(self, what: str) -> CourseError:
         return CourseError(
-            f"{what} after {self.seen} samples: lower the learning rate (it is {self.rate:.1e}), or train in 32 bits with "
-            f"recipe(..., precision='fp32'). {self.folder.name}/ holds the last good checkpoint, if there was one."
+            f"{what} after {self.seen} samples: lower the learning rate (it is {self.rate:.1e}), or train in 32 bits "
+            f"with recipe(..., precision='fp32'). {self.folder.name}/ holds the last good checkpoint, if there was one."
         )
 
     def end_epoch(self, metrics: dict[str, float]) -> None:

@@ -194,7 +194,7 @@ def open_image(picture, name: str | None = None) -> Iterator[Image.Image]:
         if head[4:8] == b"ftyp" and head[8:11] != b"avi":  # the container of HEIC, and of AVIF, which Pillow can read
             heic = "is a HEIC picture, which the course cannot read: export it as JPEG, or let the camera take JPEGs"
             raise CourseError(f"{name} {heic} (iPhone: Settings > Camera > Formats > Most Compatible).") from error
-        raise CourseError(f"{name} is not an image that Pillow can read: use a complete JPEG, PNG or WebP file.") from error
+        raise CourseError(f"{name} is not an image that Pillow can read: use a whole JPEG, PNG or WebP.") from error
     except Exception as error:  # Pillow's decoders raise many kinds for a damaged file
         if isinstance(error, OSError) and error.errno is not None:  # the disk's fault: a folder, no permission
             raise CourseError(f"{name} cannot be opened ({error.strerror}): check the path.") from error

@@ -243,7 +243,7 @@ class ArchiveDataset(SceneDataset):
         return picture
 
     def _views(self, room: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Up to ``count`` pictures (H, W, 3) of a room, in a fixed order, and where the cat changes them (H, W) bool."""
+        """Up to ``count`` pictures (H, W, 3) of a room, in fixed order, and where the cat changes them: (H, W) bool."""
         width, height = self._index.sizes["bg_fg"]
         reach = max(round(HALO * width / 192), 3) | 1
         rows = np.flatnonzero(self._index.rows["key"] >> 32 == room)

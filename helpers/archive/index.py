@@ -188,7 +188,7 @@ class Index:
         path = os.path.join(self.root, f"{zip_name}.zip")
         offset, packed, size, crc, method, _ = self.rows[zip_name][row].item()
         try:
-            # Opened each time: threads, workers and forks share nothing. (pathlib and io would take as long as reading.)
+            # Opened each time: threads, workers and forks share nothing. (pathlib and io take as long as reading.)
             stream = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             try:
                 os.lseek(stream, offset, os.SEEK_SET)

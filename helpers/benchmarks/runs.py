@@ -45,9 +45,10 @@ class Experiment:
 
 
 def run(
-    experiment: Experiment, train_set: Dataset, validation_set: Dataset, test_set: CachedDataset, folder: Path, seed: int = 0
+    experiment: Experiment, train_set: Dataset, validation_set: Dataset, test_set: CachedDataset, folder: Path,
+    seed: int = 0,
 ) -> dict:  # fmt: skip
-    """Train on the first set, watched on the second, and score the third once, or resume, or read what an earlier call found.
+    """Train on the first set, watch on the second, score the third; or resume, or read what an earlier call found.
 
     JSON-ready: ``what`` was trained, on which ``machine`` and ``date``, its ``facts`` (parameters, operations, samples,
     seconds), ``scores`` with the recipe's output activation for depth and with ``"sigmoid"``, and ``corrupted``: mask
@@ -94,7 +95,8 @@ def run_seeds(
     results = []
     for seed in seeds:
         print(f"{experiment.title}, seed {seed}", flush=True)
-        results.append(run(experiment, train_set, validation_set, test_set, folder.with_name(f"{folder.name}-{seed}"), seed))
+        place = folder.with_name(f"{folder.name}-{seed}")
+        results.append(run(experiment, train_set, validation_set, test_set, place, seed))
     return {
         "facts": gather(result["facts"] for result in results),
         "scores": {name: gather(result["scores"][name] for result in results) for name in results[0]["scores"]},

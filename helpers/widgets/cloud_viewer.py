@@ -98,7 +98,8 @@ def _reduced(colours: np.ndarray) -> tuple[np.ndarray, list]:
     pixels = Image.fromarray((colours * 255).round().astype(np.uint8)[None])
     reduced = pixels.quantize(TONES, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette = [*reduced.getpalette()[: 3 * TONES], *[0] * 3 * TONES]
-    return np.asarray(reduced)[0], [(k / (TONES - 1), "rgb({},{},{})".format(*palette[3 * k : 3 * k + 3])) for k in range(TONES)]
+    colours = [palette[3 * k : 3 * k + 3] for k in range(TONES)]
+    return np.asarray(reduced)[0], [(k / (TONES - 1), "rgb({},{},{})".format(*rgb)) for k, rgb in enumerate(colours)]
 
 
 def point_cloud(quartet: Mapping, depth, mark_cat: bool = False) -> "PlotlyFigure":

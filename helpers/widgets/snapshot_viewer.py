@@ -73,7 +73,7 @@ def time_travel(run_dir: str | Path) -> SnapshotViewer:
 
 
 def show_journey(run_dir: str | Path) -> Figure:
-    """Mask and depth of two validation quartets in eight snapshots of the training, from left to right, and the ground truth.
+    """Mask and depth of two validation quartets in eight snapshots of the training, left to right; then ground truth.
 
     Raises:
         CourseError: the run has kept no snapshots.
