@@ -10,6 +10,7 @@ from helpers.evaluate import subtract_background
 from helpers.exercises.checker import Wrong, exercise
 from helpers.exercises.compare import SIZE, alike, dice, expect, of_type, one_quartet, quartets, shaped
 
+PHOTOGRAPHS = ("bg", "bg_fg")
 INVENTED = 0.02  # of the range of depth: what differs by more from all pixels around was measured nowhere
 
 
@@ -73,13 +74,19 @@ def a_mirrored_quartet(mirrored):
     "Afterwards the photographs are bytes again, .to(torch.uint8). Which two keys hold photographs?",
 )
 def more_light(brighter):
-    quartet, factor = one_quartet(), 1.6
+    quartet = one_quartet()
+    for factor in (1.6, 0.7):
+        _check_light(quartet, _quartet(brighter(_copy(quartet), factor), quartet, dtypes=False), factor)
+    return "Both photographs have the same new light; mask and depth are those of before."
+
+
+def _check_light(quartet: Quartet, got: Quartet, factor: float) -> None:
+    """Raises Wrong unless the photographs of ``got`` are ``factor`` times those of ``quartet``, and all else is as before."""
     light = torch.linspace(0, 255 * factor, 256, dtype=torch.float64)  # of every byte
-    got = _quartet(brighter(_copy(quartet), factor), quartet, dtypes=False)
     for key in ("mask", "depth", "valid", "near_far"):
         if not alike(got[key], quartet[key]):
             raise Wrong(f"{key!r} has changed: light is for the two photographs alone.")
-    for key in ("bg", "bg_fg"):
+    for key in PHOTOGRAPHS:
         value, exact = got[key].double(), light[quartet[key].long()]
         if alike(value, quartet[key]):
             raise Wrong(f"{key!r} has not changed: both photographs get the same light.")
@@ -91,7 +98,6 @@ def more_light(brighter):
             raise Wrong(f"{key!r} is off by up to {off:.0f} of 255: multiply by factor, and clamp to 0 to 255.")
         if got[key].dtype != torch.uint8:
             raise Wrong(f"{key!r} is {got[key].dtype}: go back to torch.uint8, as the data format wants.")
-    return "Both photographs have the same new light; mask and depth are those of before."
 
 
 @exercise(
@@ -219,9 +225,6 @@ def a_hidden_square(cutout):
             raise Wrong("The same state of the generator gave two different squares: draw with `generator`, nothing else.")
         _check_places(np.array(places), SIZE - side)
     return f"{DRAWS} squares, everywhere in the image; what they hide is no cat, and its depth is unknown."
-
-
-PHOTOGRAPHS = ("bg", "bg_fg")
 
 
 def _black_square(got: Quartet, side: int) -> tuple[int, int]:

@@ -287,6 +287,7 @@ wrong(
     (lit(lambda x, f: (x.float() * f).clamp(0, 255).to(x.dtype), ("bg", "bg_fg", "depth")), "'depth' has changed"),
     (lit(lambda x, f: (x.float() / 255 * f).clamp(0, 1)), "runs from 0 to 1"),
     (lit(lambda x, f: (x.float() + 20 * f).clamp(0, 255).byte()), "multiply by factor"),
+    (lit(lambda x, f: (x.float() * 1.6).clamp(0, 255).byte()), "multiply by factor"),
 )
 wrong(
     "2.3",

@@ -39,7 +39,4 @@ CLAIMS = [
 ]  # fmt: skip
 
 # Numbers that are definitions or come from elsewhere, each with its source.
-DEFINITIONS = [
-    "albumentations 2.0.8: the version in environment.yml and on Colab, whose random numbers behave as described",
-    "a mask of 0.5: half of a pixel",
-]
+DEFINITIONS = []
