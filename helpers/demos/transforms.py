@@ -1,8 +1,8 @@
-"""Augmentation of one quartet with albumentations: one pipeline, four images, every change in its place.
+"""Augmentation of one quartet with albumentations: what notebook 02 builds, with magnitudes that its sliders can set.
 
-*Geometry* moves all four images together. *Light* changes both photographs alike and spares the targets. What belongs
-to each exposure, *a hand that moved, noise, blur, JPEG*, is drawn for ``bg`` and for ``bg_fg`` separately. Training
-uses the batched :class:`helpers.augment.Augment` instead.
+*Geometry* moves all four images together. *Colour* changes both photographs alike and leaves the targets as they are.
+What belongs to one photograph, *camera shift, exposure, blur, noise, JPEG*, is drawn for ``bg`` and ``bg_fg`` separately.
+Training uses the batched :class:`helpers.augment.Augment` instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network fo
 
 import albumentations as A
 
-# What rides along with the main image. "mask" means: geometry only, nearest pixel, never a colour change.
+# What goes with the main image. "mask" means: geometry only, nearest-neighbour sampling, never a colour change.
 TARGETS = {"bg": "image", "depth": "mask", "valid": "mask"}
 PHOTOGRAPHS = ("image", "bg")
 FILLS = {"invalid": cv2.BORDER_CONSTANT, "reflect": cv2.BORDER_REFLECT}
@@ -103,7 +103,7 @@ def pipeline(magnitudes=Magnitudes(), seed: int = 0, fill: str = "invalid", alwa
         return 0.0 if magnitude == 0 else 1.0 if always else p
 
     crop, shift = (dict.fromkeys("xy", (-share, share)) for share in (m.crop / 4, m.shift))
-    # Masks get the nearest pixel and 0 outside: that is Affine's default.
+    # Masks are sampled at the nearest neighbour, with 0 outside: that is Affine's default.
     move = A.Affine(scale=(1, 1 / (1 - m.crop)), keep_ratio=True, translate_percent=crop, rotate=(-m.rotate, m.rotate),
                     border_mode=FILLS[fill], p=1)  # fmt: skip
     hand = A.Affine(translate_percent=shift, border_mode=cv2.BORDER_REFLECT, p=often(0.8, m.shift))

@@ -66,6 +66,16 @@ def halved(quartet):
     return {**quartet, **small}
 
 
+def cutout(quartet, side, generator):
+    size = quartet["bg"].shape[-1]
+    top, left = torch.randint(size - side + 1, (2,), generator=generator)
+    hidden = torch.zeros(1, size, size, dtype=torch.bool)
+    hidden[:, top : top + side, left : left + side] = True
+    cut = {key: quartet[key].masked_fill(hidden, 0) for key in ("bg", "bg_fg", "mask", "valid")}
+    batch = {key: value[None] for key, value in {**quartet, **cut}.items()}
+    return {key: value[0] for key, value in augment.rescale_depth(batch).items()}
+
+
 def aligned(bg, bg_fg):
     shifts = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)]
     moved = torch.stack([bg.roll(shift, (2, 3)) for shift in shifts])  # (25, B, 3, H, W)
@@ -227,7 +237,7 @@ def usable(room, scene):
 
 SOLUTIONS = {
     "1.1": difference, "1.2": relative_depth, "1.3": cat_distance, "1.4": leak, "1.5": honest_split,
-    "2.1": mirrored, "2.2": brighter, "2.3": cropped, "2.4": halved, "2.5": aligned,
+    "2.1": mirrored, "2.2": brighter, "2.3": cropped, "2.4": halved, "2.5": aligned, "2.6": cutout,
     "3.1": padded, "3.2": conv_cost, "3.3": reach, "3.4": doubling, "3.5": cheaper,
     "4.1": dice_of, "4.2": mask_loss, "4.3": rmse_of, "4.4": soft_iou_loss, "4.5": depth_score,
     "5.1": train_step, "5.2": accumulated_step, "5.3": test_loss, "5.4": my_recipe,
