@@ -105,7 +105,8 @@ MAY_IMPORT = {
     "demos": CORE | SOURCES,
     "widgets": CORE | SOURCES | {"demos"},
     "exercises": CORE | SOURCES | {"demos"},
-    **dict.fromkeys(RUNNERS, CORE | SOURCES | {"demos", "widgets", "exercises"} | RUNNERS),
+    "web": CORE,
+    **dict.fromkeys(RUNNERS, CORE | SOURCES | {"demos", "widgets", "exercises", "web"} | RUNNERS),
 }
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(HELPERS.rglob("*.py"))}
 
