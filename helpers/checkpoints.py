@@ -45,13 +45,12 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) 
         temporary.write_bytes(safetensors_bytes(tensors, about))  # whose own writing hides what a full disk says
 
 
-def newest(folder: Path, identity: dict | None = None, say=print) -> dict | None:
+def newest(folder: Path, identity: dict | None = None) -> dict | None:
     """The newest checkpoint in ``folder`` that can be trusted; None if there is none at all.
 
     Args:
         folder: of the run.
         identity: what the run must be, JSON-ready; None: any run.
-        say: is told why the newest one was not taken.
 
     Raises:
         CourseError: there are checkpoints, and none of them will do.
@@ -68,7 +67,7 @@ def newest(folder: Path, identity: dict | None = None, say=print) -> dict | None
             reasons.append(error)
             continue
         if reasons:
-            say(f"{reasons[0]} Resuming from {name}, {content['seen']} samples into the run.")
+            print(f"{reasons[0]} Resuming from {name}, {content['seen']} samples into the run.")
         return content
     if reasons:
         raise reasons[0]
@@ -101,7 +100,7 @@ def read_checkpoint(path: Path) -> dict:
 def _check_identity(content: dict, identity: dict, folder: Path) -> None:
     saved = json.loads(content["identity"])
     for what, value in json.loads(json.dumps(identity)).items():
-        if saved.get(what) != value:
+        if saved.get(what) != value and what != "precision":  # another device rounds in another way, no more
             raise CourseError(
                 f"The folder {folder.name}/ holds a run with another {what}: choose another run_dir, "
                 "or delete the folder to train anew."

@@ -13,11 +13,12 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from helpers.config import CourseError
-from helpers.model import NETWORKS, STRIDE, probabilities
+from helpers.model import ACTIVATIONS, NETWORKS, STRIDE, probabilities
 from helpers.utils import read_image
 
 WEIGHTS = Path(__file__).with_name("weights") / "DuoNet.safetensors"  # made by helpers.upkeep.publish_weights
 MAX_WEIGHTS = 512 * 2**20  # bytes
+MAX_SIZE = 1024  # pixels, that a network was trained at
 
 Picture = np.ndarray | Image.Image | str | Path
 
@@ -50,7 +51,11 @@ def load(path: str | Path) -> nn.Module:
         used = json.loads(about.get("recipe", "{}"))
         net.depth_activation = used.get("depth_activation") or used.get("depth_readout", "sigmoid")  # its old name
         net.trained_size = int(used["stages"][-1]["size"]) if used.get("stages") else None
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if net.depth_activation not in ACTIVATIONS or not STRIDE <= (net.trained_size or STRIDE) <= MAX_SIZE:
+            raise ValueError("its recipe is none")
+        if not all(bool(value.isfinite().all()) for value in tensors.values()):
+            raise ValueError("a weight is not finite")
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CourseError(f"The weights in {file.name} do not fit {name}: they come from another version.") from error
     return net.eval()
 

@@ -87,7 +87,8 @@ SOURCES = {"rendering", "photos", "archive"}
 MAY_IMPORT = {
     "config": set(),
     "utils": {"config"},
-    "dataset": {"config", "utils"},
+    "loading": {"config"},
+    "dataset": {"config", "utils", "loading"},
     "augment": {"dataset"},
     "model": set(),
     "metrics": set(),
