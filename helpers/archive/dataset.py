@@ -197,7 +197,8 @@ class ArchiveDataset(SceneDataset):
             highest = []
             for row in np.linspace(0, len(self) - 1, min(len(self), SAMPLED)).astype(int).tolist():
                 with contextlib.suppress(Unreadable):
-                    highest.append(int(self._picture(zip_name, row).max()))
+                    data = self._index.read(zip_name, row)
+                    highest.append(int(decode(data, self._index.sizes[zip_name], cv2.IMREAD_GRAYSCALE).max()))
             if highest and max(highest) <= FLAT:
                 raise CourseError(
                     f"{zip_name}.zip: in {len(highest)} pictures from all over it no level is above {max(highest)} of "

@@ -27,7 +27,7 @@ FOLDERS = {"rooms": ("bg", "rooms"), "cats": ("fg", "cats"), "depth": ("bg_depth
 CUTOUT_SIZE = 256  # longest side at which cut-outs are cleaned and kept: more than any picture of 512 px shows
 PSEUDO_DEPTH = "pseudo_depth.json"  # marks depth that was guessed: near and far can be told, metres cannot
 SPECK = 0.02  # of a cut-out's largest part: smaller ones are left-overs of the cutting
-LEAST_FILL = 0.04  # share of the square around a cut-out that is cat: below, it could not be drawn large enough
+LEAST_FILL = 0.08  # share of the square around a cut-out that is cat: below, it could not be drawn large enough
 NEAREST_METRES, FARTHEST_METRES = 0.2, 50.0  # between which the middle distance of a room lies
 OUTLIER = 15  # times the middle distance: what is farther is no wall, but a number that stands for "unknown"
 FIELD_OF_VIEW = (15.0, 160.0)  # degrees, of any camera that takes pictures of rooms
@@ -113,12 +113,13 @@ class PhotoFolder:
                 f"{name} has {depth_width} x {depth_height} px, its room {width} x {height}: "
                 "depth must show the same picture, at the same size or scaled as a whole."
             )
+        with np.errstate(over="ignore"):  # too large for 32 bits: unknown, as infinity is
+            metres = metres.astype(np.float32)
         metres = np.where(np.isfinite(metres) & (metres > 0), metres, 0)
         if not metres.any():
             raise CourseError(f"{name} has no measured pixel: replace it, or remove the room.")
         if self.metric:
             _refuse_implausible(metres[metres > 0], name, unit if path.suffix.lower() != ".npy" else None)
-        metres = metres.astype(np.float32)
         left, top, right, bottom = (int(x) for x in _central_square(depth_width, depth_height))
         return metres[top:bottom, left:right]
 
