@@ -9,8 +9,6 @@ same snapshots as one that was not.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +22,7 @@ from helpers.augment import resize
 from helpers.config import CourseError
 from helpers.dataset import get_batch, to_device
 from helpers.model import probabilities
-from helpers.utils import bar, whole_file
+from helpers.utils import bar, load_arrays, whole_file
 
 if TYPE_CHECKING:
     from helpers.train import Run
@@ -133,7 +131,6 @@ CANDIDATES = 32  # quartets of the validation set from which they are chosen
 COUNT = 36  # snapshots asked for; several that fall into one step are one
 CROWDED = 2.5  # how much denser they are at first; found by looking at runs of the quick profile
 LARGEST = 128  # image size in pixels at which larger predictions and scenes are kept: a file of a few megabytes at most
-DAMAGED = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)  # what unreadable files raise
 
 
 @dataclass(frozen=True)
@@ -173,21 +170,20 @@ def read_snapshots(run_dir: str | Path) -> Snapshots:
             f"{path.parent.name}/ holds no {SNAPSHOTS}: nothing was trained there, or without a SnapshotRecorder, or "
             "by an older version of the course; delete the folder and train again."
         )
+    if not (found := _read(path)):
+        raise CourseError(f"{SNAPSHOTS} in {path.parent.name}/ is damaged: delete the folder and train again.")
+    return found
+
+
+def _read(path: Path) -> Snapshots | None:
+    held = load_arrays(path)
     try:
-        return _read(path)
-    except DAMAGED as error:
-        why = f"{SNAPSHOTS} in {path.parent.name}/ cannot be read ({type(error).__name__})"
-        raise CourseError(f"{why}: delete the folder and train again.") from error
-
-
-def _read(path: Path) -> Snapshots:
-    with np.load(path, allow_pickle=False) as held:
         facts = held["moments"].tolist()  # (n, 3)
-        if not facts:
-            raise ValueError("no snapshots")
         snapshots = tuple(Snapshot(*fact, held[f"predictions-{number}"]) for number, fact in enumerate(facts))
         scene = {key: held[key] for key in ("bg_fg", "mask", "depth", "valid")}
-        return Snapshots(snapshots, int(held["stages"]), **scene)
+        return Snapshots(snapshots, int(held["stages"]), **scene) if snapshots else None
+    except (KeyError, TypeError, ValueError):  # there is none, or it is another version's
+        return None
 
 
 def snapshot_times(total: int) -> np.ndarray:
@@ -242,11 +238,8 @@ class SnapshotRecorder(Callback):
 
     def _kept(self) -> tuple[Snapshot, ...]:
         """What the folder holds, if it can be read and is about the same quartets."""
-        try:
-            kept = _read(self.path)
-        except DAMAGED:  # also: there is none
-            return ()
-        same = all(np.array_equal(getattr(kept, key), value) for key, value in self._scene.items())
+        kept = _read(self.path)
+        same = kept and all(np.array_equal(getattr(kept, key), value) for key, value in self._scene.items())
         return kept.snapshots if same else ()
 
 

@@ -97,15 +97,9 @@ def data_folder() -> Path:
     )
 
 
-def data_words() -> str:
-    """The data source in words without a path: "rooms", "archive", or "photographs in NAME/"."""
-    source = data_source()
-    return source if source in ("rooms", "archive") else f"photographs in {data_folder().name}/"
-
-
 def cache_dir() -> Path:
     """Where rendered sets are kept: ``$COURSE_CACHE``, else ``.cache`` in the repository. Safe to delete."""
-    return Path(os.environ.get("COURSE_CACHE") or ROOT / ".cache")
+    return Path(os.environ.get("COURSE_CACHE") or ROOT / ".cache").expanduser()
 
 
 DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts Google Drive
@@ -114,5 +108,5 @@ DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts Google Drive
 def runs_dir() -> Path:
     """Where runs go: ``$COURSE_RUNS``, else ``course-runs`` on a mounted Drive, else ``runs`` beside helpers/."""
     if wanted := os.environ.get("COURSE_RUNS"):
-        return Path(wanted)
+        return Path(wanted).expanduser()
     return DRIVE / "course-runs" if DRIVE.is_dir() else ROOT / "runs"

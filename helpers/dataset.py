@@ -28,10 +28,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset
 
 from helpers.config import CourseError, cache_dir
-from helpers.utils import bar, whole_folder
+from helpers.loading import get_batch, loader, to_device  # noqa: F401 - whoever has quartets wants batches
+from helpers.utils import UNWRITABLE, bar, whole_folder
 
 Quartet = dict[str, Tensor]
 
@@ -146,13 +147,14 @@ class Subset(Dataset):
     __getitems__ = SceneDataset.__getitems__
 
 
-def get_batch(dataset: Dataset, indices: Sequence[int]) -> Quartet:
-    """A batch from any map-style dataset of quartets, by the fastest way that it offers."""
-    if hasattr(dataset, "get_batch"):
-        return dataset.get_batch(indices)
-    if hasattr(dataset, "__getitems__"):
-        return default_collate(dataset.__getitems__(list(indices)))
-    return default_collate([dataset[int(i)] for i in indices])
+def data_key(dataset: Dataset) -> dict:
+    """What decides the quartets, JSON-ready; of a dataset without ``key()``, their number and three of them."""
+    if hasattr(dataset, "key"):
+        return {name: value for name, value in dataset.key().items() if name != "store"}
+    count = len(dataset)
+    values = (value for i in (0, count // 2, count - 1) for _, value in sorted(dataset[i].items()))
+    digest = hashlib.sha256(b"".join(value.cpu().numpy().tobytes() for value in values)).hexdigest()
+    return {"quartets": count, "sha256": digest}
 
 
 def at_size(dataset: Dataset, size: int) -> Dataset:
@@ -294,9 +296,11 @@ class CachedDataset(Dataset):
         self._arrays = {n: np.load(self.folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in FILES}
         self._distinct = {room: i for i, room in enumerate(dict.fromkeys(meta["rooms"]))}
         self.size = self._arrays["bg"].shape[-1]
-        counts = {name: len(array) for name, array in self._arrays.items() if name != "bg"}
-        if set(counts.values()) != {len(self._rooms)} or len(self._arrays["bg"]) != len(self._distinct):
-            raise ValueError(f"{self.folder} is incomplete: {counts}")
+        rows = {name: len(self._distinct) if name == "bg" else len(self._rooms) for name in FILES}
+        for name, array in self._arrays.items():
+            image = (2,) if name == "near_far" else (KEYS[name][1], self.size, self.size)
+            if array.dtype != FILES[name][0] or array.shape != (rows[name], *image):
+                raise ValueError(f"{name}.npy in {self.folder} holds {array.dtype} {array.shape}")
 
     def __getstate__(self) -> dict:  # workers open the files themselves instead of receiving the bytes
         return {"folder": self.folder}
@@ -347,12 +351,34 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_co
     path = Path(folder or cache_dir()) / f"quartets-{name}"
     if path.exists():
         try:
-            return CachedDataset(path)
-        except (ValueError, OSError, EOFError, KeyError, TypeError):  # what cut files and foreign JSON raise
+            return _opened(path, dataset, key)
+        except Exception:  # a cut, changed or foreign file raises a dozen kinds: it is made anew
             _set_aside(path)
-    with whole_folder(path) as temporary:
-        _write(dataset, key, temporary, workers, progress)
+    try:
+        with whole_folder(path) as temporary:
+            _write(dataset, key, temporary, workers, progress)
+    except CourseError as error:
+        if folder or getattr(error.__cause__, "errno", None) not in UNWRITABLE:
+            raise
+        print(f"{error} Until then this set lasts as long as this process.")
+        return cached(dataset, tempfile.mkdtemp(prefix="course-"), workers, progress)
     return CachedDataset(path)
+
+
+def _opened(path: Path, dataset: Dataset, key: dict) -> CachedDataset:
+    """The set in ``path``, if it is that of ``dataset`` and its files are those that were written."""
+    found, meta = CachedDataset(path), json.loads((path / "meta.json").read_text())
+    same = [ids.tolist() for ids in scenes(dataset)] == [meta["rooms"], meta["cats"]]
+    if not same or found.key() != json.loads(json.dumps(key)):
+        raise ValueError("of other data")
+    if meta["sha256"] != {name: _sha256(path / f"{name}.npy") for name in FILES}:
+        raise ValueError("damaged")
+    return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _set_aside(path: Path) -> None:
@@ -381,7 +407,8 @@ def _write(dataset: Dataset, key: dict, folder: Path, workers: int, progress: bo
     counter.close()
     for array in arrays.values():
         array.flush()
-    (folder / "meta.json").write_text(json.dumps({"key": key, "rooms": rooms, "cats": cats}))
+    sha256 = {name: _sha256(folder / f"{name}.npy") for name in FILES}
+    (folder / "meta.json").write_text(json.dumps({"key": key, "rooms": rooms, "cats": cats, "sha256": sha256}))
 
 
 def _create(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
@@ -390,25 +417,3 @@ def _create(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
         with open(path, "rb+") as stream:
             os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
     return array
-
-
-class _Batches(Dataset):
-    """A dataset whose 'index' is a list of indices: lets a DataLoader fetch whole batches at once."""
-
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-
-    def __getitem__(self, indices: Sequence[int]) -> Quartet:
-        return get_batch(self.dataset, indices)
-
-
-def to_device(batch: Quartet, device: torch.device) -> Quartet:
-    return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-
-
-def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0) -> DataLoader:
-    """A DataLoader that yields one batch for each list of indices in ``batches``."""
-    return DataLoader(
-        _Batches(dataset), sampler=batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available(),
-        prefetch_factor=2 if workers else None,  # a first-stage batch has 31 MB: more would fill a small machine
-    )  # fmt: skip

@@ -53,12 +53,7 @@ def network_predictor(net: nn.Module, depth_activation: str | None = None) -> Pr
     """The network's probabilities for a batch, in evaluation mode; the arguments are those of :func:`evaluate`."""
     net.eval()
     activation = depth_activation or getattr(net, "depth_activation", "sigmoid")
-
-    @torch.no_grad()
-    def predict(batch: Quartet) -> tuple[Tensor, Tensor]:
-        return probabilities(*net(batch["bg"], batch["bg_fg"]), activation)
-
-    return predict
+    return torch.no_grad()(lambda batch: probabilities(*net(batch["bg"], batch["bg_fg"]), activation))
 
 
 def test_batches(dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", perturbed: bool = False,

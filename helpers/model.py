@@ -19,6 +19,7 @@ BG_MEAN, BG_STD = (0.68968, 0.65092, 0.60790), (0.18897, 0.20892, 0.23450)
 BG_FG_MEAN, BG_FG_STD = (0.68084, 0.64135, 0.59833), (0.19432, 0.21262, 0.23641)
 
 STRIDE = 16  # four halvings: height and width must be multiples of this
+ACTIVATIONS = ("sigmoid", "clamp")  # how depth logits become depth, see :func:`probabilities`
 
 
 def check_pair(bg: Tensor, bg_fg: Tensor) -> None:
@@ -260,7 +261,7 @@ def probabilities(mask_logits: Tensor, depth_logits: Tensor, depth_activation="s
     ``depth_activation`` is "sigmoid" for a network whose loss saw ``sigmoid(depth_logits)``, "clamp" for one whose loss
     pulled the raw logit towards [0, 1], as the published loss does.
     """
-    if depth_activation not in ("sigmoid", "clamp"):
+    if depth_activation not in ACTIVATIONS:
         raise ValueError(f"depth_activation must be 'sigmoid' or 'clamp', not {depth_activation!r}.")
     depth_logits = depth_logits.float()
     depth = depth_logits.sigmoid() if depth_activation == "sigmoid" else depth_logits.clamp(0, 1)

@@ -14,10 +14,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize, to_rgb
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter
 
 # Perceptually uniform, and read alike by the colour-blind. Reversed: what is near is bright.
 DEPTH_COLOURS = "viridis_r"
@@ -142,7 +141,7 @@ def _grid(rows: int, columns: int, side: float = 1.55) -> tuple[Figure, np.ndarr
     return figure, axes
 
 
-def _draw(axis: Axes, image: np.ndarray, **colours) -> None:
+def draw(axis: Axes, image: np.ndarray, **colours) -> None:
     """Every pixel is a square in small pictures; large ones, with more pixels than there is room for, are smoothed."""
     axis.imshow(image, interpolation="nearest" if image.shape[0] <= 100 else "auto", **colours)
 
@@ -165,7 +164,7 @@ def _label(axes: np.ndarray, titles: Iterable[str], labels: Sequence[str] | None
         axis.set_ylabel(label)
 
 
-def _patches(names: Sequence[str], colours: Sequence[str]) -> list[Patch]:
+def patches(names: Sequence[str], colours: Sequence[str]) -> list[Patch]:
     return [Patch(facecolor=colour, edgecolor="grey", label=name) for name, colour in zip(names, colours)]
 
 
@@ -192,7 +191,7 @@ def show_quartets(quartets, rows: int = 4, labels: Sequence[str] | None = None) 
     figure, axes = _grid(len(shown), len(TITLES))
     for quartet, row in zip(shown, axes):
         for axis, key in zip(row, TITLES):
-            _draw(axis, picture(quartet[key]) if key != "depth" else depth_picture(quartet[key], quartet.get("valid")))
+            draw(axis, picture(quartet[key]) if key != "depth" else depth_picture(quartet[key], quartet.get("valid")))
         _note(row[-1], in_metres(quartet["near_far"]) if "near_far" in quartet else "")
     _label(axes, TITLES.values(), labels)
     _colour_bar(figure, axes, "relative depth", DEPTH_COLOURS)
@@ -206,7 +205,7 @@ def contact_sheet(quartets, columns: int = 4, labels: Sequence[str] | None = Non
     columns = min(columns, len(shown))
     figure, axes = _grid(-(-len(shown) // columns), columns, min(1.4, 9.0 / columns))
     for axis, quartet in zip(axes.flat, shown):
-        _draw(axis, picture(quartet["bg_fg"]))
+        draw(axis, picture(quartet["bg_fg"]))
     for axis, label in zip(axes.flat, labels or ()):
         axis.set_title(label, fontsize=9)
     for axis in axes.flat[len(shown):]:
@@ -221,7 +220,7 @@ def show_images(images: Mapping[str, object] | Sequence[Mapping[str, object]], s
     figure, axes = _grid(len(rows), max(map(len, rows)), side)
     for row, named, above in zip(axes, rows, [{}, *rows]):
         for axis, (name, image) in zip(row, named.items()):
-            _draw(axis, picture(image))
+            draw(axis, picture(image))
             axis.set_title("" if tuple(named) == tuple(above) else name)  # once for rows that are alike
         for axis in row[len(named):]:
             axis.set_visible(False)
@@ -234,32 +233,9 @@ def show_maps(maps: Mapping[str, object], label: str, low: float = 0.0, high: fl
     """Maps of one quantity, (H, W) or (1, H, W), side by side with one colour bar, ``label`` beside it."""
     figure, axes = _grid(1, len(maps), side)
     for axis, (name, values) in zip(axes.flat, maps.items()):
-        _draw(axis, plane(values), cmap=colours, vmin=low, vmax=high)
+        draw(axis, plane(values), cmap=colours, vmin=low, vmax=high)
         axis.set_title(name)
     _colour_bar(figure, axes, label, colours, low, high)
-    return figure
-
-
-@styled
-def show_row(image, row: int, lines: Mapping[str, object], ylabel: str, step: bool = False) -> Figure:
-    """A picture with one of its rows marked and, below it, what that row holds: one line by name for each quantity.
-
-    ``step`` draws each pixel as wide as it is, for looking at a few pixels closely.
-    """
-    shown = picture(image)
-    heights = 3.5 * shown.shape[0] / shown.shape[1], 1.9  # inches; columns are below columns
-    figure, (above, below) = plt.subplots(2, 1, sharex=True, height_ratios=heights, figsize=(4.4, sum(heights) + 0.6),
-                                          layout="constrained")  # fmt: skip
-    _draw(above, shown, aspect="auto")
-    above.axhline(row, color=MASK_COLOUR, linewidth=1.2)
-    above.set(yticks=[row], ylabel="row, px")
-    above.tick_params(bottom=False)
-    above.grid(False)
-    for name, line in lines.items():
-        below.plot(array(line), label=name, drawstyle="steps-mid" if step else "default")
-    below.set(xlabel="column, px", ylabel=ylabel)
-    if len(lines) > 1:
-        below.legend()
     return figure
 
 
@@ -281,11 +257,11 @@ def show_predictions(batch, mask_prob, depth, rows: int = 4, labels: Sequence[st
             error_picture(depth_errors(quartet["depth"], predicted, quartet["valid"])),
         )  # fmt: skip
         for axis, panel in zip(row, panels):
-            _draw(axis, panel)
+            draw(axis, panel)
         _note(row[4], in_metres(quartet["near_far"]))
     _label(axes, titles, labels)
     _colour_bar(figure, axes, "absolute depth error", ERROR_COLOURS, 0, ERROR_LIMIT)
-    handles = _patches(("cat, found", "cat, missed", "no cat, but taken for one"), (TRUE, MISSED, FALSE_ALARM))
+    handles = patches(("cat, found", "cat, missed", "no cat, but taken for one"), (TRUE, MISSED, FALSE_ALARM))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
@@ -335,49 +311,4 @@ def show_histograms(values: Mapping[str, object], xlabel: str, bins: int | Seque
     axis.set(xlabel=xlabel, ylabel="share, %")
     if len(values) > 1:
         axis.legend()
-    return figure
-
-
-@styled
-def show_matrix(codes, values: Mapping[int, tuple[str, str]], xlabel: str, ylabel: str, title: str,
-                size: tuple[float, float]) -> Figure:  # fmt: skip
-    """Codes (rows, columns) as coloured cells, the first row below; ``values``: code -> name and colour."""
-    figure, axis = plt.subplots(figsize=size, layout="constrained")
-    order = sorted(values)
-    names, colours = zip(*(values[code] for code in order))
-    axis.imshow(np.searchsorted(order, array(codes)), ListedColormap(colours), aspect="auto", vmin=-0.5,
-                vmax=len(order) - 0.5, origin="lower", interpolation="nearest")  # fmt: skip
-    axis.grid(False)
-    axis.set(xlabel=xlabel, ylabel=ylabel, title=title, xticks=[], yticks=[])
-    figure.legend(handles=_patches(names, colours), loc="outside right upper")
-    return figure
-
-
-CURVES = dict(loss="training loss", validation_mask_dice="validation Dice", validation_depth_rmse="validation RMSE")
-
-
-@styled
-def training_curves(rows: Sequence[Mapping], quantities: Mapping[str, str] | None = None) -> Figure:
-    """The rows of one run's history over the samples seen, one panel a quantity; dashed where the image size changes.
-
-    ``quantities`` (column -> axis label) are by default those of :data:`CURVES` that the rows have; ValueError if none.
-    """
-    present = {key for row in rows for key in row}
-    quantities = quantities or {key: label for key, label in CURVES.items() if key in present}
-    if not quantities:
-        found = ", ".join(sorted(present)) or "nothing"
-        raise ValueError(f"none of {', '.join(CURVES)} is in these rows; they have {found}")
-    size = (3.1 * len(quantities), 2.7)
-    figure, axes = plt.subplots(1, len(quantities), figsize=size, squeeze=False, layout="constrained")
-    changes = [(before, row) for before, row in zip(rows, rows[1:]) if row.get("size") != before.get("size")]
-    for axis, (key, label) in zip(axes.flat, quantities.items()):
-        points = np.array([(row["samples"], row[key]) for row in rows if key in row], dtype=float).reshape(-1, 2)
-        axis.plot(*points.T, marker="o" if len(points) < 20 else None, markersize=4)
-        axis.set(ylabel=label, xlabel="training samples seen")
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        for before, row in changes:
-            axis.axvline(before["samples"], color="grey", linestyle="--", linewidth=1)
-            if axis is axes[0, 0]:
-                axis.text(before["samples"], 1.0, f" {row['size']} px", transform=axis.get_xaxis_transform(), va="top",
-                          fontsize=8, color="grey")  # fmt: skip
     return figure

@@ -94,12 +94,24 @@ def _archive() -> Path | None:
 
 def sets(*names: str) -> tuple[Subset | CachedDataset, ...]:
     """``train_set, validation_set, test_set``, or those named: no common room or cat; cached, unless too large."""
-    from helpers.dataset import cached, sample, split
+    from helpers.dataset import cached
 
-    p, parts = profile(), dict(zip(PARTS, split(source(), validation=0.1)))
-    counts = {"train": p.train_samples, "validation": p.test_samples, "test": p.test_samples}
-    drawn = {name: sample(parts[name], counts[name]) for name in names or PARTS}
-    return tuple(part if name == "train" and not p.cached else cached(part) for name, part in drawn.items())
+    drawn = {name: _drawn(name) for name in names or PARTS}
+    return tuple(part if name == "train" and not profile().cached else cached(part) for name, part in drawn.items())
+
+
+def _drawn(name: str) -> Subset:
+    """One of :data:`PARTS`, not made yet. Two rooms, or cats, leave none for validation: it is of the training set."""
+    from helpers.dataset import sample, split
+
+    data, p = source(), profile()
+    if min(data.rooms, data.cats) > 2:
+        part = dict(zip(PARTS, split(data, validation=0.1)))[name]
+    else:
+        if name == "validation":
+            print("Two rooms, or two cats, leave none for validation: it is of the training set, and flatters.")
+        part = split(data)[name == "test"]
+    return sample(part, p.train_samples if name == "train" else p.test_samples)
 
 
 def our_recipe():
@@ -125,18 +137,26 @@ def run_dir(recipe_name: str | None = None, seed: int = 0) -> Path:
     return runs_dir() / "-".join([data, profile().name, recipe_name, *([f"seed{seed}"] if seed else [])])
 
 
+def is_trained() -> bool:
+    """Whether notebook 05 has finished its training with this recipe, on this data."""
+    from helpers.train import is_finished
+
+    return is_finished(run_dir(), our_recipe()) and is_finished(run_dir(), our_recipe(), _drawn("train"))
+
+
 def trained_network():
     """The network of notebook 05 if its run has finished, else the one that comes with the course (and it says so)."""
     from helpers.predict import load, pretrained
     from helpers.train import is_finished
 
     folder = run_dir()
-    if is_finished(folder, our_recipe()):
+    if is_trained():
         return load(folder)
-    print(
-        f"No network of your own is in {folder.parent.name}/{folder.name} yet (notebook 05 trains one): this is the "
-        "course's, trained longer, on other rendered rooms."
-    )
+    where = f"in {folder.parent.name}/{folder.name}"
+    reason = f"No network of your own is {where} yet (notebook 05 trains one)"
+    if is_finished(folder, our_recipe()):
+        reason = f"The network {where} was trained on other data, or before some was added"
+    print(f"{reason}: this is the course's, trained longer, on other rendered rooms.")
     return pretrained()
 
 
@@ -157,4 +177,5 @@ def train_network() -> list[dict]:
 
 
 if __name__ == "__main__":
-    train_network()
+    with config.plain_errors():
+        train_network()

@@ -23,7 +23,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,12 +36,12 @@ from torch.utils.data import Dataset
 from helpers.augment import Augment, generator_of, resize
 from helpers.checkpoints import newest, save_checkpoint, save_tensors
 from helpers.config import CourseError
-from helpers.dataset import Quartet, at_size, get_batch, loader, to_device
+from helpers.dataset import Quartet, at_size, data_key, get_batch, loader, to_device
 from helpers.evaluate import evaluate
 from helpers.metrics import Meter
 from helpers.model import count_parameters, probabilities
 from helpers.recipes import LOSSES, Recipe, Stage, learning_rate, make_optimizer, pick_precision
-from helpers.utils import room_on_disk, write_csv
+from helpers.utils import disk_faults_told, one_writer, write_csv
 
 if TYPE_CHECKING:
     from helpers.callbacks import Callback
@@ -89,7 +89,7 @@ def train(
     run = Run(net, train_set, recipe, Path(run_dir), callbacks, loss)
     if run.stage == len(recipe.stages):
         return run.history
-    with room_on_disk(run.folder), _stop_button() as stop, run.watched(validation_set):
+    with disk_faults_told(run.folder), _stop_button() as stop, run.watched(validation_set):
         while run.stage < len(recipe.stages):
             stage = recipe.stages[run.stage]
             data, run.validation_set = at_size(train_set, stage.size), at_size(validation_set, stage.size)
@@ -129,11 +129,13 @@ def train(
     return run.history
 
 
-def is_finished(run_dir: str | Path, recipe: Recipe) -> bool:
-    """Whether the folder holds a finished run of this recipe."""
+def is_finished(run_dir: str | Path, recipe: Recipe, train_set: Dataset | None = None) -> bool:
+    """Whether the folder holds a finished run of this recipe and, if it is given, on this training set."""
     if not (saved := newest(Path(run_dir))):
         return False
-    same = json.loads(saved["identity"])["recipe"] == json.loads(json.dumps(dataclasses.asdict(recipe)))
+    wanted = {"recipe": dataclasses.asdict(recipe)} | ({} if train_set is None else {"data": data_key(train_set)})
+    found = json.loads(saved["identity"])
+    same = all(found[name] == value for name, value in json.loads(json.dumps(wanted)).items())
     return same and saved["stage"] == len(recipe.stages)
 
 
@@ -205,7 +207,7 @@ class Run:
             "format": CHECKPOINT_FORMAT, "network": type(net).__name__, "parameters": count_parameters(net),
             "recipe": dataclasses.asdict(recipe), "precision": str(self.precision),
             **({"loss": repr(loss)} if loss else {}),
-            "data": train_set.key() if hasattr(train_set, "key") else {"quartets": len(train_set)},
+            "data": data_key(train_set),
         }  # fmt: skip
         if saved := newest(folder, self.identity):
             self.resume(saved)
@@ -294,13 +296,14 @@ class Run:
         """The folder is there, callbacks are told of the start and, however the run ends, of the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.validation_set, self.saved_at = validation_set, time.monotonic()
-        for path in self.folder.glob(".*-*") if self.accelerator.is_main_process else ():
-            path.unlink(missing_ok=True)  # temporary files of a run that was killed while it wrote
-        try:
-            self.tell("start")
-            yield
-        finally:
-            self.tell("close")
+        with one_writer(self.folder) if self.accelerator.is_main_process else nullcontext():
+            for path in self.folder.glob(".*-*") if self.accelerator.is_main_process else ():
+                path.unlink(missing_ok=True)  # temporary files of a run that was killed while it wrote
+            try:
+                self.tell("start")
+                yield
+            finally:
+                self.tell("close")
 
     def start_clock(self) -> None:
         self._started = time.monotonic(), time.process_time()
@@ -382,7 +385,10 @@ class Run:
         """Continue where this checkpoint was written."""
         self.net.load_state_dict(saved["net"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
+        if saved["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(saved["scaler"])
+        if (before := json.loads(saved["identity"])["precision"]) != str(self.precision):
+            print(f"This run began in {before} and goes on in {self.precision}, which rounds in another way.")
         for name in COUNTERS:
             setattr(self, name, saved[name])
         if self.accelerator.is_main_process:  # these are the sums of all processes

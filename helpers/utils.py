@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # all packages are imported late: `make relink` runs this mod
     import numpy as np
     from PIL import Image
 
+UNWRITABLE = {getattr(errno, name, None) for name in "EROFS EACCES EPERM EIO ENOTCONN ESTALE ENOTDIR".split()}
+
 # -- files: written under a temporary name, then renamed ----------------------------------------------------------
 
 
@@ -31,7 +33,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes ``path``'s place, on failure it is removed."""
     path = Path(path)
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
-    with room_on_disk(path):
+    with disk_faults_told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -61,7 +63,7 @@ def write_csv(path: str | Path, rows: Sequence[dict]) -> None:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """The same for a folder. If ``path`` appears meanwhile (another process was faster), that one is kept."""
     path = Path(path)
-    with room_on_disk(path):
+    with disk_faults_told(path):
         temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
         temporary.mkdir(parents=True)
         try:
@@ -76,16 +78,66 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def room_on_disk(path: Path) -> Iterator[None]:
+def disk_faults_told(path: Path) -> Iterator[None]:
+    """A disk that is full, read-only, forbidden or gone becomes a CourseError that names ``path``'s folder."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CourseError(
+                f"No space is left on the disk of {path.parent}: free some (the rendered sets in .cache/ can go), "
+                "or set COURSE_CACHE and COURSE_RUNS to folders on a larger disk. Nothing was half-written."
+            ) from error
+        if error.errno not in UNWRITABLE:
             raise
         raise CourseError(
-            f"No space is left on the disk of {path.parent}: free some (the rendered sets in .cache/ can go), "
-            "or set COURSE_CACHE and COURSE_RUNS to folders on a larger disk. Nothing was half-written."
+            f"Nothing can be written into {path.parent} ({error.strerror}): set COURSE_CACHE and COURSE_RUNS to "
+            "folders in which you may write."
         ) from error
+
+
+@contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Within, no other process writes into ``folder``: a second one gets a CourseError. A crash gives the lock back."""
+    path = folder / ".lock"
+    with open(path, "w") as stream:
+        try:
+            import fcntl  # not on Windows
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CourseError(
+                f"Another process (another tab?) is writing into {folder.name}/: wait for it, stop it, or choose "
+                "another run_dir."
+            ) from error
+        except (ImportError, OSError):  # there are disks without locks
+            pass
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """What :func:`save_arrays` kept; None where there is nothing, or anything is wrong with it: make it again."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as kept:  # the zip around them has a checksum for each
+            return {name: kept[name] for name in kept.files}
+    except Exception:  # a damaged zip or header raises a dozen kinds
+        return None
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Keep what can be made again; where nothing can be written it is done without."""
+    import numpy as np
+
+    try:
+        with whole_file(path) as temporary, open(temporary, "wb") as stream:
+            np.savez(stream, **arrays)
+    except (CourseError, OSError):
+        pass
 
 
 # -- what a reader sees -------------------------------------------------------------------------------------------
@@ -133,6 +185,9 @@ def machine() -> str:
 # -- pictures from outside: the course's one reader ---------------------------------------------------------------
 
 MAX_PIXELS = 50_000_000  # a few kilobytes of PNG can unpack to gigabytes: larger pictures are refused by their header
+MAX_SIDE = 20_000  # pixels: one row of millions costs gigabytes on the way, too
+MAX_SCANS = 64  # of a progressive JPEG: ten are usual, thousands are made to stall a decoder
+TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # by EXIF orientation, the PIL.Image.Transpose that turns it upright
 
 
 def read_image(picture, name: str | None = None, alpha: bool = False) -> np.ndarray:
@@ -177,9 +232,11 @@ def open_image(picture, name: str | None = None) -> Iterator[Image.Image]:
             # For drawings Pillow would start another program, and grey in floating point has no agreed white.
             if image.format in ("EPS", "WMF") or image.mode == "F":
                 raise CourseError(f"{name} is {image.format} in mode {image.mode}: save it as 8-bit PNG.")
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
                 size, most = f"{image.width} x {image.height}", f"{MAX_PIXELS // 10**6} megapixels"
                 raise CourseError(f"{name} has {size} pixels: scale it below {most}; 1024 pixels on a side are plenty.")
+            if image.info.get("progressive") and _scans(image) > MAX_SCANS:
+                raise CourseError(f"{name} is a JPEG of more than {MAX_SCANS} scans: save it anew.")
             yield image
     except (CourseError, MemoryError):
         raise
@@ -201,15 +258,43 @@ def open_image(picture, name: str | None = None) -> Iterator[Image.Image]:
         raise CourseError(f"{name} is damaged or cut short ({error}): copy or save it anew.") from error
 
 
+def _scans(image: Image.Image) -> int:
+    """Of a JPEG that has been opened and not yet decoded."""
+    if getattr(image, "fp", None) is None:
+        return 0
+    image.fp.seek(0)
+    return image.fp.read().count(b"\xff\xda")
+
+
+def orientation(image: Image.Image) -> int:
+    """How the camera was held, 1 (upright) to 8, as EXIF counts; metadata that cannot be read is no fault."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:
+        return 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as the camera was held. (Pillow's own function also writes the metadata anew, which may fail.)"""
+    turned = orientation(image)
+    return image.transpose(TURNS[turned]) if turned in TURNS else image
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a path's last part, or a folder in it, is what an operating system or a notebook server leaves behind."""
+    known = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
+    return any(part.startswith(".") or part.lower() in known for part in name.replace("\\", "/").split("/"))
+
+
 def as_seen(image: Image.Image, alpha: bool = False) -> Image.Image:
     """Turned as the camera was held (EXIF), in 8 bits: RGB, or RGBA with ``alpha``.
 
     16-bit grey keeps its high byte, palettes and CMYK become colours, dropped transparency shows the colour beneath.
     """
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode.startswith("I"):  # I;16, or I where an older Pillow widened 16 bits to 32; its own conversion clips
         image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
     return image.convert("RGBA" if alpha else "RGB")

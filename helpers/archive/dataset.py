@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -31,12 +31,13 @@ from helpers.archive.images import REDUCED, Unreadable, clean_mask, decode, redu
 from helpers.archive.index import ZIPS, open_index, read_directory, stamps
 from helpers.config import CourseError, cache_dir
 from helpers.dataset import Address, Quartet, SceneDataset
-from helpers.utils import as_seen, bar, open_image, whole_file
+from helpers.utils import as_seen, bar, is_system_file, load_arrays, open_image, save_arrays
 
 VERSION = 1  # raise it when the same zips would give another index or other pixels
 MAX_BACKGROUND = 50_000_000  # bytes that are read of one in bg.zip
 HALO = 17  # pixels of 192: the JPEG block of 16 that a pixel of the cat can change, on all sides
 SAME_ROOM = 12  # mean difference in grey levels: the right background has 1 to 2, that of another room 60 and more
+SAMPLED, FLAT = 16, 8  # pictures whose levels are looked at when it is opened; the highest level of one that is empty
 PICTURES = 16  # looked at together for a recovered background, at most six times as many
 ENOUGH = 5  # pictures that show a pixel without the cat
 
@@ -74,6 +75,7 @@ class ArchiveDataset(SceneDataset):
 
     def __init__(self, root: str | Path, size: int = 192):
         self._open(Path(root).expanduser(), size)
+        self._check_levels()
         print(self.summary())
 
     def _open(self, root: Path, size: int) -> None:
@@ -189,6 +191,20 @@ class ArchiveDataset(SceneDataset):
             self._note(f"{zip_name}.zip", self._index.name(zip_name, row), str(error))
             raise
 
+    def _check_levels(self) -> None:
+        """Look at a few pictures: levels from 0 to 1 instead of 0 to 255 would make every mask empty, silently."""
+        for zip_name in ("mask", "depth"):
+            highest = []
+            for row in np.linspace(0, len(self) - 1, min(len(self), SAMPLED)).astype(int).tolist():
+                with contextlib.suppress(Unreadable):
+                    data = self._index.read(zip_name, row)
+                    highest.append(int(decode(data, self._index.sizes[zip_name], cv2.IMREAD_GRAYSCALE).max()))
+            if highest and max(highest) <= FLAT:
+                raise CourseError(
+                    f"{zip_name}.zip: in {len(highest)} pictures from all over it no level is above {max(highest)} of "
+                    "255, so nothing would be seen in them: write 0 as black and 255 as white, not 0 and 1."
+                )
+
     # -- rooms without a cat ------------------------------------------------------------------------------------------
 
     def _background(self, room: int) -> np.ndarray:
@@ -202,13 +218,12 @@ class ArchiveDataset(SceneDataset):
         """(H, W, 3) uint8 at the archive's own size, kept on disk."""
         file = self._files[room - 1] if 1 <= room <= len(self._files) else None
         stamp = hashlib.sha256(json.dumps(file and file[:2]).encode()).hexdigest()[:12]
-        path = self._cache / f"bg_{room:04d}_{stamp}.npy"
-        with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError):  # none yet, or damaged
-            return np.load(path, allow_pickle=False)
+        path = self._cache / f"bg_{room:04d}_{stamp}.npz"
+        if (kept := load_arrays(path)) is not None and kept["picture"].shape == (*self._index.sizes["bg_fg"][::-1], 3):
+            return kept["picture"]
         picture = self._from_file(file, room) if file else None
         picture = self._recover(room) if picture is None else picture
-        with whole_file(path) as temporary:
-            np.save(temporary, picture)
+        save_arrays(path, picture=picture)
         return picture
 
     def _find_backgrounds(self) -> tuple[str, list[Background]]:
@@ -221,7 +236,7 @@ class ArchiveDataset(SceneDataset):
             try:
                 members = (member for member in read_directory(packed)[0] if _is_picture(member.filename))
                 files = [Background(m.filename, m.CRC, partial(_read_member, packed, m.filename)) for m in members]
-            except CourseError as error:
+            except Exception as error:  # zip readers raise many kinds for a damaged file
                 self._note("bg.zip", "as a whole", f"cannot be read ({error}); rooms are recovered instead")
         return "bg/" if folder.is_dir() else "bg.zip", sorted(files, key=lambda file: file[:2])
 
@@ -232,7 +247,7 @@ class ArchiveDataset(SceneDataset):
             with open_image(file.read(), file.name) as image:
                 image.draft("RGB", (2 * width, 2 * height))
                 picture = np.asarray(as_seen(image).resize((width, height), Image.Resampling.BICUBIC))
-        except (CourseError, OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except Exception as error:  # zip readers and decoders raise many kinds for a damaged file
             self._note(self._listed_in, file.name, f"cannot be read ({error}); room {room} is recovered instead")
             return None
         for shown, covered in self._views(room, 2):
@@ -348,8 +363,7 @@ class ArchiveDataset(SceneDataset):
 
 
 def _is_picture(name: str) -> bool:
-    name = PurePosixPath(name).name.lower()
-    return name.endswith((".jpg", ".jpeg", ".png", ".webp")) and not name.startswith(".")
+    return name.lower().endswith((".jpg", ".jpeg", ".png", ".webp")) and not is_system_file(name)
 
 
 def _read_member(path: Path, name: str) -> bytes:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-MAX_SCANS = 64  # of a progressive JPEG: ten are usual, thousands are made to stall a decoder
+from helpers.utils import MAX_SCANS
+
+# Segments that may come before the frame: APPn, comment, tables. Others a decoder may read in another way than we do.
+BEFORE = {*range(0xE0, 0xF0), 0xFE, 0xDB, 0xC4, 0xCC, 0xDD}
 RINGING = (16, 239)  # grey levels: what JPEG leaves of 0 lies below, what it leaves of 255 above
 REDUCED = {  # by how much a JPEG is decoded smaller: OpenCV's reading mode
     1: cv2.IMREAD_COLOR,
@@ -36,6 +39,8 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
         marker = data[at + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
             return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+        if marker != 0xFF and marker not in BEFORE:
+            break
         at += 1 if marker == 0xFF else 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
     raise Unreadable("a JPEG without a picture")
 

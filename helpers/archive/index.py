@@ -26,7 +26,7 @@ import numpy as np
 
 from helpers.archive.images import Unreadable, jpeg_size
 from helpers.config import CourseError
-from helpers.utils import whole_file
+from helpers.utils import load_arrays, save_arrays
 
 ZIPS = {"bg_fg": "bgfg", "mask": "mask", "depth": "densedepth"}  # name of the zip: how the names of its members begin
 MAX_DIRECTORY = 200_000_000  # bytes: about five times the published archive's
@@ -248,17 +248,16 @@ def stamps(root: Path) -> list[list]:
 def open_index(root: Path, folder: Path) -> Index:
     """The index kept in ``folder``; made and kept now if there is none, an earlier version's, or a damaged one."""
     path = folder / "index.npz"
-    with suppress(OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error):
-        with np.load(path, allow_pickle=False) as kept:  # each array has a checksum of its own
-            facts, rows = json.loads(kept["facts"].tobytes()), kept["rows"]
+    with suppress(ValueError, KeyError, TypeError):
+        kept = load_arrays(path)
+        facts, rows = json.loads(kept["facts"].tobytes()), kept["rows"]
         facts["sizes"] = {name: tuple(facts["sizes"][name]) for name in ZIPS}
         if rows.dtype == QUARTET:
             return Index(root, rows, **facts)
     print(f"Listing the pictures in {root}: this takes some seconds, once.")
     index = build_index(root)
     facts = {"sizes": index.sizes, "findings": index.findings, "digests": index.digests}
-    with whole_file(path) as temporary:
-        np.savez(temporary, rows=index.rows, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8))
+    save_arrays(path, rows=index.rows, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8))
     return index
 
 

@@ -26,8 +26,7 @@ from helpers.config import CourseError, plain_errors, runs_dir
 from helpers.dataset import get_batch, scenes, to_device
 from helpers.evaluate import Predictor, network_predictor
 from helpers.plots import array, depth_picture, picture, plane, quartets_of
-from helpers.session import our_recipe, run_dir, sets, trained_network
-from helpers.train import is_finished
+from helpers.session import is_trained, run_dir, sets, trained_network
 from helpers.utils import whole_file
 
 RESULT = "bench/failures.json"  # in runs/
@@ -167,7 +166,7 @@ def write(cases: Sequence[Case], **facts: object) -> dict:
 
 def main() -> None:
     device, folder = "cuda" if torch.cuda.is_available() else "cpu", run_dir()
-    network = folder.name if is_finished(folder, our_recipe()) else "the weights that come with the course"
+    network = folder.name if is_trained() else "the weights that come with the course"
     net, test_set = trained_network().to(device), sets("test")[0]
     predictor = network_predictor(net)
     cases = worst(test_set, lambda batch: predictor(to_device(batch, device)))

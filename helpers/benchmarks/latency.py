@@ -24,8 +24,8 @@ from torch import Tensor
 from helpers.benchmarks.summary import about, keep, markdown_table
 from helpers.config import CourseError, plain_errors
 from helpers.model import NETWORKS, build
-from helpers.predict import TOLERANCE, OnnxModel, Probabilities, export_onnx
 from helpers.recipes import pick_precision
+from helpers.web.onnx import TOLERANCE, OnnxModel, Probabilities, export_onnx
 
 PLAIN, LAYOUT, SIXTEEN = "PyTorch", "PyTorch, channels last", "PyTorch, channels last, 16 bits"
 ONNX = "ONNX Runtime"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from helpers.photos.segment_cat import cut_out
 from helpers.utils import as_seen, bar, open_image, whole_file, whole_folder
 
 T = TypeVar("T")
+LONGEST_NAME = 80  # characters of an uploaded picture's name
 LONGEST = 1024  # pixels: twice the largest side that a quartet can have
 MAX_UPLOAD = 64 * 2**20  # bytes of one uploaded picture
 
@@ -68,7 +70,7 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
     Args:
         value: of :func:`uploader` under ipywidgets 7 (``{name: {"content": ...}}``) or 8 (``({"name": ..., "content":
             ...},)``), or what ``google.colab.files.upload()`` returned (``{name: bytes}``).
-        folder: where they go; a picture of the same name is replaced.
+        folder: where they go. Nothing is replaced: another picture of a name that is there gets a number behind it.
 
     Raises:
         CourseError: one of them is no picture, too large, or has no usable name. Nothing is stored then.
@@ -86,19 +88,36 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
             raise CourseError(f"{plain} has over {MAX_UPLOAD >> 20} MB: scale it down, {LONGEST} px are plenty.")
         content = bytes(content)
         read_photo(content, name=plain)
-        checked[plain] = content
-    for name, content in checked.items():
-        with whole_file(Path(folder) / name) as temporary:
-            temporary.write_bytes(content)
-    return [Path(folder) / name for name in checked]
+        checked[_free_name(Path(folder), plain, content, checked)] = content
+    written = []
+    try:
+        for path, content in checked.items():
+            if not path.exists():
+                with whole_file(path) as temporary:
+                    temporary.write_bytes(content)
+                written.append(path)
+    except BaseException:  # all or none
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return list(checked)
+
+
+def _free_name(folder: Path, name: str, content: bytes, taken: Mapping[Path, bytes]) -> Path:
+    """``name`` in ``folder``, shortened, and with a number behind it where another picture has it already."""
+    stem, ending = Path(name).stem[:LONGEST_NAME], Path(name).suffix[:10]
+    for number in count(1):
+        path = folder / f"{stem}{f'_{number}' if number > 1 else ''}{ending}"
+        if path not in taken and not (path.exists() and path.read_bytes() != content):
+            return path
 
 
 # -- writing folders -----------------------------------------------------------------------------------------------
 
 
-def counted(items: Iterable[T], count: int, description: str, unit: str) -> Iterator[T]:
+def counted(items: Iterable[T], total: int, description: str, unit: str) -> Iterator[T]:
     """``items`` one by one, with a progress bar."""
-    counter = bar(count, description, unit)
+    counter = bar(total, description, unit)
     for item in items:
         yield item
         counter.update()

@@ -21,7 +21,7 @@ from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, qua
 from helpers.photos.folder import CUTOUT_SIZE, PhotoFolder, Shape, nearest, on_canvas, open_folder, shape_of
 from helpers.photos.standing import GRID, Pinhole, Standing, find_standing
 
-VERSION = 3  # raise it when the same files would give other pixels
+VERSION = 4  # raise it when the same files would give other pixels
 LEVELS = 5  # of each cut-out: full size, half, quarter, ...
 UPRIGHT_METRES = (0.4, 0.55)  # height of a sitting cat, or one that comes towards you
 LYING_METRES = (0.48, 0.65)  # length of a walking or lying cat, without or with some tail

@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import unicodedata
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch.nn.functional as F
 from PIL import Image, ImageFilter, ImageOps
+from scipy import ndimage
 from torch import Tensor
 
 from helpers.config import CourseError
 from helpers.photos.standing import Pinhole
-from helpers.utils import MAX_PIXELS, as_seen, open_image
+from helpers.utils import MAX_PIXELS, as_seen, is_system_file, open_image, orientation, upright
 
 FOLDERS = {"rooms": ("bg", "rooms"), "cats": ("fg", "cats"), "depth": ("bg_depth", "rooms_depth")}
 CUTOUT_SIZE = 256  # longest side at which cut-outs are cleaned and kept: more than any picture of 512 px shows
 PSEUDO_DEPTH = "pseudo_depth.json"  # marks depth that was guessed: near and far can be told, metres cannot
+SPECK = 0.02  # of a cut-out's largest part: smaller ones are left-overs of the cutting
+LEAST_FILL = 0.08  # share of the square around a cut-out that is cat: below, it could not be drawn large enough
+NEAREST_METRES, FARTHEST_METRES = 0.2, 50.0  # between which the middle distance of a room lies
+OUTLIER = 15  # times the middle distance: what is farther is no wall, but a number that stands for "unknown"
+FIELD_OF_VIEW = (15.0, 160.0)  # degrees, of any camera that takes pictures of rooms
 CAMERA_KEYS = ("size", "fx", "fy", "cx", "cy", "depth_unit_m")
-TURNED = (5, 6, 7, 8)  # EXIF orientations of pictures that are stored on their side
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class PhotoFolder:
     depths: list[Path]  # one for each room, or empty
     camera: dict | None  # the checked content of camera.json
     metric: bool  # depth is in metres, not guessed
+    sha256: dict[Path, str]  # of rooms, cats and depths
 
     def name(self, path: Path) -> str:
         """How messages and keys call a file: relative to the root."""
@@ -46,14 +54,14 @@ class PhotoFolder:
         """Name and SHA-256 of every file that decides a pixel: a copy of the folder is the same data."""
         marks = [("camera.json", bool(self.camera)), (PSEUDO_DEPTH, not self.metric)]
         files = [*self.rooms, *self.cats, *self.depths, *(self.root / name for name, there in marks if there)]
-        return [[self.name(path), _sha256(path)] for path in files]
+        return [[self.name(path), self.sha256.get(path) or _sha256(path)] for path in files]
 
     def read_room(self, path: Path, size: int) -> tuple[np.ndarray, tuple[int, int]]:
         """The central square of a room, (size, size, 3) uint8, antialiased, and the (width, height) of the whole."""
         name = self.name(path)
         with open_image(path, name) as image:
             refuse_depth(image, name)
-            width, height = image.size[::-1] if image.getexif().get(0x0112) in TURNED else image.size
+            width, height = image.size[::-1] if orientation(image) >= 5 else image.size
             image.draft("RGB", (2 * size, 2 * size))  # JPEG alone: decodes at 1/2, 1/4 or 1/8, never below twice `size`
             image = as_seen(image, alpha=image.has_transparency_data)
         if image.mode == "RGBA" and image.getextrema()[3][0] < 128:
@@ -83,9 +91,13 @@ class PhotoFolder:
         if least >= 128 or most < 128:
             state = "opaque" if least >= 128 else "transparent"
             raise CourseError(f"{name} is {state} everywhere: a cut-out shows the cat and hides the rest.")
+        image = _without_specks(image)
         image = image.crop(image.getchannel("A").point(lambda a: 255 * (a >= 128)).getbbox())
         image.thumbnail((CUTOUT_SIZE, CUTOUT_SIZE), Image.Resampling.BOX)
-        return _clean_edge(image)
+        cutout = _clean_edge(image)
+        if (cutout[..., 3] > 0.5).sum() < LEAST_FILL * max(image.size) ** 2:
+            raise CourseError(f"{name} is too thin, or too scattered, for a cat: cut out the whole cat.")
+        return cutout
 
     def read_depth(self, path: Path, picture: tuple[int, int]) -> np.ndarray:
         """Depth of the central square in metres, (n, n) float32 at the file's own resolution; 0 where unknown.
@@ -101,9 +113,13 @@ class PhotoFolder:
                 f"{name} has {depth_width} x {depth_height} px, its room {width} x {height}: "
                 "depth must show the same picture, at the same size or scaled as a whole."
             )
-        metres = np.where(np.isfinite(metres) & (metres > 0), metres, 0).astype(np.float32)
+        with np.errstate(over="ignore"):  # too large for 32 bits: unknown, as infinity is
+            metres = metres.astype(np.float32)
+        metres = np.where(np.isfinite(metres) & (metres > 0), metres, 0)
         if not metres.any():
             raise CourseError(f"{name} has no measured pixel: replace it, or remove the room.")
+        if self.metric:
+            _refuse_implausible(metres[metres > 0], name, unit if path.suffix.lower() != ".npy" else None)
         left, top, right, bottom = (int(x) for x in _central_square(depth_width, depth_height))
         return metres[top:bottom, left:right]
 
@@ -132,17 +148,21 @@ def open_folder(root: str | Path) -> PhotoFolder:
     found = {kind: _find(root, kind) for kind in FOLDERS}
     for kind, what in (("rooms", "bg/ with photographs of rooms"), ("cats", "fg/ with cut-outs of cats")):
         if found[kind] is None:
-            content = ", ".join(sorted(p.name for p in root.iterdir() if not _hidden(p))[:8]) or "nothing"
+            content = ", ".join(sorted(p.name for p in root.iterdir() if not is_system_file(p.name))[:8]) or "nothing"
             raise CourseError(f"{root} needs a folder {what}; it holds {content}.")
     rooms, cats = _pictures(root, found["rooms"]), _pictures(root, found["cats"])
     depths = _depths_of(root, rooms, found["depth"]) if found["depth"] else []
+    sha256 = {path: _sha256(path) for path in (*rooms, *cats, *depths)}
+    depth_of = dict(zip(rooms, depths))
+    rooms, cats = _once(root, rooms, sha256), _once(root, cats, sha256)
+    depths = [depth_of[room] for room in rooms] if depths else []
     camera = _read_camera(root) if depths and (root / "camera.json").exists() else None
     guessed = bool(depths) and (root / PSEUDO_DEPTH).exists()
     if guessed:
         _refuse_escape(root, root / PSEUDO_DEPTH)
         if camera:
             raise CourseError(f"{PSEUDO_DEPTH} marks the depth as guessed, camera.json as measured: remove one.")
-    return PhotoFolder(root, rooms, cats, depths, camera, metric=not guessed)
+    return PhotoFolder(root, rooms, cats, depths, camera, not guessed, sha256)
 
 
 def rooms_of(root: str | Path) -> list[Path]:
@@ -162,10 +182,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini")
-
-
 def _refuse_escape(root: Path, path: Path) -> None:
     if not path.resolve().is_relative_to(root.resolve()):
         name = path.relative_to(root).as_posix()
@@ -173,7 +189,7 @@ def _refuse_escape(root: Path, path: Path) -> None:
 
 
 def _pictures(root: Path, folder: Path) -> list[Path]:
-    files = sorted((p for p in folder.iterdir() if not _hidden(p)), key=lambda p: p.name)
+    files = sorted((p for p in folder.iterdir() if not is_system_file(p.name)), key=lambda p: p.name)
     if not files:
         raise CourseError(f"{folder.name}/ is empty: put at least one picture (JPEG, PNG or WebP) into it.")
     for path in files:
@@ -184,15 +200,40 @@ def _pictures(root: Path, folder: Path) -> list[Path]:
     return files
 
 
+def _once(root: Path, files: Sequence[Path], sha256: dict[Path, str]) -> list[Path]:
+    """Each content once: the same picture twice would be learnt from in training and asked for in the test."""
+    first: dict[str, Path] = {}
+    for path in files:
+        if (other := first.setdefault(sha256[path], path)) is not path:
+            same, other = (one.relative_to(root).as_posix() for one in (path, other))
+            warnings.warn(f"{same} is the same picture as {other}, and is left out.", stacklevel=4)
+    return list(first.values())
+
+
+def by_name(files: Iterable[Path], what: str) -> dict[str, Path]:
+    """Files by their name without its ending, in one form: as Macs and Windows, which hold Küche and KÜCHE for one."""
+    named: dict[str, Path] = {}
+    for path in files:
+        key = unicodedata.normalize("NFC", path.stem).casefold()
+        if key in named:
+            raise CourseError(
+                f"{named[key].name} and {path.name} in {path.parent.name}/ have one name, so {what} cannot be told "
+                "apart: rename one of them, or take it away."
+            )
+        named[key] = path
+    return named
+
+
 def _depths_of(root: Path, rooms: Sequence[Path], folder: Path) -> list[Path]:
-    by_stem = {path.stem: path for path in _pictures(root, folder)}
-    if missing := [path.name for path in rooms if path.stem not in by_stem]:
+    depths = by_name(_pictures(root, folder), "the depth of which room they are")
+    wanted = by_name(rooms, "their depths")
+    if missing := [path.name for key, path in wanted.items() if key not in depths]:
         names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise CourseError(
             f"{len(missing)} of {len(rooms)} rooms have no depth of the same name in {folder.name}/ ({names}): "
             f"add it, or take {folder.name}/ away to do without depth."
         )
-    return [by_stem[path.stem] for path in rooms]
+    return [depths[key] for key in wanted]
 
 
 def _read_camera(root: Path) -> dict:
@@ -211,6 +252,13 @@ def _read_camera(root: Path) -> dict:
                 f"camera.json: {key} is {camera[key]!r}; sizes, focal lengths and centre are positive pixels "
                 '("size": side of a square, or [width, height]), depth_unit_m the metres of one step of depth.'
             )
+    for focal, pixels in zip((camera["fx"], camera["fy"]), size):
+        angle = np.degrees(2 * np.arctan(pixels / (2 * focal)))
+        if not FIELD_OF_VIEW[0] < angle < FIELD_OF_VIEW[1]:
+            raise CourseError(
+                f"camera.json: fx = {camera['fx']} and fy = {camera['fy']} at a size of {size} would be a field of "
+                f"view of {angle:.0f} degrees: focal lengths are in pixels, not in millimetres."
+            )
     return {**camera, "size": size}
 
 
@@ -223,11 +271,38 @@ def refuse_depth(image: Image.Image, name: str) -> None:
         raise CourseError(f"{name} has 16-bit values, {what}.")
 
 
+def _refuse_implausible(metres: np.ndarray, name: str, unit: float | None) -> None:
+    """Distances of a room lie within some metres; ``unit``: of a picture's steps, None where a file holds metres."""
+    middle, farthest = float(np.median(metres)), float(metres.max())
+    if not NEAREST_METRES <= middle <= FARTHEST_METRES:
+        counts = "an .npy file holds metres, not millimetres"
+        if unit is not None:
+            counts = f"each step counts as {unit:g} m; camera.json's depth_unit_m says so, or else the default"
+        raise CourseError(f"{name} has a middle distance of {middle:,.4g} m, which is no room: {counts}.")
+    if farthest > OUTLIER * middle:
+        share = (metres > OUTLIER * middle).mean()
+        raise CourseError(
+            f"{name} has {share:.1%} of its pixels farther than {OUTLIER} times its middle distance (up to "
+            f"{farthest:,.4g} m beside {middle:.3g} m): write 0 or NaN where the distance is unknown."
+        )
+
+
 def _central_square(width: float, height: float) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of the largest centred square."""
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
+
+
+def _without_specks(image: Image.Image) -> Image.Image:
+    """An RGBA picture without what is opaque and small beside its largest part."""
+    alpha = np.array(image.getchannel("A"))
+    parts, _ = ndimage.label(alpha >= 128, np.ones((3, 3)))
+    areas = np.bincount(parts.ravel())
+    areas[0] = 0
+    specks = (areas < SPECK * areas.max())[parts] & (parts > 0)
+    image.putalpha(Image.fromarray(np.where(specks, 0, alpha)))
+    return image
 
 
 def _clean_edge(image: Image.Image) -> np.ndarray:
@@ -253,7 +328,7 @@ def _read_16_bit(path: Path, name: str) -> np.ndarray:
         if not image.mode.startswith("I"):
             remedy = "save depth as 16-bit PNG in millimetres, or as .npy in metres"
             raise CourseError(f"{name} is not 16-bit greyscale (mode {image.mode}): {remedy}.")
-        return np.asarray(ImageOps.exif_transpose(image)).astype(np.float64)
+        return np.asarray(upright(image)).astype(np.float64)
 
 
 def open_npy(path: Path, name: str, remedy: str) -> np.ndarray:

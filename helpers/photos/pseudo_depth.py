@@ -17,7 +17,7 @@ from PIL import Image
 
 from helpers.config import CourseError
 from helpers.photos.builder import Report, counted, read_photo, written_together
-from helpers.photos.folder import PSEUDO_DEPTH, rooms_of
+from helpers.photos.folder import PSEUDO_DEPTH, by_name, rooms_of
 
 MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 MEGABYTES = 99  # of its download
@@ -92,6 +92,7 @@ def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None) -> Repo
     """
     root = Path(root)
     rooms = rooms_of(root)
+    by_name(rooms, "their depths")  # refuses two of one name
     if (root / "camera.json").exists():
         raise CourseError(f"{root.name}/ has a camera.json, which is for measured depth: guessed depth has no metres.")
     report = Report("rooms with pseudo-depth")
@@ -100,7 +101,10 @@ def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None) -> Repo
         estimate = estimate or depth_anything()
         (folder / PSEUDO_DEPTH).write_text(json.dumps(mark, indent=1))
         for path in counted(rooms, len(rooms), "guessing depth", "room"):
-            depth = depth_from_disparity(estimate(read_photo(path, LONGEST)))
+            try:
+                depth = depth_from_disparity(estimate(read_photo(path, LONGEST)))
+            except CourseError as error:
+                raise CourseError(f"{path.name}: {error}") from error
             np.save(folder / "bg_depth" / f"{path.stem}.npy", depth)
             report.kept += 1
     return report

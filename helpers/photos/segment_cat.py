@@ -15,6 +15,7 @@ import numpy as np
 
 from helpers.config import CourseError
 
+LEAST_SIDE = 32  # pixels: smaller pictures hold nothing to align
 MATCHES = 15  # fewer agreeing points could agree by chance
 FARTHEST = 0.2  # of the diagonal: how far a corner may move before these are two different views
 CLIPPED = (8, 245)  # steps of 255: below and above, a camera no longer tells differences
@@ -43,6 +44,12 @@ def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
     Raises:
         CourseError: pictures of different size, or of views too far apart.
     """
+    for name, picture in (("The room", room), ("The picture with the cat", scene)):
+        kind = getattr(picture, "dtype", None) == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+        if not kind or min(picture.shape[:2]) < LEAST_SIDE:
+            what = f"{getattr(picture, 'shape', type(picture).__name__)} of {getattr(picture, 'dtype', 'no numbers')}"
+            least = f"{LEAST_SIDE} pixels high and wide, at least"
+            raise CourseError(f"{name} must be an array (H, W, 3) of uint8, {least}, and is {what}.")
     if room.shape != scene.shape:
         raise CourseError(
             f"The room is {room.shape[1]} x {room.shape[0]} pixels, the picture with the cat "

@@ -6,7 +6,6 @@ the image size only decides how sharply one sees.
 
 from __future__ import annotations
 
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -22,7 +21,7 @@ from helpers.rendering.cats import Cat, Volume, draw_cat
 from helpers.rendering.layout import furnish
 from helpers.rendering.placement import Placement, Plan, is_inviting, place, survey
 from helpers.rendering.room_pass import VIEW_NAMES, View, view_room
-from helpers.utils import whole_file
+from helpers.utils import load_arrays, save_arrays
 
 VERSION = 5  # raise it when any pixel changes: cached rooms and sets are named after it
 _ROOM, _CAT, _PLACEMENT = range(3)  # keep the random streams of different things apart
@@ -146,13 +145,12 @@ class RoomsDataset(SceneDataset):
         # Named after what its pixels depend on, so that sets of other lengths share it.
         folder = f"rooms-v{VERSION}-seed{self.seed}-{self.size}px-{self.device.type}"
         path = cache_dir() / folder / f"room-{room:04d}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                view = {name: torch.from_numpy(arrays[name]).to(self.device) for name in VIEW_NAMES}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there yet, or damaged
+        kept = load_arrays(path)
+        if kept and kept.keys() == set(VIEW_NAMES):
+            view = {name: torch.from_numpy(array).to(self.device) for name, array in kept.items()}
+        else:
             view = view_room(self._plan(room).room, self.size, self.device)
-            with whole_file(path) as temporary, open(temporary, "wb") as stream:
-                np.savez(stream, **{name: tensor.cpu().numpy() for name, tensor in view.items()})
+            save_arrays(path, **{name: tensor.cpu().numpy() for name, tensor in view.items()})
         return {**view, "bg": display(view["colour"])}
 
 

@@ -26,8 +26,7 @@ from helpers.evaluate import network_predictor
 from helpers.model import build
 from helpers.predict import load
 from helpers.rendering.dataset import RoomsDataset
-from helpers.session import our_recipe, run_dir, sets, source, train_network
-from helpers.train import is_finished
+from helpers.session import is_trained, run_dir, sets, source, train_network
 from helpers.upkeep import teaser_gif
 from helpers.utils import whole_file
 
@@ -40,7 +39,7 @@ def quartets(size: int = 192) -> Figure:
 def finished_run() -> Path:
     """The folder of notebook 05's run, which is trained first if nobody has."""
     folder = run_dir()
-    if not is_finished(folder, our_recipe()):
+    if not is_trained():
         print(f"No finished training is in {folder.parent.name}/{folder.name}: training one now.")
         train_network()
     return folder

@@ -26,7 +26,7 @@ from nbformat import NotebookNode
 from PIL import Image
 from plotly.io import to_html
 
-from helpers.config import ROOT, CourseError, cache_dir, data_folder, data_source, data_words, profile, runs_dir
+from helpers.config import ROOT, CourseError, cache_dir, data_folder, data_source, profile, runs_dir
 from helpers.upkeep.timings import from_nothing, record, timed
 from helpers.utils import whole_file
 
@@ -151,7 +151,8 @@ def prepare_environment() -> str:
     """Fix what the kernels will be told, whatever folder they start in; returns the data source in words."""
     # Kernels start in notebooks/: what was meant relative to this folder must not change its meaning there.
     os.environ["COURSE_CACHE"], os.environ["COURSE_RUNS"] = str(cache_dir().resolve()), str(runs_dir().resolve())
-    data = data_words()
+    data = data_source()
+    data = data if data in ("rooms", "archive") else f"photographs in {data_folder().name}/"
     if data_source() not in ("rooms", "archive"):
         os.environ["COURSE_DATA"] = str(data_folder())
     os.environ["COURSE_PROFILE"] = profile().name

@@ -288,7 +288,7 @@ def test_nothing_is_unpacked(dataset, folder):
     dataset.get_batch(range(len(dataset)))
     assert sorted(folder.rglob("*")) == before
     kept = {path.suffix for path in cache_dir().rglob("*") if path.is_file()}
-    assert kept == {".npz", ".npy"}, "the index and the rooms' backgrounds"
+    assert kept == {".npz"}, "the index and the rooms' backgrounds"
 
 
 # -- what is missing or damaged -------------------------------------------------------------------------------------------
@@ -476,7 +476,7 @@ def test_a_recovered_room_is_kept_and_a_damaged_one_is_made_again(tmp_path, monk
     calls, recover = [], ArchiveDataset._recover
     monkeypatch.setattr(ArchiveDataset, "_recover", lambda self, room: calls.append(room) or recover(self, room))
     assert torch.equal(ArchiveDataset(root, SIZE)[0]["bg"], first) and not calls
-    (path,) = cache_dir().glob("archive-*/bg_0001_*.npy")
+    (path,) = cache_dir().glob("archive-*/bg_0001_*.npz")
     path.write_bytes(path.read_bytes()[:500])
     assert torch.equal(ArchiveDataset(root, SIZE)[0]["bg"], first) and calls == [1]
 

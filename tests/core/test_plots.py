@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from toy import ToyQuartets
 
 from helpers import plots
+from helpers.demos import figures
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),
@@ -175,7 +176,7 @@ def test_lines_and_histograms_have_axes_and_a_legend_where_it_is_needed():
 
 
 def test_a_row_is_marked_and_drawn_below_its_columns(batch):
-    figure = plots.show_row(batch["bg_fg"][0], 20, {"a": torch.arange(48.0), "b": torch.ones(48)}, "depth", step=True)
+    figure = figures.show_row(batch["bg_fg"][0], 20, {"a": torch.arange(48.0), "b": torch.ones(48)}, "depth", step=True)
     above, below = figure.axes
     assert above.lines[0].get_ydata() == [20, 20]
     assert below.get_xlim() == above.get_xlim() and below.get_ylabel() == "depth"
@@ -191,7 +192,7 @@ def test_a_histogram_counts_shares():
 
 
 def test_a_matrix_has_a_name_for_each_value():
-    figure = plots.show_matrix([[0, 7], [7, 7]], {0: ("unused", "white"), 7: ("training", "blue")}, "cat", "room", "", (6, 3))
+    figure = figures.show_matrix([[0, 7], [7, 7]], {0: ("unused", "white"), 7: ("training", "blue")}, "cat", "room", "", (6, 3))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["unused", "training"]
     shown = figure.axes[0].images[0]
     colours = shown.cmap(shown.norm(shown.get_array()))[..., :3]
@@ -205,7 +206,7 @@ HISTORY = [
 
 
 def test_curves_draw_what_the_rows_have_and_where_a_stage_begins():
-    figure = plots.training_curves(HISTORY)
+    figure = figures.training_curves(HISTORY)
     assert [axis.get_ylabel() for axis in figure.axes] == ["training loss", "validation Dice"]
     assert all(axis.get_xlabel() == "training samples seen" for axis in figure.axes)
     assert words(figure) == [" 64 px"]
@@ -216,7 +217,7 @@ def test_curves_draw_what_the_rows_have_and_where_a_stage_begins():
 
 def test_rows_without_a_known_quantity_are_refused():
     with pytest.raises(ValueError, match="loss.*they have other"):
-        plots.training_curves([{"samples": 1, "other": 2}])
+        figures.training_curves([{"samples": 1, "other": 2}])
 
 
 def test_figures_are_small_and_let_go(batch):

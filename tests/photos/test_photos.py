@@ -717,8 +717,10 @@ def test_a_link_inside_the_folder_is_fine(folder, tmp_path):
     root = tmp_path / "photos"
     shutil.copytree(folder, root)
     (root / "bg/room_1.png").unlink()
-    (root / "bg/room_1.png").symlink_to(root / "bg/room_0.png")
-    assert PhotosDataset(root, size=64, placements=1).rooms == 2
+    shutil.move(root / "bg/room_0.png", root / "kept.png")
+    (root / "bg/room_1.png").symlink_to(root / "kept.png")
+    (root / "bg_depth/room_0.png").unlink()
+    assert PhotosDataset(root, size=64, placements=1).rooms == 1
 
 
 # -- real photographs -------------------------------------------------------------------------------------------------

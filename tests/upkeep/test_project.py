@@ -87,7 +87,8 @@ SOURCES = {"rendering", "photos", "archive"}
 MAY_IMPORT = {
     "config": set(),
     "utils": {"config"},
-    "dataset": {"config", "utils"},
+    "loading": {"config"},
+    "dataset": {"config", "utils", "loading"},
     "augment": {"dataset"},
     "model": set(),
     "metrics": set(),
@@ -105,7 +106,8 @@ MAY_IMPORT = {
     "demos": CORE | SOURCES,
     "widgets": CORE | SOURCES | {"demos"},
     "exercises": CORE | SOURCES | {"demos"},
-    **dict.fromkeys(RUNNERS, CORE | SOURCES | {"demos", "widgets", "exercises"} | RUNNERS),
+    "web": CORE,
+    **dict.fromkeys(RUNNERS, CORE | SOURCES | {"demos", "widgets", "exercises", "web"} | RUNNERS),
 }
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(HELPERS.rglob("*.py"))}
 

@@ -1,18 +1,16 @@
 """A network in other programs predicts as it does in this one."""
 
 import sys
-from importlib import import_module
 
 import pytest
 import torch
 
 from helpers.config import CourseError
 from helpers.model import NETWORKS, build
-from helpers.predict import TOLERANCE, OnnxModel, Probabilities, export_onnx, largest_difference
+from helpers.web import onnx as module
+from helpers.web.onnx import TOLERANCE, OnnxModel, Probabilities, export_onnx, largest_difference
 
 pytestmark = pytest.mark.slow
-
-module = import_module("helpers.predict")  # the attribute helpers.predict is the function
 
 
 @pytest.fixture(params=NETWORKS)

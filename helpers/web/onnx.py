@@ -1,0 +1,116 @@
+"""A network for other programs: ONNX, checked against PyTorch.
+
+``python -m helpers.web.onnx [--run FOLDER] [--size 192] [--to FOLDER]`` writes ``NAME.onnx``, which runs without
+PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from helpers.config import CourseError, plain_errors, runs_dir
+from helpers.model import STRIDE, probabilities
+from helpers.predict import load, pretrained
+from helpers.utils import whole_file
+
+INPUTS, OUTPUTS = ("bg", "bg_fg"), ("mask", "depth")
+TOLERANCE = 1e-4  # of a probability: two programs that add in another order
+
+
+class Probabilities(nn.Module):
+    """``bg, bg_fg -> mask, depth``: float32 pictures (B, 3, H, W) in [0, 1] to probabilities (B, 1, H, W)."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net, self.activation = net, getattr(net, "depth_activation", "sigmoid")
+
+    def forward(self, bg: Tensor, bg_fg: Tensor) -> tuple[Tensor, Tensor]:
+        return probabilities(*self.net(bg, bg_fg), self.activation)
+
+
+class OnnxModel:
+    """An ONNX file in ONNX Runtime, on the processor: ``bg, bg_fg -> [mask, depth]``, float32 arrays in [0, 1]."""
+
+    def __init__(self, path: str | Path, threads: int = 0):
+        import onnxruntime  # only who exports needs it
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads  # 0: as many as there are cores
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, bg: np.ndarray, bg_fg: np.ndarray) -> list[np.ndarray]:
+        return self.session.run(OUTPUTS, dict(zip(INPUTS, (bg, bg_fg))))
+
+
+def export_onnx(net: nn.Module, path: str | Path, size: int | None = None) -> float:
+    """Write ``net`` as ONNX, weights inside, and compare it with the network on random pictures.
+
+    Inputs and outputs are those of :class:`Probabilities`, no logits. Batches may have any length.
+
+    Args:
+        size: image size in pixels, a multiple of 16; None for any height and width, multiples of 16, from 32 to 1024.
+
+    Returns:
+        the largest difference of a probability, at most :data:`TOLERANCE`.
+
+    Raises:
+        CourseError: another size, a package is missing, or the file predicts something else (then none is written).
+    """
+    if size is not None and (size < STRIDE or size % STRIDE):
+        raise CourseError(f"size={size}: choose a multiple of {STRIDE}, say {max(STRIDE, -(-size // STRIDE) * STRIDE)}")
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401 - torch.onnx needs it, and would say so less clearly
+    except ImportError as error:
+        raise CourseError("ONNX needs packages more: pip install onnx onnxscript onnxruntime.") from error
+    model, shape = Probabilities(net).eval(), {0: Dim("batch", min=1, max=1024)}
+    if size is None:  # from 32 to 1024 pixels
+        # The example below is not a square: else the height would be taken to equal the width always.
+        shape |= {axis: STRIDE * Dim(name, min=2, max=64) for axis, name in ((2, "h"), (3, "w"))}
+    example = torch.rand(2, 3, size or 4 * STRIDE, size or 6 * STRIDE)
+    program = torch.export.export(model, (example, example.clone()), dynamic_shapes={name: shape for name in INPUTS})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about versions of the exporter's own parts
+        made = torch.onnx.export(program, input_names=INPUTS, output_names=OUTPUTS, opset_version=18, verbose=False)
+    with whole_file(path) as temporary:
+        made.save(temporary, external_data=False)
+        worst = largest_difference(model, OnnxModel(temporary), size)
+        if worst > TOLERANCE:
+            raise CourseError(f"{Path(path).name} would differ from the network by {worst:.1e}: it was not written.")
+    return worst
+
+
+@torch.no_grad()
+def largest_difference(model: Probabilities, other: OnnxModel, size: int | None = None, seed: int = 0) -> float:
+    """Between the probabilities of two programs, on random pairs of several heights and widths (or of ``size``)."""
+    rng, worst = np.random.default_rng(seed), 0.0
+    for batch in (1, 2, 3, 1):
+        height, width = (size, size) if size else (STRIDE * int(side) for side in rng.integers(2, 25, 2))
+        pair = rng.random((2, batch, 3, height, width), dtype=np.float32)
+        for own, others in zip(model(*torch.from_numpy(pair)), other(*pair)):
+            worst = max(worst, np.abs(own.numpy() - others).max().item())
+    return worst
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m helpers.web.onnx", description="Write a network as ONNX.")
+    parser.add_argument("--run", type=Path, help="a run's folder or a .safetensors file; default: the course's weights")
+    parser.add_argument("--size", type=int, help="image size in pixels; default any")
+    parser.add_argument("--to", type=Path, default=runs_dir() / "export", help="folder for the file")
+    arguments = parser.parse_args()
+    with plain_errors():
+        net = load(arguments.run) if arguments.run else pretrained()
+        path = arguments.to / f"{type(net).__name__}-{arguments.size or 'any'}.onnx"
+        worst = export_onnx(net, path, arguments.size)
+        print(f"{path.parent.name}/{path.name}: {path.stat().st_size / 1e6:.1f} MB, differs by at most {worst:.1e}")
+
+
+if __name__ == "__main__":
+    main()
