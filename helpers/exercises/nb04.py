@@ -55,7 +55,8 @@ def soft_iou(soft_iou_loss):
             "The larger of both maps is another union: take the sum of both maps minus their overlap.":
                 (1 - (overlap + smooth) / (either + smooth)).mean(),
             "You add smooth on one side only. It stands beside the overlap and beside the union.":
-                Either(((1 - overlap / (both - overlap + smooth)).mean(), (1 - (overlap + smooth) / (both - overlap)).mean())),
+                Either((1 - upper / lower).mean() for upper, lower in
+                       ((overlap, both - overlap + smooth), (overlap + smooth, both - overlap))),
         }  # fmt: skip
         if smooth != 1:
             mistakes["smooth is a parameter: use it where you wrote 1."] = from_dice(prob, 1.0)
@@ -129,15 +130,15 @@ def berhu_where_valid(berhu_loss):
         "The largest error counts valid pixels only: the 0 stored where valid is false is no distance.":
             with_limit(error.amax() / 5),
         "You take the mean of all pixels: divide by the number of valid ones.":
-            Either((with_limit(c, everything), masked_mean(torch.where(valid, known + (known - c).relu() ** 2 / (2 * c), 0.0), everything))),
+            Either((with_limit(c, everything), right(depth) * valid.float().mean())),
         "c is one number for the batch: one fifth of the largest error of all images.": with_limit(each / 5),
         "This is L1: errors above c, a fifth of the largest one, cost (e² + c²) / 2c.": e.mean(),
         "This is squared everywhere: errors up to c cost e.": square.mean(),
         "The two cases are exchanged: L1 is for errors up to c.": torch.where(e <= c, square, e).mean(),
         "This is the Huber loss, squared for small errors: berHu is its reverse.":
-            Either((torch.where(e <= c, e**2 / 2, c * (e - c / 2)).mean(), torch.where(e <= c, e**2 / (2 * c), e - c / 2).mean())),
+            Either(torch.where(e <= c, e**2 / 2, c * (e - c / 2)).mean() / scale for scale in (1, c)),
         "The large errors cost (e² + c²) / 2c: one of the two squares, or the 2, is missing.":
-            Either((torch.where(e <= c, e, e**2 / (2 * c)).mean(), torch.where(e <= c, e, (e**2 + c**2) / c).mean())),
+            Either(torch.where(e <= c, e, large).mean() for large in (e**2 / (2 * c), e**2 / c + c)),
         "This is the sum: divide by the number of valid pixels.": right(depth) * valid.sum(),
     }  # fmt: skip
     x = depth.clone().requires_grad_()
@@ -152,14 +153,15 @@ def berhu_where_valid(berhu_loss):
     if getattr(perfect, "requires_grad", False):
         (slope,) = torch.autograd.grad(perfect, x, allow_unused=True)
         if slope is not None and not torch.isfinite(slope).all():
-            raise Wrong("The gradient of a perfect prediction is not finite: torch.where computes both sides, and c is 0.")
+            raise Wrong("The gradient of a perfect prediction is not finite: both sides are computed, and c is 0.")
     try:
         nothing = berhu_loss(depth.clone(), target.clone(), torch.zeros_like(valid))
     except (RuntimeError, IndexError, ValueError) as error:
         raise Wrong(f"Without a valid pixel it stops with {type(error).__name__}: there is no largest error.") from None
     if not abs(shaped(nothing, (), "the loss without a valid pixel").item()) < 1e-6:
         raise Wrong(f"Without a valid pixel it gives {float(nothing):.3g} instead of 0: nothing divided by nothing?")
-    return f"{(e > c).float().mean():.0%} of the valid pixels count more than by L1, and a perfect map keeps a finite gradient."
+    share = (e > c).float().mean()
+    return f"{share:.0%} of the valid pixels count more than by L1, and a perfect map keeps a finite gradient."
 
 
 @exercise(
@@ -192,8 +194,10 @@ def dice_of_every_image(dice_of):
         "You add up over height and width alone. Sum over (1, 2, 3).": dice(found, real, (2, 3)),
         "In the last image there is no cat, and none was predicted: that is right, and should score 1.":
             Either((2 * overlap / size, 2 * overlap / size.clamp_min(1))),
-        "An image without a cat scores 1 only if none is predicted, else 0.": torch.where(real.sum((1, 2, 3)) > 0, right, 1.0),
-        "You smooth. That is for a loss; here count pixels, and give the empty image its 1.": (2 * overlap + 1) / (size + 1),
+        "An image without a cat scores 1 only if none is predicted, else 0.":
+            torch.where(real.sum((1, 2, 3)) > 0, right, 1.0),
+        "You smooth. That is for a loss; here count pixels, and give the empty image its 1.":
+            (2 * overlap + 1) / (size + 1),
         "That is the IoU: overlap / union. Dice divides twice the overlap by the sum of areas.": ratio(overlap, union),
         "You get half of it: Dice is *twice* the overlap, divided by the sum of both areas.": ratio(overlap, size),
         'You divide by the union: found + real of two bools is "or". Add up each of them first.':
@@ -217,7 +221,7 @@ def soft_images(prob: Tensor, mask: Tensor) -> Tensor:
 @exercise(
     "4.5",
     "Begin with an error that you trust, on valid pixels, and turn it so that larger is better.",
-    "Errors must not cancel: take them absolute or squared before the mean. Then try the ground truth, and a map of 0 and 1.",
+    "Errors must not cancel: make them absolute or squared before the mean. Then try a constant and a map of 0 and 1.",
 )
 def a_score_that_the_ground_truth_wins(depth_score):
     batch = quartets()
@@ -231,14 +235,15 @@ def a_score_that_the_ground_truth_wins(depth_score):
     only = {f"a map that is wrong only in image {k + 1}": number == k for k in range(len(target))}
     for word, places in (("row", row), ("column", column)):
         only |= {f"a map that is wrong in every second {word}, from {word} {k} on": places % 2 == k for k in (0, 1)}
-        only |= {f"a map that is wrong only in {word}s {k} to {k + 15}": places // 16 * 16 == k for k in (0, 16, 32, 48)}
+        bands = ((f"{word}s {16 * k} to {16 * k + 15}", places // 16 == k) for k in range(4))
+        only |= {f"a map that is wrong only in {name}": where for name, where in bands}
     predictions = {
         "all ones": torch.ones_like(target), "one half everywhere": torch.full_like(target, 0.5),
         "the mean depth everywhere": torch.full_like(target, target[valid].mean().item()),
         "the ground truth with its pixels shuffled": shuffled, swapped: 1 - target,
         "a sigmoid of the ground truth": target.sigmoid(), "the ground truth, 0.1 too far": (target + 0.1).clamp(max=1),
         "half the range": half,
-        **{f"a map of 0 and 1, 1 beyond {level:.1f}": (target > level).float() for level in torch.linspace(0.1, 0.9, 9)},
+        **{f"a map of 0 and 1, 1 beyond 0.{k}": (target > k / 10).float() for k in range(1, 10)},
         **{name: torch.where(where, 1 - target, target) for name, where in only.items()},
     }  # fmt: skip
 
@@ -255,7 +260,8 @@ def a_score_that_the_ground_truth_wins(depth_score):
         raise Wrong("The ground truth gets the lowest score of all: that is an error. Turn it: larger must be better.")
     for at_zero, at_one in ((best, unknown["exact"]), (scores["half the range"], unknown["half"])):
         if abs(at_zero - at_one) > 1e-6:
-            raise Wrong(f"Depth where valid is false moves a score from {at_zero:.3f} to {at_one:.3f}: valid pixels only.")
+            moved = f"from {at_zero:.3f} to {at_one:.3f}"
+            raise Wrong(f"Depth where valid is false moves a score {moved}: valid pixels only.")
     winner = max(scores, key=scores.get)
     if scores[winner] >= best - 1e-6:
         raise Wrong(f"{winner} gets {scores[winner]:.3f}, so the ground truth, {best:.3f}, does not win.")
