@@ -89,7 +89,7 @@ CLAIMS = [
      lambda: max(audited().values(), key=lambda values: values[1]) == audited()["ground truth"] and audited()["ground truth"][1] == 1),
     ("a perfect map scores about like a constant",
      lambda: row("with a sigmoid", 1)[0] > 0.7 * row("constant ½", 1)[0]),
-    ("On perturbed pairs every edge of the room differs, and it collapses.",
+    ("On perturbed pairs nearly the whole room differs, and it collapses.",
      lambda: row("perturbed pairs", 1)[0] < 0.4 * row("clean pairs", 1)[0]),
 ]  # fmt: skip
 
