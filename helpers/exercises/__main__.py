@@ -32,7 +32,7 @@ def main(words: list[str]) -> None:
         print(f"{len(rows)} notebooks graded: {given.out}")
         return
     print("\n".join(strip()) or "There are no answers any more.")
-    print(f"Still readable: what is right, as the checkers compute it ({', '.join(still_readable())}), and git's history.")
+    print(f"Still readable: git's history, and what is right in the checkers ({', '.join(still_readable())}).")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ in an empty folder that vanishes, with a limit on time, memory and files. Only t
 and what they use. Marks come from the course's own checkers, never from a notebook's outputs.
 
 **What this is not: a sandbox.** A student's function runs beside the checker that tests it. One that is written to
-cheat can read files of this machine, look into the checker for the right result, and try to disturb its process. Code
-that replaces functions of a library is refused, and the remark names code that could reach into the checker, so that
+cheat can read files of this machine, look into the checker for the right result, and try to stop its process. Code that
+replaces functions of a library is refused, and the remark names code that could reach into the checker, so that
 somebody looks at it; neither finds everything. In Linux (5.13 and later) a student's code can change no file outside
 its own empty folder; in macOS and older Linux it cannot write into files, but can delete them, and macOS does not limit
 memory; Windows limits time alone. Grade notebooks of people whom you do not know in a container that holds nothing else

@@ -35,7 +35,7 @@ class Group(NamedTuple):
 GROUPS = (
     Group("losses of the mask, 0 is best", LINES[1], 1.0, ("BCE", "Dice loss")),
     Group("losses of the depth, 0 is best", LINES[0], 0.25, ("L1", "(1 - SSIM)/2", "gradient / 2")),
-    Group("metrics, 1 is best", LINES[2], 1.0, ("mask Dice", "boundary F, 2 px", "δ < 1.25")),
+    Group("metrics, 1 is best", LINES[2], 1.0, ("mask Dice", "boundary F-score, 2 px", "δ < 1.25")),
     Group("metric, 0 is best", LINES[2], 0.25, ("depth RMSE",)),
 )
 
@@ -99,7 +99,7 @@ def measured(quartet: Quartet, mask: Tensor, depth: Tensor) -> dict[str, float]:
         "BCE": float(F.binary_cross_entropy_with_logits(distortions.confident(mask), quartet["mask"])),
         "Dice loss": float(soft_dice_loss(mask, quartet["mask"])),
         "mask Dice": of_mask["mask_dice"],
-        "boundary F, 2 px": of_mask["boundary_f_2px"],
+        "boundary F-score, 2 px": of_mask["boundary_f_2px"],
         **{name: float(value) if valid.any() else math.nan for name, value in of_depth.items()},
     }
 

@@ -12,7 +12,7 @@ from helpers.metrics import Meter
 from helpers.widgets.loss_explorer import GROUPS, SHOWN, Change, bars, changed, explore_losses, measured
 
 COUNT = 3
-OF_MASK = ("BCE", "Dice loss", "mask Dice", "boundary F, 2 px")
+OF_MASK = ("BCE", "Dice loss", "mask Dice", "boundary F-score, 2 px")
 OF_DEPTH = ("L1", "(1 - SSIM)/2", "gradient / 2", "δ < 1.25", "depth RMSE")
 
 
@@ -64,7 +64,7 @@ def test_numbers_are_those_of_the_loss_that_trains_and_of_the_meter_that_scores(
     meter = Meter()
     meter.update(mask, depth, quartet)
     result = meter.result()
-    scored = {"mask_dice": "mask Dice", "boundary_f_2px": "boundary F, 2 px", "depth_rmse": "depth RMSE", "delta1": "δ < 1.25"}
+    scored = {"mask_dice": "mask Dice", "boundary_f_2px": "boundary F-score, 2 px", "depth_rmse": "depth RMSE", "delta1": "δ < 1.25"}
     for key, name in scored.items():
         assert values[name] == pytest.approx(result[key], abs=1e-4), name
 
