@@ -181,25 +181,35 @@ def _forked(piece: Piece, number: str, raw: bytes, job: dict, channel: int) -> t
         finally:
             leave(0)
     os.close(writer)
-    text, end = b"", time.monotonic() + job["seconds"]
-    while not text.endswith(b"\n") and len(text) < LARGEST_REPORT and (left := end - time.monotonic()) > 0:
-        ready, _, _ = select.select([reader], [], [], left)
-        if ready:
-            part = os.read(reader, LARGEST_REPORT)
-            if not part:
-                break
-            text += part
-    os.close(reader)
+    end = time.monotonic() + job["seconds"]
+    text, alive = _first_line(reader, pid, end)
     late = not text and time.monotonic() >= end
-    for kill in (os.killpg, os.kill):
+    os.close(reader)
+    for kill in (os.killpg, os.kill) if alive else (os.killpg,):
         try:
             kill(pid, signal.SIGKILL)
         except OSError:
             pass
-    _, status = os.waitpid(pid, 0)
+    if alive:
+        os.waitpid(pid, 0)
     _kill_orphans()
-    late = late or os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
     return _outcome(text, number, job, late)
+
+
+def _first_line(reader: int, pid: int, end: float) -> tuple[bytes, bool]:
+    """What a child has written until it ends a line, itself, or its time; and whether it still has to be waited for."""
+    text, alive = b"", True
+    while not text.endswith(b"\n") and len(text) < LARGEST_REPORT and time.monotonic() < end:
+        if select.select([reader], [], [], 0.1 if alive else 0)[0]:
+            part = os.read(reader, LARGEST_REPORT)
+            if not part:
+                break
+            text += part
+        elif alive:  # a process that it has left behind may hold the pipe open
+            alive = os.waitpid(pid, os.WNOHANG)[0] == 0
+        else:
+            break
+    return text, alive
 
 
 def _spawned(piece: Piece, number: str, raw: bytes, job: dict, channel: int) -> tuple[str, str]:

@@ -56,7 +56,7 @@ def count(notebook: nbformat.NotebookNode) -> Counts:
     exercises = tuple(f"{number} {title.strip()}" for text in texts for number, title in TITLE.findall(text))
     figures = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
     lines = sum(bool(line.strip()) for code in codes[1:] for line in code.splitlines())  # the first is the set-up
-    return Counts(len(re.findall(r"[^\W_][\w'-]*", plain)), lines, figures, exercises)
+    return Counts(len(re.findall(r"[^\W_]\S*", plain)), lines, figures, exercises)
 
 
 def table(root: Path = ROOT) -> str:
