@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-
-import nbformat
 
 from helpers.config import ROOT
 from helpers.utils import whole_file
@@ -39,14 +38,17 @@ def strip(root: Path = ROOT) -> list[str]:
 
 
 def _strip_notebook(path: Path) -> int:
-    notebook, count = nbformat.read(path, as_version=4), 0
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source, found = DETAILS.subn(KEPT_BACK, cell.source)
-            count += found
+    notebook, count = json.loads(path.read_text(encoding="utf-8")), 0
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            source, found = DETAILS.subn(KEPT_BACK, "".join(cell["source"]))
+            if found:
+                cell["source"] = source.splitlines(keepends=True)
+                count += found
     if count:
-        with whole_file(path) as temporary:
-            nbformat.write(notebook, temporary)
+        with whole_file(path) as temporary:  # laid out as Jupyter does it
+            text = json.dumps(notebook, ensure_ascii=False, indent=1, separators=(",", ": "))
+            temporary.write_text(text + "\n", encoding="utf-8")
     return count
 
 

@@ -78,8 +78,8 @@ def test_a_class_hands_in(tmp_path, capsys):
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "link.ipynb").symlink_to(victim)
     before, start = digest(folder), time.monotonic()
-    grade(folder, tmp_path / "points.csv", seconds=8)
-    assert time.monotonic() - start < 200
+    grade(folder, tmp_path / "points.csv", seconds=15)
+    assert time.monotonic() - start < 400
     assert digest(folder) == before and victim.read_text() == "as it was"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["handed in", "points.csv", "victim.txt"]
 

@@ -59,6 +59,9 @@ def test_it_takes_all_answers_and_nothing_else(copy):
     assert notebook.cells[-1].source == f"Before.\n\n{KEPT_BACK}\n\nBetween.\n\n{KEPT_BACK}"
     assert [cell.get("outputs") for cell in notebook.cells] == outputs
     nbformat.validate(notebook)
+    text = path.read_text(encoding="utf-8")
+    nbformat.write(notebook, path)
+    assert path.read_text(encoding="utf-8") == text, "laid out as Jupyter writes it"
     assert strip(copy) == [] and state(copy) == after, "a second time changes nothing"
 
 

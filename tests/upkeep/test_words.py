@@ -29,6 +29,12 @@ def test_its_text_is_in_the_words_of_the_field(module):
     assert not found, "see the glossary in CONTRIBUTING.md"
 
 
+@pytest.mark.parametrize("page", ["README.md", "notebooks/README.md", "helpers/README.md", "CONTRIBUTING.md"])
+def test_a_page_is_in_the_words_of_the_field(page):
+    text, _, _ = (ROOT / page).read_text(encoding="utf-8").partition("## Glossary")
+    assert not house_words(text), "see the glossary in CONTRIBUTING.md"
+
+
 def test_every_exception_is_needed():
     for module, word in EXCEPTIONS:
         assert word in map(str.lower, house_words(texts(ROOT / "helpers" / module)))
