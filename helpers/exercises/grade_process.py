@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
@@ -58,6 +59,7 @@ def main() -> None:
         if job["only"]:
             _prepare()
             confine()
+            _watch(job, tell)
             tell(job["only"], *attempt(found[job["only"]], job["only"], raw))
         else:
             _all(found, raw, job, channel, tell)
@@ -213,13 +215,25 @@ def _first_line(reader: int, pid: int, end: float) -> tuple[bytes, bool]:
 
 
 def _spawned(piece: Piece, number: str, raw: bytes, job: dict, channel: int) -> tuple[str, str]:
-    """The same in a new process, which has to import torch again."""
+    """The same in a new process, which has to import torch again and ends itself in time."""
     head = json.dumps({**job, "only": number}).encode() + b"\n"
     try:
         done = subprocess.run(command(), input=head + raw, stdout=subprocess.PIPE, timeout=job["seconds"] + job["start"])
     except subprocess.TimeoutExpired:
         return _outcome(b"", number, job, True)
     return _outcome(done.stdout.partition(b"\n")[0], number, job, False)
+
+
+def _watch(job: dict, tell) -> None:
+    """End this process when the time of its exercise is over."""
+
+    def late() -> None:
+        tell(job["only"], *_outcome(b"", job["only"], job, True))
+        leave(0)
+
+    leave, timer = os._exit, threading.Timer(job["seconds"], late)
+    timer.daemon = True
+    timer.start()
 
 
 def _outcome(text: bytes, number: str, job: dict, late: bool) -> tuple[str, str]:
