@@ -31,6 +31,7 @@ BOOT = (
 )
 LARGEST_REPORT = 65_536  # bytes; a child that writes more is not reporting
 LIBRARY = "builtins os math json torch torch.nn torch.nn.functional torch.linalg numpy numpy.linalg".split()
+WRAPPED = {"manual_seed"}  # torch replaces it itself when something imports its compiler
 LARGEST_FILE = 2**26  # bytes, of what rendering caches
 # What a process may do to files, of Linux's Landlock (linux/landlock.h): write, remove, make.
 WRITING = sum(1 << bit for bit in (1, 4, 5, 6, 7, 8, 9, 10, 11, 12))
@@ -57,7 +58,7 @@ def main() -> None:
     try:
         found = pieces(raw)
         if job["only"]:
-            _prepare()
+            _prepare({job["only"].partition(".")[0]})
             confine()
             _watch(job, tell)
             tell(job["only"], *attempt(found[job["only"]], job["only"], raw))
@@ -72,17 +73,10 @@ def main() -> None:
 
 def _all(found: dict[str, Piece | str], raw: bytes, job: dict, channel: int, tell) -> None:
     """Test all exercises of the notebooks that a notebook has exercises of."""
-    _prepare()
-    from helpers.exercises import checker, compare
-
+    chapters = {number.partition(".")[0] for number in found}
+    known = _prepare(chapters)
     _adopt_orphans()
-    for chapter in sorted({number.partition(".")[0] for number in found}):
-        try:
-            checker.find(f"{chapter}.1")
-        except CourseError:
-            continue
-    compare.rendered()  # once for all children
-    numbers = [number for number in checker.EXERCISES if number.partition(".")[0] in {n.partition(".")[0] for n in found}]
+    numbers = [number for number in known if number.partition(".")[0] in chapters]
     if not numbers:
         raise Unreadable(f"the course has none of its exercises ({', '.join(sorted(found))[:60]})")
     for number in sorted(numbers, key=lambda number: [int(part) for part in number.split(".")]):
@@ -96,11 +90,21 @@ def _all(found: dict[str, Piece | str], raw: bytes, job: dict, channel: int, tel
         tell(number, state, message + look)
 
 
-def _prepare() -> None:
+def _prepare(chapters: set[str]) -> list[str]:
+    """Import and render what the exercises of some notebooks need; returns the exercises that the course has."""
     import torch  # imported late: what is no notebook ends before
+
+    from helpers.exercises import checker, compare
 
     torch.set_num_threads(1)  # a pool of threads does not survive a fork
     sys.modules["helpers.exercises.solutions"] = None  # cannot be imported any more
+    for chapter in sorted(chapters):
+        try:
+            checker.find(f"{chapter}.1")
+        except CourseError:  # there is no such notebook
+            continue
+    compare.rendered()
+    return list(checker.EXERCISES)
 
 
 def line(secret: str, number: str, state: str, message: str) -> bytes:
@@ -123,7 +127,7 @@ def read(text: bytes, secret: str) -> tuple[str, str, str] | None:
 
 def attempt(piece: Piece, number: str, raw: bytes) -> tuple[str, str]:
     """Define the student's function and test it here: the state (that of ``Result``) and a message."""
-    from helpers.exercises import checker  # imported late: see _all
+    from helpers.exercises import checker  # imported late: see _prepare
 
     entry, verdict = checker.find(number), checker.verdict
     for position, source in code_cells(raw):  # for the line that an error names
@@ -152,7 +156,7 @@ def _library() -> Iterator[tuple[object, str, object, object]]:
     torch = sys.modules["torch"]
     for holder in dict.fromkeys([*modules, *classes, torch.Tensor, torch.nn.Module]):
         for name, value in list(vars(holder).items()):
-            if callable(value):
+            if callable(value) and name not in WRAPPED:
                 yield holder, name, value, _code(value)
 
 

@@ -204,7 +204,7 @@ def test_all_solutions_of_a_notebook_pass(stem):
 @pytest.mark.slow
 def test_where_python_cannot_fork_each_exercise_has_a_process():
     number = NUMBERS[0]
-    results = run(notebook(imports(), solved(number), function(NUMBERS[1], "while True: pass")).encode(), 5, 2, fork=False)
+    results = run(notebook(imports(), solved(number), function(NUMBERS[1], "while True: pass")).encode(), 15, 2, fork=False)
     states = {number: state for number, state, _ in results}
     assert states.pop(number) == "passed" and states.pop(NUMBERS[1]) == "timeout"
     assert set(states.values()) == {"missing"}
