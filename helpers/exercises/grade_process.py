@@ -31,7 +31,7 @@ BOOT = (
 )
 LARGEST_REPORT = 65_536  # bytes; a child that writes more is not reporting
 LIBRARY = "builtins os math json torch torch.nn torch.nn.functional torch.linalg numpy numpy.linalg".split()
-WRAPPED = {"manual_seed"}  # torch replaces it itself when something imports its compiler
+WRAPPED = {"manual_seed", "step"}  # torch replaces them itself, for its compiler and when an optimizer is made
 LARGEST_FILE = 2**26  # bytes, of what rendering caches
 # What a process may do to files, of Linux's Landlock (linux/landlock.h): write, remove, make.
 WRITING = sum(1 << bit for bit in (1, 4, 5, 6, 7, 8, 9, 10, 11, 12))
@@ -152,7 +152,7 @@ def _library() -> Iterator[tuple[object, str, object, object]]:
     names = [name for name in sys.modules if name.partition(".")[0] == "helpers"] + LIBRARY
     modules = [sys.modules[name] for name in names if isinstance(sys.modules.get(name), ModuleType)]
     classes = [value for module in modules if module.__name__.startswith("helpers") for value in vars(module).values()
-               if isinstance(value, type)]  # fmt: skip
+               if isinstance(value, type) and value.__module__.startswith("helpers")]  # fmt: skip
     torch = sys.modules["torch"]
     for holder in dict.fromkeys([*modules, *classes, torch.Tensor, torch.nn.Module]):
         for name, value in list(vars(holder).items()):
