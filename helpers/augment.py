@@ -1,4 +1,4 @@
-"""Changes to quartets that keep the contract: geometry moves all images together, colour leaves the targets alone.
+"""Changes to quartets that keep the data format: geometry moves all images together, colour leaves the targets alone.
 
 Everything here works on a whole batch on its device, which is what training needs. The same for one quartet, with
 albumentations, is in :mod:`helpers.demos.transforms`.

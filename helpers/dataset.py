@@ -1,4 +1,4 @@
-"""The data contract: what a quartet is, how an index finds its room and cat, and how test scenes are held out.
+"""The data format: what a quartet is, how an index finds its room and cat, and how test scenes are held out.
 
 A *quartet* is a dict of four images of one scene and two facts about them:
 
@@ -219,7 +219,7 @@ def sample(dataset: Dataset, count: int, seed: int = 0) -> Subset:
 
 
 def check_quartet(quartet: Quartet) -> Quartet:
-    """Return ``quartet`` unchanged if it keeps the contract; else raise a CourseError naming key and rule."""
+    """Return ``quartet`` unchanged if it keeps the data format; else raise a CourseError naming key and rule."""
     if not isinstance(quartet, dict):
         raise CourseError(f"A quartet is a dict, not a {type(quartet).__name__}.")
     for key in (*KEYS, "near_far"):
@@ -257,7 +257,7 @@ def check_quartet(quartet: Quartet) -> Quartet:
 
 
 def normalise_depth(metres: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Metres (B, 1, H, W) to the contract's ``depth`` in [0, 1] and ``near_far`` (B, 2), over valid pixels.
+    """Metres (B, 1, H, W) to the quartet's ``depth`` in [0, 1] and ``near_far`` (B, 2), over valid pixels.
 
     Depth comes in steps of 1/65535, so that a cached set gives back exactly what was rendered; invalid
     pixels get 0. An image with no valid pixel gets NaN for ``near_far``.

@@ -107,7 +107,7 @@ class CourseLoss(nn.Module):
         depth = depth_logits.sigmoid()
         parts = {
             "mask_bce": F.binary_cross_entropy_with_logits(mask_logits, mask),
-            # Not squared: on validation rooms Dice and boundary F were no better with it, and calibration worse.
+            # Not squared: on validation rooms Dice and the boundary F-score were no better with it, and calibration worse.
             "mask_dice": soft_dice_loss(mask_logits.sigmoid(), mask),
             "depth_l1": masked_mean((depth - target).abs(), valid),
             "depth_ssim": ssim_loss(depth, target, valid),

@@ -62,7 +62,7 @@ class Column(NamedTuple):
 COLUMNS = {
     "mask_dice": Column("mask Dice", "{:.3f}", 1),
     "perturbed_mask_dice": Column("Dice, perturbed", "{:.3f}", 1),
-    "boundary_f_1px": Column("boundary F, 1 px", "{:.3f}", 1),
+    "boundary_f_1px": Column("boundary F-score, 1 px", "{:.3f}", 1),
     "mask_ece": Column("calibration error", "{:.4f}", -1),
     "depth_rmse": Column("depth RMSE", "{:.3f}", -1),
     "depth_mae": Column("depth MAE", "{:.3f}", -1),

@@ -1,28 +1,40 @@
-"""``python -m helpers.exercises strip``, for teachers: takes the solutions out of this copy."""
+"""For teachers: ``python -m helpers.exercises strip`` takes the answers out of this copy, and ``grade FOLDER`` grades
+the notebooks that students hand in.
+"""
 
-import re
+import argparse
 import sys
 from pathlib import Path
 
-from helpers.utils import whole_file
-
-STRIPPED = '''"""The solutions of the exercises have been taken out; hints and checks stay as they are."""
-
-SOLUTIONS: dict = {}
-'''
+from helpers.config import plain_errors
+from helpers.exercises.grade import grade, missing_limits
+from helpers.exercises.strip import still_readable, strip
 
 
-def strip(path: Path = Path(__file__).with_name("solutions.py")) -> int:
-    """Take all solutions out of the file; how many there were. Once they are gone, it changes nothing."""
-    count = len(re.findall(r"^def ", path.read_text(encoding="utf-8"), re.MULTILINE))
-    if count:
-        with whole_file(path) as temporary:
-            temporary.write_text(STRIPPED, encoding="utf-8")
-    return count
+def arguments(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m helpers.exercises", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("strip", help="take solutions, folded answers and tests of right answers out of this copy")
+    grading = commands.add_parser("grade", help="run the exercises of all notebooks in a folder; write a CSV file")
+    grading.add_argument("folder", type=Path)
+    grading.add_argument("--out", type=Path, default=Path("points.csv"), help="default: points.csv")
+    grading.add_argument("--seconds", type=float, default=60.0, help="the most for one exercise (default 60)")
+    grading.add_argument("--memory", type=float, default=2.0, help="GB, the most for one exercise (default 2)")
+    return parser.parse_args(words)
+
+
+def main(words: list[str]) -> None:
+    given = arguments(words)
+    if given.command == "grade":
+        if missing := missing_limits():
+            print(missing)
+        rows = grade(given.folder, given.out, given.seconds, given.memory)
+        print(f"{len(rows)} notebooks graded: {given.out}")
+        return
+    print("\n".join(strip()) or "There are no answers any more.")
+    print(f"Still readable: git's history, and what is right in the checkers ({', '.join(still_readable())}).")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["strip"]:
-        sys.exit("Usage: python -m helpers.exercises strip   (takes the solutions of all exercises out of this copy)")
-    count = strip()
-    print(f"{count} solutions taken out; git can bring them back." if count else "There are no solutions any more.")
+    with plain_errors():
+        main(sys.argv[1:])

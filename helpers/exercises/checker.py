@@ -67,6 +67,7 @@ class Exercise(NamedTuple):
 
 EXERCISES: dict[str, Exercise] = {}  # those of the modules that have been imported
 _hints_given: Counter[str] = Counter()  # by exercise
+_session: dict[str, list[str]] = {}  # by exercise, the state of each answer that has been checked, in order
 
 
 def exercise(number: str, *hints: str) -> Callable[[Callable], Callable]:
@@ -83,8 +84,12 @@ def exercise(number: str, *hints: str) -> Callable[[Callable], Callable]:
 class Result:
     """What :func:`check` found. It has been printed, so a cell that ends with it displays nothing more."""
 
-    passed: bool
+    state: str  # "passed", "wrong", "blank" (there is still a gap) or "error" (the function raises an exception)
     message: str = field(repr=False)  # one line, the one that was printed
+
+    @property
+    def passed(self) -> bool:
+        return self.state == "passed"
 
     def __bool__(self) -> bool:
         return self.passed
@@ -99,9 +104,23 @@ def check(number: str, answer: Callable) -> Result:
     Raises:
         CourseError: there is no such exercise. Nothing is raised for an answer, whatever it does.
     """
-    result = _verdict(find(number), answer)
+    entry = find(number)
+    result = verdict(entry, answer)
+    _session.setdefault(entry.number, []).append(result.state)
     print(result.message)
     return result
+
+
+def report() -> None:
+    """Print a table of this session's exercises: the number, whether the last answer passed, and how many tries.
+
+    A cell that still has gaps is no try.
+    """
+    print("exercise   passed   tries")
+    for number, states in sorted(_session.items(), key=lambda item: [int(part) for part in item[0].split(".")]):
+        tries = [state for state in states if state != "blank"]
+        print(f"{number:<11}{'yes' if states[-1] == 'passed' else 'no':<9}{len(tries):>5}")
+    print(f"{sum(states[-1] == 'passed' for states in _session.values())} of {len(_session)} exercises passed")
 
 
 def hint(number: str) -> None:
@@ -143,26 +162,27 @@ def find(number: str) -> Exercise:
     return EXERCISES[number]
 
 
-def _verdict(entry: Exercise, answer: Callable) -> Result:
+def verdict(entry: Exercise, answer: Callable) -> Result:
+    """What an exercise's checker finds out about an answer; nothing is printed, and nothing is raised."""
     number, name = entry.number, getattr(answer, "__name__", "the answer")
     not_yet = f'○ {number}: not yet. Replace the ____ in {name} and run the cell again; hint("{number}") helps.'
     if has_blank(answer):
-        return Result(False, not_yet)
+        return Result("blank", not_yet)
     if not callable(answer):
         kind = type(answer).__name__
-        return Result(False, f"✗ {number}: check wants the function itself, without (), not a result (a {kind}).")
+        return Result("wrong", f"✗ {number}: check wants the function itself, without (), not a result (a {kind}).")
     try:
-        return Result(True, f"✓ {number}: right. {entry.checker(answer)}")
+        return Result("passed", f"✓ {number}: right. {entry.checker(answer)}")
     except NotYet:
-        return Result(False, not_yet)
+        return Result("blank", not_yet)
     except Wrong as error:
-        return Result(False, f"✗ {number}: {error}")
+        return Result("wrong", f"✗ {number}: {error}")
     except Exception as error:  # whatever a reader's function may raise
         frames = (frame for frame, _ in walk_tb(error.__traceback__))
         if any(isinstance(value, Blank) for frame in frames for value in frame.f_locals.values()):
-            return Result(False, not_yet)
+            return Result("blank", not_yet)
         first_line = (str(error).strip() or "no message").splitlines()[0][:200]
-        return Result(False, f"✗ {number}: {name} stops with {type(error).__name__}: {first_line}{_place(error)}")
+        return Result("error", f"✗ {number}: {name} stops with {type(error).__name__}: {first_line}{_place(error)}")
 
 
 def has_blank(value: object, depth: int = 0) -> bool:

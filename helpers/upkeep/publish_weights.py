@@ -34,7 +34,7 @@ SIZE, ROOMS, CATS, PLACEMENTS = 128, 6000, 400, 2
 TRAIN_SAMPLES, TEST_SAMPLES = 24_000, 400
 TEST_SIZES = (64, 96, 128, 192)
 METRICS = {
-    "mask_dice": "mask Dice", "mask_iou": "mask IoU", "boundary_f_1px": "boundary F 1 px", "depth_mae": "depth MAE",
+    "mask_dice": "mask Dice", "mask_iou": "mask IoU", "boundary_f_1px": "boundary F-score 1 px", "depth_mae": "depth MAE",
     "depth_rmse": "depth RMSE", "abs_rel": "AbsRel", "delta1": "δ < 1.25",
 }  # fmt: skip
 

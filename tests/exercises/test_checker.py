@@ -1,6 +1,5 @@
-"""The machine behind the exercises: gaps that survive everything, one line for every answer, hints, and stripping."""
+"""The machine behind the exercises: gaps that survive everything, one line for every answer, hints, and the report."""
 
-import shutil
 import subprocess
 import sys
 
@@ -10,8 +9,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 from helpers.config import ROOT, CourseError
-from helpers.exercises import ____, check, checker, hint, solution
-from helpers.exercises.__main__ import strip
+from helpers.exercises import ____, check, checker, hint, report, solution
 from helpers.exercises.checker import Exercise, Wrong, has_blank
 
 NUMBER = "4.9"  # not in notebook 04
@@ -29,6 +27,7 @@ def exercise(monkeypatch):
     checker.find("4.1")
     monkeypatch.setitem(checker.EXERCISES, NUMBER, Exercise(NUMBER, test_answer, ("Count.", "Count to three.")))
     monkeypatch.setattr(checker, "_hints_given", checker.Counter())
+    monkeypatch.setattr(checker, "_session", {})
 
 
 def line(capsys):
@@ -185,55 +184,28 @@ def test_hints_come_one_by_one_and_begin_again(capsys, monkeypatch):
     assert "last hint" in (text := ask()) and f'solution("{NUMBER}")' in text
 
 
+def test_the_report_lists_what_has_been_checked(capsys, monkeypatch):
+    for number in ("4.10", "4.8"):
+        monkeypatch.setitem(checker.EXERCISES, number, checker.EXERCISES[NUMBER]._replace(number=number))
+    check("4.10", lambda: 3)
+    for answer in (____, lambda: 4, lambda: {}["cat"], lambda: 3):
+        state = check(NUMBER, answer).state
+        assert state == {0: "blank", 1: "wrong", 2: "error", 3: "passed"}[len(checker._session[NUMBER]) - 1]
+    check("4.8", lambda: 3), check("4.8", lambda: 4)
+    capsys.readouterr()
+    assert report() is None
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[:-1] == [["exercise", "passed", "tries"], ["4.8", "no", "2"], ["4.9", "yes", "3"], ["4.10", "yes", "1"]]
+    assert rows[-1] == "2 of 3 exercises passed".split()
+
+
+def test_the_report_of_nothing(capsys):
+    report()
+    assert "0 of 0" in capsys.readouterr().out
+
+
 def test_importing_the_exercises_is_cheap():
     slow = "'torch', 'numpy', 'helpers.exercises.solutions'"
     code = f"import sys, helpers.exercises; print([module for module in ({slow}) if module in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
-
-
-# -- for teachers --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """The course's library as a teacher's own copy."""
-    shutil.copytree(ROOT / "helpers", tmp_path / "helpers", ignore=shutil.ignore_patterns("weights", "__pycache__"))
-    return tmp_path
-
-
-def python(copy, *arguments):
-    return subprocess.run([sys.executable, *arguments], cwd=copy, capture_output=True, text=True)
-
-
-def test_strip_takes_all_solutions_and_leaves_the_checks(copy):
-    file = copy / "helpers/exercises/solutions.py"
-    count = file.read_text(encoding="utf-8").count("\ndef ")
-    ask = "from helpers.exercises import *; solution('4.1'); hint('4.1'); check('4.1', lambda p, m: None)"
-    if count:
-        assert "def soft_iou_loss" in python(copy, "-c", ask).stdout
-        assert f"{count} solutions taken out" in python(copy, "-m", "helpers.exercises", "strip").stdout
-    stripped = file.read_bytes()
-    assert b"def " not in stripped
-    again = python(copy, "-m", "helpers.exercises", "strip")
-    assert again.returncode == 0 and "no solutions any more" in again.stdout and file.read_bytes() == stripped
-    lines = python(copy, "-c", ask).stdout.splitlines()
-    assert lines[0].startswith("4.1: your teacher has kept the solution back")
-    assert lines[1].startswith("4.1, hint 1") and lines[2].startswith("✗ 4.1")
-
-
-def test_a_failed_strip_leaves_the_file_whole(tmp_path, monkeypatch):
-    file = tmp_path / "solutions.py"
-    file.write_text(text := 'def f():\n    return 1\n')
-    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("power cut")))
-    with pytest.raises(OSError, match="power cut"):
-        strip(file)
-    assert file.read_text() == text and list(tmp_path.iterdir()) == [file]
-
-
-def test_any_other_word_explains_the_command(copy):
-    before = (copy / "helpers/exercises/solutions.py").read_bytes()
-    for arguments in ([], ["Strip"], ["strip", "now"]):
-        run = python(copy, "-m", "helpers.exercises", *arguments)
-        assert run.returncode != 0 and "Usage: python -m helpers.exercises strip" in run.stderr
-    assert (copy / "helpers/exercises/solutions.py").read_bytes() == before

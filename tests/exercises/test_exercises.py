@@ -74,6 +74,7 @@ def test_notebooks_and_exercises_agree():
         assert len(numbers) >= 4, f"{stem} has {len(numbers)} exercises"
 
 
+@pytest.mark.skipif(not MODULES, reason="the answers have been taken out of this copy")
 def test_every_exercise_has_hints_wrong_answers_and_a_solution():
     assert sorted(WRONG) == sorted(RIGHT) == NUMBERS
     for number in NUMBERS:

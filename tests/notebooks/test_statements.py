@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from house_words import house_words
 from notebook_cells import NOTEBOOKS, cells, code, printed, prose
 
 NUMBER = re.compile(r"(?<![\w.,/^])\d+\.\d+(?![\w.]|,\d)|(?<![\w.,/])\d+(?:\.\d+)?(?= %)")  # 0.964, 12.5 %, 35 %
@@ -15,12 +16,6 @@ CLAIMS = [
     for path in sorted(Path(__file__).parent.glob("claims_[0-9][0-9].py"))
     for phrase, holds in importlib.import_module(path.stem).CLAIMS
 ]
-# Left of the glossary in CONTRIBUTING.md: what the field says otherwise, or does not say.
-HOUSE_WORDS = [
-    r"(?<!ground )(?<!ground-)truth", r"disturb(?:ed|ance)s?", r"spoil(?:t|s|ed)?", r"borne", r"outline F", r"boundary_f1", r"boundary F(?!-score)",
-    r"read-?outs?", r"by heart", r"pupils?", r"training side", r"test side", r"carpets?", r"woven", r"curtains?", r"stencils?", r"stand-ins?",
-    r"in court", r"power cut", r"opposition", r"judges?", r"contract", r"strengths", r"pictures? of coordinates", r"speaks?", r"laziest",
-]  # fmt: skip
 
 
 def unquoted(text: str) -> str:
@@ -63,8 +58,7 @@ def test_a_claim_about_an_output_holds(number, phrase, holds):
 def test_it_is_written_in_the_words_of_the_field(number):
     comments = "\n".join(re.findall(r"#.*$|\"[^\"]*\"|'[^']*'", code(number), re.MULTILINE))
     text = "\n".join((unquoted(prose(number)), comments, printed(number)))
-    said = [match[0] for word in HOUSE_WORDS for match in re.finditer(rf"(?i)\b{word}\b", text)]
-    assert not said, "see the glossary in CONTRIBUTING.md"
+    assert not house_words(text), "see the glossary in CONTRIBUTING.md"
 
 
 def test_the_course_says_what_the_field_says():
