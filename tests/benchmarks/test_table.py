@@ -22,7 +22,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path))
     monkeypatch.setenv("COURSE_PROFILE", "tiny")
     train_part, test_part = split(ToyQuartets(rooms=6, cats=6, placements=2, size=48))
-    sets = sample(train_part, 48), sample(test_part, 8)
+    sets = sample(train_part, 48), sample(test_part, 4, seed=1), sample(test_part, 8)
     monkeypatch.setattr(bench, "sets", lambda: sets)
     return sets
 
