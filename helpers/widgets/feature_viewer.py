@@ -101,7 +101,7 @@ def show_features(scene, stages: Mapping[str, object]) -> Figure:
     titles = {name: f"{name}\n{len(x)} × {x.shape[-1]}²" for name, x in maps.items()}
     rows = [{"bg_fg": scene} | {titles[name]: _scaled(x.mean(0)) for name, x in maps.items()}]
     rows += [{"bg_fg": scene} | {titles[name]: _scaled(x[_liveliest(x)[0]]) for name, x in maps.items()}]
-    figure = show_images(rows, side=1.0)
+    figure = show_images(rows, side=0.95)
     for axis, label in zip(figure.axes[:: len(maps) + 1], ("mean", "one channel")):
         axis.set_ylabel(label)
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), ERROR_COLOURS), ax=figure.axes, fraction=0.015, pad=0.01,
