@@ -95,7 +95,7 @@ class _Diagram:
             self._arrow((self.boxes[start][1], self.boxes[start][2]), (self.boxes[end][0], self.boxes[end][2]))
 
     def skip(self, start: str, end: str) -> None:
-        """Over the narrow place, from the top of one box to the top of another."""
+        """Around the bottleneck, from the top of one box to the top of another."""
         (left, right, _, top), (to_left, to_right, _, to_top) = self.boxes[start], self.boxes[end]
         self._arrow(((left + right) / 2, top), ((to_left + to_right) / 2, to_top), -0.2, SCENE_COLOUR)
 
