@@ -1,6 +1,6 @@
 """Claims of notebook 03 that can be computed, and numbers in its prose that no cell prints."""
 
-from notebook_cells import found
+from notebook_cells import cells, found
 
 SCORES = r"\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)$"  # Dice, boundary F-score, RMSE of the depth
 
@@ -91,4 +91,5 @@ CLAIMS = [
 # Numbers that are definitions or come from elsewhere, each with its source.
 DEFINITIONS = [
     "0.04: what the check of exercise 3.3 allows. 70 %: what that of exercise 3.6 allows.",
+    *(line for line in cells("03")[0].source.splitlines() if line.startswith("| Memory |")),  # helpers.upkeep.front_page
 ]
