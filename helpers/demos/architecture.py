@@ -95,7 +95,7 @@ class _Diagram:
             self._arrow((self.boxes[start][1], self.boxes[start][2]), (self.boxes[end][0], self.boxes[end][2]))
 
     def skip(self, start: str, end: str) -> None:
-        """Over the narrow place, from the top of one box to the top of another."""
+        """Around the bottleneck, from the top of one box to the top of another."""
         (left, right, _, top), (to_left, to_right, _, to_top) = self.boxes[start], self.boxes[end]
         self._arrow(((left + right) / 2, top), ((to_left + to_right) / 2, to_top), -0.2, SCENE_COLOUR)
 
@@ -163,4 +163,24 @@ def show_duo_net(net: DuoNet, size: int) -> Figure:
         draw.skip(start, end)
     draw.write(0.5, 0, "one stem,\nthe same weights", va="center")
     draw.write(narrow + 0.4, 1.02, "skips", va="center", color="C0")
+    return draw.finish()
+
+
+@styled
+def show_u_net(net: nn.Module, size: int) -> Figure:
+    """Notebook 03's U-Net at ``size`` pixels, with the skips that it has.
+
+    ``net`` is called as ``net(bg, bg_fg)`` and has an ``encoder`` and a ``decoder``, lists of stages, a last layer
+    ``logits``, and ``skips``: whether decoder stages get the encoder's features of their size.
+    """
+    draw = _Diagram(net, size)
+    encoder, decoder = draw.named("encoder"), draw.named("decoder")
+    for x, name in enumerate((*encoder, *decoder, "logits"), 1):
+        draw.box(name, 1.12 * x, 0, TRUNK_COLOUR)
+    draw.arrows("bg", *encoder, *decoder, "logits")
+    draw.arrows("bg_fg", encoder[0])
+    if net.skips:
+        for start, end in zip(encoder[-2::-1], decoder):
+            draw.skip(start, end)
+        draw.write(1.12 * len(encoder), 1.9, "skips", va="center", color=SCENE_COLOUR)
     return draw.finish()

@@ -19,7 +19,7 @@ from helpers.model import ShuffleStep, seeded
 from helpers.plots import styled
 
 FEATURES = 64  # channels of the decoders that are compared; the published ones begin with 512
-UPSAMPLERS = ("pixel-shuffle", "pixel-shuffle, ICNR", "pixel-shuffle + blur", "bilinear + 3x3")
+UPSAMPLERS = ("transposed 3x3", "pixel-shuffle", "pixel-shuffle, ICNR", "pixel-shuffle + blur", "bilinear + 3x3")
 
 class Cost(NamedTuple):
     parameters: int
@@ -94,8 +94,9 @@ class Blur(nn.Module):
 def upsampler(kind: str, width: int = FEATURES) -> nn.Sequential:
     """An untrained decoder as in DepthMaskNet, (B, width, H, W) to (B, 1, 16H, 16W), with one of :data:`UPSAMPLERS`.
 
-    ICNR starts the four filters that make a 2 x 2 square equal, so that it begins as nearest-neighbour upsampling
-    (Aitken et al., 2017).
+    A transposed convolution of 3 x 3 in steps of 2 overlaps itself unevenly (Odena et al., "Deconvolution and
+    checkerboard artifacts", 2016). ICNR starts the four filters that make a 2 x 2 square equal, so that it begins as
+    nearest-neighbour upsampling (Aitken et al., 2017).
     """
     if kind not in UPSAMPLERS:
         raise ValueError(f"There is no upsampler {kind!r}: choose {', '.join(map(repr, UPSAMPLERS))}.")
@@ -104,6 +105,8 @@ def upsampler(kind: str, width: int = FEATURES) -> nn.Sequential:
         if kind == "bilinear + 3x3":
             conv = nn.Conv2d(inputs, inputs // 2, 3, padding=1, padding_mode="replicate", bias=False)
             return nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), conv)
+        if kind == "transposed 3x3":
+            return nn.ConvTranspose2d(inputs, inputs // 2, 3, stride=2, padding=1, output_padding=1, bias=False)
         shuffle = ShuffleStep(inputs)
         if kind == "pixel-shuffle, ICNR":
             weight = shuffle.expand.weight.data

@@ -82,6 +82,16 @@ def aligned(bg, bg_fg):
     return moved[cost.argmin(0), torch.arange(len(bg))]
 
 
+class DecoderStep(nn.Module):
+    def __init__(self, inputs, skip, outputs):
+        super().__init__()
+        self.convolve = nn.Conv2d(inputs + skip, outputs, 3, padding=1)
+
+    def forward(self, x, skip):
+        x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear")
+        return torch.relu(self.convolve(torch.cat((x, skip), 1)))
+
+
 def padded(picture):
     height, width = picture.shape[-2:]
     return F.pad(picture, (0, -width % 16, 0, -height % 16), mode="replicate")
@@ -239,7 +249,7 @@ def usable(room, scene):
 SOLUTIONS = {
     "1.1": difference, "1.2": relative_depth, "1.3": cat_distance, "1.4": leak, "1.5": honest_split,
     "2.1": mirrored, "2.2": brighter, "2.3": cropped, "2.4": halved, "2.5": aligned, "2.6": cutout,
-    "3.1": padded, "3.2": conv_cost, "3.3": reach, "3.4": doubling, "3.5": cheaper,
+    "3.1": DecoderStep, "3.2": padded, "3.3": doubling, "3.4": reach, "3.5": conv_cost, "3.6": cheaper,
     "4.1": soft_iou_loss, "4.2": mask_loss, "4.3": berhu_loss, "4.4": dice_of, "4.5": depth_score,
     "5.1": train_step, "5.2": accumulated_step, "5.3": test_loss, "5.4": my_recipe,
     "6.1": ask_once, "6.2": worst_first, "6.3": best_threshold, "6.4": hardest_room, "6.5": clean,

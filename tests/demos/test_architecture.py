@@ -71,3 +71,26 @@ def test_no_label_lies_on_another():
         extents = [text.get_window_extent() for text in figure.axes[0].texts]
         for i, one in enumerate(extents):
             assert not any(one.overlaps(other) for other in extents[i + 1 :]), figure.axes[0].texts[i].get_text()
+
+
+class Plain(nn.Module):
+    """As small as a U-Net can be: two stages down, one up, and skips or none."""
+
+    def __init__(self, skips: bool):
+        super().__init__()
+        self.skips = skips
+        self.encoder = nn.ModuleList([nn.Conv2d(6, 4, 1), nn.Conv2d(4, 8, 1, stride=2)])
+        self.decoder, self.logits = nn.ModuleList([nn.ConvTranspose2d(8, 4, 2, 2)]), nn.Conv2d(4, 2, 1)
+
+    def forward(self, bg, bg_fg):
+        x = torch.cat((bg, bg_fg), 1)
+        for stage in (*self.encoder, *self.decoder, self.logits):
+            x = stage(x)
+        return x.split(1, 1)
+
+
+def test_a_u_net_is_drawn_with_the_skips_that_it_has():
+    with_skips, without = (architecture.show_u_net(Plain(skips), 32).axes[0] for skips in (True, False))
+    assert {"encoder.0\n4 × 32²", "encoder.1\n8 × 16²", "decoder.0\n4 × 32²", "logits\n2 × 32²"} <= words(without.figure)
+    assert words(with_skips.figure) - words(without.figure) == {"skips"}
+    assert len(with_skips.patches) - len(without.patches) == 1

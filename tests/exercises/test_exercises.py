@@ -141,7 +141,7 @@ def test_what_solution_shows_is_right_where_it_is_pasted(number, capsys):
     exec(imports(stem), names)
     exec(code, names)
     wanted = re.search(rf'^check\("{re.escape(number)}", (\w+)\)$', stub, re.MULTILINE)[1]
-    assert code.splitlines()[0] == re.search(rf"^(def {wanted}\(.*)$", stub, re.MULTILINE)[1], "the stub's first line"
+    assert code.splitlines()[0] == re.search(rf"^((?:def|class) {wanted}\(.*)$", stub, re.MULTILINE)[1], "the stub's first line"
     assert said(capsys, number, names[wanted]).startswith("✓")
 
 
