@@ -55,7 +55,7 @@ def test_the_prediction_is_that_of_predict(pair):
     assert np.abs(mask - library["mask"]).max() < 1e-5 and np.abs(depth - library["depth"]).max() < 1e-5
 
 
-def test_a_frozen_part_stays_as_it_is_and_the_rest_learns(tmp_path):
+def test_a_frozen_part_stays_as_it_is_and_the_rest_learns():
     fine_tune = defined("07", "fine_tune", device="cpu")["fine_tune"]
     batch = rendered()
 
@@ -70,7 +70,8 @@ def test_a_frozen_part_stays_as_it_is_and_the_rest_learns(tmp_path):
     before = {name: value.clone() for name, value in net.state_dict().items()}
     fine_tune(net, Four(), 4e-3, (net.stem, net.encoder, net.context), steps=2, batch_size=2)
     changed = {name.split(".")[0] for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == {"decoder", "mask_head", "depth_head"} or changed == {"decoder", "mask_head"}
+    assert changed == {"decoder", "mask_head", "depth_head"}  # of the last, the statistics of its normalisation alone
+    assert all(torch.equal(value, before[f"depth_head.{name}"]) for name, value in net.depth_head.named_parameters())
     assert not net.training
 
 
