@@ -223,19 +223,6 @@ def composed(rgba, room):
     return mixed.round().astype(np.uint8)
 
 
-def depth_of(disparity, far_over_near):
-    inverse = 1 / far_over_near + (1 - 1 / far_over_near) * disparity  # 1 / distance, the nearest at distance 1
-    return (1 / inverse - 1) / (far_over_near - 1)
-
-
-def split_by_scene(names):
-    scenes = [name.rpartition("_")[0] for name in names]
-    held_out = set(sorted(set(scenes))[::3])
-    train = [name for name, scene in zip(names, scenes) if scene not in held_out]
-    test = [name for name, scene in zip(names, scenes) if scene in held_out]
-    return train, test
-
-
 def usable(room, scene):
     try:
         aligned = align(room, scene)  # refuses other sizes, and views too far apart
@@ -246,6 +233,19 @@ def usable(room, scene):
     return 0.005 < share < 1 / 3
 
 
+def split_by_scene(names):
+    scenes = [name.rpartition("_")[0] for name in names]
+    held_out = set(sorted(set(scenes))[::3])
+    train = [name for name, scene in zip(names, scenes) if scene not in held_out]
+    test = [name for name, scene in zip(names, scenes) if scene in held_out]
+    return train, test
+
+
+def depth_of(disparity, far_over_near):
+    inverse = 1 / far_over_near + (1 - 1 / far_over_near) * disparity  # 1 / distance, the nearest at distance 1
+    return (1 / inverse - 1) / (far_over_near - 1)
+
+
 SOLUTIONS = {
     "1.1": difference, "1.2": relative_depth, "1.3": cat_distance, "1.4": leak, "1.5": honest_split,
     "2.1": mirrored, "2.2": brighter, "2.3": cropped, "2.4": halved, "2.5": aligned, "2.6": cutout,
@@ -253,5 +253,5 @@ SOLUTIONS = {
     "4.1": soft_iou_loss, "4.2": mask_loss, "4.3": berhu_loss, "4.4": dice_of, "4.5": depth_score,
     "5.1": train_step, "5.2": accumulated_step, "5.3": test_loss, "5.4": my_recipe,
     "6.1": ask_once, "6.2": worst_first, "6.3": best_threshold, "6.4": hardest_room, "6.5": clean,
-    "7.1": in_the_light_of, "7.2": composed, "7.3": depth_of, "7.4": split_by_scene, "7.5": usable,
+    "7.1": in_the_light_of, "7.2": composed, "7.3": usable, "7.4": split_by_scene, "7.5": depth_of,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pairs for those who have no photographs at hand: like photographs, from the test side, with their truth."""
+"""Synthetic phone pairs: like photographs, from the test set, with their ground truth."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def pairs(tmp_path_factory):
     return phone_pairs(tmp_path_factory.mktemp("pairs"), count=2, size=128)
 
 
-def test_each_pair_is_two_files_and_their_truth(pairs):
+def test_each_pair_is_two_files_and_their_ground_truth(pairs):
     assert [path.name for pair in pairs for path in pair[:2]] == ["room_1.jpg", "cat_1.jpg", "room_2.jpg", "cat_2.jpg"]
     for pair in pairs:
         room, scene = read_photo(pair.room), read_photo(pair.scene)
@@ -34,7 +34,7 @@ def test_each_pair_is_two_files_and_their_truth(pairs):
         assert np.median(difference) > 3, "no pixel is like its partner: the light changed"
 
 
-def test_no_room_and_no_cat_of_the_training_side_is_shown():
+def test_no_room_and_no_cat_of_the_training_set_is_shown():
     p = profile()
     train, test = split(RoomsDataset(64, p.rooms, p.cats, p.placements))
     chosen = _good_ones(test, 3)

@@ -1,7 +1,78 @@
 """Claims of notebook 07 that can be computed, and numbers in its prose that no cell prints."""
 
+import re
+
+from notebook_cells import found, printed, prose
+
+SUBTRACTED, ALIGNED = "subtract, as they are", "subtract, aligned"
+NETWORK, NETWORK_ALIGNED = "network, as they are", "network, aligned"
+ONE_SIZE, PERFECT, WIDTHS = "the largest size only", "no pair is perturbed", "40, 80, 160, 256, and one block at 1/4"
+
+
+def ways(name):
+    """Mask Dice of the three pairs."""
+    return found("07", rf"^{name} +([\d.]+) +([\d.]+) +([\d.]+)$")
+
+
+def trained(name):
+    """Millions of weights."""
+    return found("07", rf"^{name} +\d+ +([\d.]+) +[\d.]+ +[\d.]+ +[\d.]+$")[0]
+
+
+def behind(worse, better):
+    """Whether one way of transfer has the lower mask Dice, on pairs as they are and on perturbed ones."""
+    one, other = (found("07", rf"^{name} +\d+ +[\d.]+ +[\d.]+ +([\d.]+) +([\d.]+)$") for name in (worse, better))
+    return all(a < b for a, b in zip(one, other))
+
+
+def change(idea, quantity):
+    """By how much the ablation's row differs from the course; 0 where that is no more than the spread over seeds."""
+    match = re.search(rf"^{re.escape(idea)}\n(?:    .*\n)*?    {quantity} .*\((=|[+-][\d.]+)\)$", printed("07"), re.MULTILINE)
+    assert match, f"notebook 07 prints no {quantity} of {idea!r}"
+    return 0.0 if match[1] == "=" else float(match[1])
+
+
+def seconds(idea):
+    return found("07", rf"^{re.escape(idea)}\n(?:    .*\n)*?    training \(s\) +(\d+)$")[0]
+
+
+def left_over():
+    """Mean differences of the two photographs: as they are, moved, and aligned by the library."""
+    return found("07", r"as they are ([\d.]+), moved ([\d.]+), aligned ([\d.]+)")
+
+
 # A phrase of its prose, and whether its printed output bears it out.
-CLAIMS = []
+CLAIMS = [
+    ("Both find nearly the same movement", lambda: abs(found("07", r"moved by ([\d.]+) pixels")[0] - found("07", r"align finds ([\d.]+)")[0]) < 2),
+    ("After `align` the room is nearly black", lambda: left_over()[2] < left_over()[1] < left_over()[0] and left_over()[2] < left_over()[0] / 2),
+    ("most matches agree", lambda: found("07", r"which (\d+) agree")[0] > found("07", r"(\d+) matches")[0] / 2),
+    ("alignment helps subtraction a great deal", lambda: all(b > a + 0.2 for a, b in zip(ways(SUBTRACTED), ways(ALIGNED)))),
+    ("hardly matters to the network", lambda: all(abs(b - a) < 0.05 for a, b in zip(ways(NETWORK), ways(NETWORK_ALIGNED)))),
+    (
+        "The network and both cut-outs are far ahead of subtraction",
+        lambda: min(min(ways(way)) for way in (NETWORK, "your cut-out", "cut_out")) > max(ways(SUBTRACTED) + ways(ALIGNED)) + 0.1,
+    ),
+    (
+        "still better than none",
+        lambda: found("07", r"assumed +RMSE ([\d.]+)")[0] < found("07", r"1 - disparity +RMSE ([\d.]+)")[0] / 2,
+    ),
+    ("It is a little better here, and it takes longer",
+     lambda: change(ONE_SIZE, "mask Dice") > 0 > change(ONE_SIZE, "depth RMSE") and seconds(ONE_SIZE) > seconds("nothing: the course as it is")),
+    ("a little better on perfect pairs, and worthless as soon as the camera moves",
+     lambda: 0 < change(PERFECT, "mask Dice") < 0.02 and change(PERFECT, "Dice, perturbed") < -0.5),
+    ("The mask is as good within the spread, the depth is worse",
+     lambda: change(WIDTHS, "mask Dice") == 0 < change(WIDTHS, "depth RMSE")),
+    ("*From nothing* is behind it", lambda: behind("from nothing", "pretrained, not trained on")),
+    ("*Encoder frozen* is ahead of both",
+     lambda: behind("pretrained, not trained on", "encoder frozen") and behind("from nothing", "encoder frozen")),
+    ("it trains only a small part of the weights", lambda: trained("encoder frozen") < trained("fine-tuned") / 4),
+    ("*Fine-tuned* is best, on pairs as they are and on perturbed ones",
+     lambda: all(behind(name, "fine-tuned") for name in ("from nothing", "encoder frozen", "fine-tuned, few samples"))),
+    ("A handful of samples helps a little", lambda: behind("pretrained, not trained on", "fine-tuned, few samples")),
+]  # fmt: skip
 
 # Numbers that are definitions or come from elsewhere, each with its source.
-DEFINITIONS = []
+DEFINITIONS = [
+    "15 %, 30 %: what exercise 7.3's checker promises",
+    *re.findall(r"^\| (?:Time|Memory) \|.*$", prose("07"), re.MULTILINE),  # helpers.upkeep.front_page writes these
+]
