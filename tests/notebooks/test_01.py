@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from archive_files import write_archive
+from drive_server import DriveServer
 from notebook_cells import cells, defined, prose
 
+from helpers.archive import download
 from helpers.archive.dataset import ArchiveDataset
-from helpers.archive.download import FOLDER, _cause, _failure
+from helpers.archive.download import FOLDER, NAMES, _cause, _failure
 from helpers.archive.gdown_process import GdownError
 from helpers.archive.index import open_index
 from helpers.dataset import normalise_depth
@@ -89,3 +91,46 @@ def test_the_refusal_that_it_quotes_is_the_librarys(tmp_path):
 def test_the_address_of_the_published_folder_is_the_librarys():
     text = "".join(cell.source for cell in cells("01"))
     assert text.count(FOLDER) == 2 and np.all([word == FOLDER for word in re.findall(r"1ACsG[\w-]+", text)])
+
+
+@pytest.fixture
+def drive(tmp_path, monkeypatch):
+    """A stand-in for Google Drive, which gdown reaches as it would reach the real one."""
+    folder = write_archive(tmp_path / "published", rooms=1, cats=1)
+    files = {name: (folder / name).read_bytes() for name in NAMES}
+    monkeypatch.setattr(download, "MOUNT", tmp_path / "no-mount")
+    monkeypatch.setattr(download, "ROUGH_BYTES", {name: len(data) for name, data in files.items()})
+    monkeypatch.setattr("helpers.demos.small_archive.small_archive", lambda folder: tmp_path / "small")
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    for name in ("COURSE_ARCHIVE", "ALL_PROXY", "NO_PROXY", "CURL_CA_BUNDLE", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    with DriveServer(tmp_path, files) as server:
+        monkeypatch.setenv("HTTPS_PROXY", server.proxy)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.certificates))
+        yield server
+
+
+def download_cells() -> dict:
+    """What the cell with the switch, turned on, and the next one define."""
+    sources = [cell.source for cell in cells("01") if cell.cell_type == "code"]
+    (switch,) = [i for i, source in enumerate(sources) if source.startswith("DOWNLOAD = False  # ")]
+    space = defined("01")
+    for source in (sources[switch].replace("DOWNLOAD = False", "DOWNLOAD = True", 1), sources[switch + 1]):
+        exec(source, space)
+    return space
+
+
+@pytest.mark.slow
+def test_with_its_switch_on_the_archive_is_downloaded_and_verified(drive, tmp_path):
+    folder = download_cells()["folder"]
+    assert folder == tmp_path / "cache" / "archive"
+    assert {name: (folder / name).read_bytes() for name in NAMES} == drive.files
+    assert sorted({path for path, _ in drive.requests}) == sorted(NAMES) and len(drive.requests) == 3, "once each"
+
+
+@pytest.mark.slow
+def test_when_drive_refuses_the_message_is_shown_and_the_small_archive_remains(drive, tmp_path, capsys):
+    drive.faults["bg_fg.zip"] = "quota"
+    assert download_cells()["folder"] == tmp_path / "small"
+    assert "Google Drive's quota for bg_fg.zip is used up for today" in capsys.readouterr().out
