@@ -20,7 +20,8 @@ def difference_of_two_pictures(difference):
     batch = quartets()
     bg, bg_fg = batch["bg"], batch["bg_fg"]
     signed = bg_fg.float() - bg.float()
-    exact, right = signed.abs(), signed.abs().amax(1)
+    exact = torch.maximum(signed, -signed)
+    right = torch.linalg.vector_norm(signed, float("inf"), 1)
     bytes_wrap = Either(((bg_fg - bg).amax(1), (bg - bg_fg).amax(1)))
     mistakes = {
         "Bytes wrap around: 3 - 5 is 254. Turn both photographs into floats before you subtract.": bytes_wrap,
@@ -77,8 +78,8 @@ def distance_of_the_cat(cat_distance):
     quartet["depth"] = torch.where(quartet["valid"], quartet["depth"], 0.0)
     depth, seen = quartet["depth"], cat & quartet["valid"]
     near, far = quartet["near_far"]
-    metres = near + depth * (far - near)
-    right = metres[seen].median()
+    metres = torch.lerp(near, far, depth)
+    right = metres[seen].quantile(0.5)
     mistakes = {
         "This is relative depth, between 0 and 1. near_far turns it into metres.": depth[seen].median(),
         "near + depth * far gives near + far at depth 1. Use far - near.": (near + depth * far)[seen].median(),
@@ -103,14 +104,14 @@ def how_much_leaks(leak):
     test = Subset(dataset, np.flatnonzero((rooms >= 3) & (cats >= 2)))
     honest = Subset(dataset, np.flatnonzero((rooms >= 5) & (cats >= 3)))
     room, cat = (np.isin(of_test, of_train) for of_test, of_train in zip(test.scenes(), train.scenes()))
-    right = (room | cat).mean()
+    right = 1 - (~room & ~cat).mean()
     mistakes = {
         "You look at rooms alone. A cat that was trained on is a leak, too.": room.mean(),
         "You look at cats alone. A room that was trained on is a leak, too.": cat.mean(),
         "You count quartets whose room *and* cat are known. One is enough: |, not &.": (room & cat).mean(),
-        "Exactly one of the two is known in what you count. Both known leak, too: |, not ^.": (room ^ cat).mean(),
-        "This is the number of test quartets; a share is asked for.": (room | cat).sum(),
-        "A share lies between 0 and 1; this one is in percent.": 100 * (room | cat).mean(),
+        "Exactly one of the two is known in what you count. Both known leak, too: |, not ^.": (room != cat).mean(),
+        "This is the number of test quartets; a share is asked for.": right * len(test),
+        "A share lies between 0 and 1; this one is in percent.": 100 * right,
     }
     expect(leak(train, test), right, mistakes, "the share")
     expect(leak(train, honest), 0.0, {}, "the share for an honest test")
