@@ -254,7 +254,7 @@ def open_index(root: Path, folder: Path) -> Index:
         facts["sizes"] = {name: tuple(facts["sizes"][name]) for name in ZIPS}
         if rows.dtype == QUARTET:
             return Index(root, rows, **facts)
-    print(f"Listing the pictures in {root}: this takes some seconds, once.")
+    print(f"Listing the pictures in {root.name}/: this takes some seconds, once.")
     index = build_index(root)
     facts = {"sizes": index.sizes, "findings": index.findings, "digests": index.digests}
     save_arrays(path, rows=index.rows, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8))

@@ -1,4 +1,4 @@
-"""Notebook 06's explorer of predictions: one quartet at a time, and five sliders.
+"""The explorer of predictions of notebooks 01 and 06: one quartet at a time, and five sliders.
 
 ``explore`` is given what a network has predicted: a slider only colours it anew.
 """
