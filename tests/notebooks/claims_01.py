@@ -1,6 +1,8 @@
 """Claims of notebook 01 that can be computed, and numbers in its prose that no cell prints."""
 
-from notebook_cells import found
+import re
+
+from notebook_cells import found, prose
 
 
 def of(pattern: str) -> list[float]:
@@ -39,6 +41,7 @@ CLAIMS = [
 
 # Numbers that are definitions or come from elsewhere, each with its source.
 DEFINITIONS = [
+    *re.findall(r"^\| (?:Time|Memory) \|.*$", prose("01"), re.MULTILINE),  # helpers.upkeep.front_page writes what it measured
     "mask.zip has about 0.9 GB: helpers/archive/README.md",
     "Exercise 1.5 asks for at least 15 % for training and 2 % for validation and test: helpers/exercises/nb01.py",
 ]
