@@ -25,7 +25,7 @@ ACTIVATIONS = ("sigmoid", "clamp")  # how depth logits become depth, see :func:`
 def check_pair(bg: Tensor, bg_fg: Tensor) -> None:
     """Raise ValueError, with the remedy, unless both are (B, 3, H, W) with H and W divisible by :data:`STRIDE`."""
     if bg.ndim != 4 or bg.shape[1] != 3:
-        raise ValueError(f"bg must have shape (B, 3, H, W), not {tuple(bg.shape)}; add a batch dimension, bg[None].")
+        raise ValueError(f"bg must be (B, 3, H, W), not {tuple(bg.shape)}; add the batch dimension with bg[None].")
     if bg.shape != bg_fg.shape:
         raise ValueError(f"bg {tuple(bg.shape)} and bg_fg {tuple(bg_fg.shape)} must have the same shape.")
     for name, side in (("height", bg.shape[2]), ("width", bg.shape[3])):
