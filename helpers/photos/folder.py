@@ -27,7 +27,7 @@ FOLDERS = {"rooms": ("bg", "rooms"), "cats": ("fg", "cats"), "depth": ("bg_depth
 CUTOUT_SIZE = 256  # longest side at which cut-outs are cleaned and kept: more than any picture of 512 px shows
 PSEUDO_DEPTH = "pseudo_depth.json"  # marks depth that was guessed: near and far can be told, metres cannot
 SPECK = 0.02  # of a cut-out's largest part: smaller ones are left-overs of the cutting
-LEAST_FILL = 0.03  # share of the square around a cut-out that is cat: below, it could not be drawn large enough
+LEAST_FILL = 0.02  # share of the square around a cut-out that is cat: below, it could not be drawn large enough
 NEAREST_METRES, FARTHEST_METRES = 0.2, 50.0  # between which the middle distance of a room lies
 OUTLIER = 15  # times the middle distance: what is farther is no wall, but a number that stands for "unknown"
 FIELD_OF_VIEW = (15.0, 160.0)  # degrees, of any camera that takes pictures of rooms
@@ -95,7 +95,7 @@ class PhotoFolder:
         image = image.crop(image.getchannel("A").point(lambda a: 255 * (a >= 128)).getbbox())
         image.thumbnail((CUTOUT_SIZE, CUTOUT_SIZE), Image.Resampling.BOX)
         cutout = _clean_edge(image)
-        if (cutout[..., 3] > 0.5).sum() < LEAST_FILL * max(image.size) ** 2:
+        if _body(cutout[..., 3]).sum() < LEAST_FILL * max(image.size) ** 2:
             raise CourseError(f"{name} is too thin, or too scattered, for a cat: cut out the whole cat.")
         return cutout
 
@@ -369,6 +369,11 @@ class Shape:
     fill: float  # share of the box that is cat
 
 
+def _body(alpha: np.ndarray) -> np.ndarray:
+    """What of a cut-out (h, w) is thick enough to be seen at every image size: (h, w) bool."""
+    return ndimage.binary_opening(alpha > 0.5, iterations=max(round(0.015 * max(alpha.shape)), 1))
+
+
 def shape_of(alpha: np.ndarray) -> Shape:
     """The shape of a cut-out from its alpha (h, w)."""
     height, width = alpha.shape
@@ -378,7 +383,7 @@ def shape_of(alpha: np.ndarray) -> Shape:
     rows, columns = (((np.arange(24) + 0.5) / 24 * n).astype(int) for n in (height, width))
     y, x = np.nonzero(solid[np.ix_(rows, columns)])
     points, longest = (np.stack((x, y)) + 0.5) / 24, max(width, height)
-    return Shape(width / longest, height / longest, feet, sum(feet) / 2, points, max(solid.mean(), 1e-3))
+    return Shape(width / longest, height / longest, feet, sum(feet) / 2, points, max(_body(alpha).mean(), 1e-3))
 
 
 def on_canvas(cutout: Tensor, size: int) -> tuple[Tensor, tuple[float, float]]:
