@@ -128,7 +128,7 @@ def trained():
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     test_set = ToyQuartets(rooms=4, cats=2, placements=1)
-    monkeypatch.setattr(failures, "sets", lambda: (None, test_set))
+    monkeypatch.setattr(failures, "sets", lambda name: (test_set,))
     monkeypatch.setattr(failures, "trained_network", trained)
     monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
