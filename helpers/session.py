@@ -96,22 +96,22 @@ def sets(*names: str) -> tuple[Subset | CachedDataset, ...]:
     """``train_set, validation_set, test_set``, or those named: no common room or cat; cached, unless too large."""
     from helpers.dataset import cached
 
-    drawn = {name: _drawn(name) for name in names or PARTS}
+    drawn = {name: part(name) for name in names or PARTS}
     return tuple(part if name == "train" and not profile().cached else cached(part) for name, part in drawn.items())
 
 
-def _drawn(name: str) -> Subset:
+def part(name: str, size: int | None = None) -> Subset:
     """One of :data:`PARTS`, not made yet. Two rooms, or cats, leave none for validation: it is of the training set."""
     from helpers.dataset import sample, split
 
-    data, p = source(), profile()
+    data, p = source(size), profile()
     if min(data.rooms, data.cats) > 2:
-        part = dict(zip(PARTS, split(data, validation=0.1)))[name]
+        found = dict(zip(PARTS, split(data, validation=0.1)))[name]
     else:
         if name == "validation":
             print("Two rooms, or two cats, leave none for validation: it is of the training set, and flatters.")
-        part = split(data)[name == "test"]
-    return sample(part, p.train_samples if name == "train" else p.test_samples)
+        found = split(data)[name == "test"]
+    return sample(found, p.train_samples if name == "train" else p.test_samples)
 
 
 def our_recipe():
@@ -141,7 +141,7 @@ def is_trained() -> bool:
     """Whether notebook 05 has finished its training with this recipe, on this data."""
     from helpers.train import is_finished
 
-    return is_finished(run_dir(), our_recipe()) and is_finished(run_dir(), our_recipe(), _drawn("train"))
+    return is_finished(run_dir(), our_recipe()) and is_finished(run_dir(), our_recipe(), part("train"))
 
 
 def trained_network():

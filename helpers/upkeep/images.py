@@ -19,14 +19,14 @@ from helpers import plots
 from helpers.augment import resize
 from helpers.benchmarks import failures
 from helpers.callbacks import CANDIDATES, read_snapshots
-from helpers.config import ROOT, CourseError, plain_errors, profile
-from helpers.dataset import get_batch, sample, split
+from helpers.config import ROOT, CourseError, plain_errors
+from helpers.dataset import get_batch
 from helpers.demos.architecture import show_depth_mask_net, show_duo_net
 from helpers.evaluate import network_predictor
 from helpers.model import build
 from helpers.predict import load
 from helpers.rendering.dataset import RoomsDataset
-from helpers.session import is_trained, run_dir, sets, source, train_network
+from helpers.session import is_trained, part, run_dir, sets, train_network
 from helpers.upkeep import teaser_gif
 from helpers.utils import whole_file
 
@@ -48,15 +48,15 @@ def finished_run() -> Path:
 def time_travel() -> list[Image.Image]:
     """The predictions of the run from its first step to its last, under a slider."""
     kept = read_snapshots(finished_run())
-    test_set = sets("test")[0]
-    candidates = get_batch(test_set, range(min(CANDIDATES, len(test_set))))
+    validation_set = sets("validation")[0]
+    candidates = get_batch(validation_set, range(min(CANDIDATES, len(validation_set))))
     small = resize(candidates, kept.bg_fg.shape[-1])["bg_fg"].numpy()
     # The snapshots do not say of which quartets they are, but their photographs do.
     wanted = kept.bg_fg[list(teaser_gif.shown(kept))]
     indices = [next((i for i, scene in enumerate(small) if np.array_equal(scene, one)), None) for one in wanted]
     if None in indices:
         raise CourseError(f"{run_dir().name}/ was trained on other data: delete the folder and train again.")
-    large = get_batch(sample(split(source(teaser_gif.PANEL))[1], profile().test_samples), indices)
+    large = get_batch(part("validation", teaser_gif.PANEL), indices)
     return teaser_gif.draw(kept, large["bg"], large["bg_fg"])
 
 

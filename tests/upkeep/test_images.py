@@ -114,7 +114,7 @@ def test_the_gif_shows_the_quartets_of_the_run_at_another_size(run, monkeypatch)
     assert rooms.shape == scenes.shape == (2, 3, teaser_gif.PANEL, teaser_gif.PANEL)
     small_again = torch.nn.functional.interpolate(scenes.float(), kept.bg_fg.shape[-2:], mode="area").numpy()
     assert np.abs(small_again - kept.bg_fg[list(teaser_gif.shown(kept))]).mean() < 12, "the same scenes"
-    assert np.abs(small_again - kept.bg_fg[list(teaser_gif.shown(kept))[::-1]]).mean() > 20
+    assert np.abs(small_again - kept.bg_fg[list(teaser_gif.shown(kept))[::-1]]).mean() > 15
 
 
 def test_snapshots_of_other_data_is_refused(run, monkeypatch):
