@@ -190,7 +190,7 @@ class PairPanels(widgets.VBox):
         if any(title.startswith("mask errors") for title in panels.values()):
             colours = {"cat, found": TRUE, "cat, missed": MISSED, "no cat, but taken for one": FALSE_ALARM}
             patches = [Patch(facecolor=colour, edgecolor="grey", label=name) for name, colour in colours.items()]
-            figure.legend(handles=patches, loc="outside lower center", ncols=3)
+            figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False)
         return figure
 
     def _render(self, *picked) -> tuple[str, list[_Row]]:

@@ -58,12 +58,12 @@ def test_a_calibrated_prediction_is_on_the_diagonal():
     assert names["calibration_error"](pixels, mean, share) < 0.01
 
 
-def test_its_scores_of_each_quartet_are_the_meters(net, batch):
-    _, scores_of_each = built(net, "scores_of_each")
+def test_its_scores_of_each_quartet_are_the_meters(batch):
+    scores_of_each = defined("06", "scores_of_each")["scores_of_each"]
     blind = {**batch, "valid": batch["valid"].clone()}
     blind["valid"][1] = False
     prob, depth = imperfect(batch)
-    dice, rmse = scores_of_each(blind, lambda _: (prob, depth))
+    dice, rmse = scores_of_each(prob, depth, blind)
     for i in range(len(dice)):
         one, meter = {key: value[i : i + 1] for key, value in blind.items()}, Meter(edges=False)
         meter.update(prob[i : i + 1], depth[i : i + 1], one)
