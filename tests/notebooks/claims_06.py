@@ -47,6 +47,8 @@ CLAIMS = [
     ("and its curves fall beyond that", lambda: max(under(kind)[3] for kind in ("exposure", "shift")) < 0.85),
     ("Under every corruption in this table it scores higher than subtraction does",
      lambda: all(a > b for kind in KINDS for a, b in zip(under(kind), under(kind, "the baselines")))),
+    ("Small cats are more frequent among the worst masks than among all",
+     lambda: (lambda all_of, worst: worst > 1.3 * all_of)(*found("06", r"^small: the smallest quarter" + TWO))),
     ("The curves have a broad plateau", lambda: all(threshold(k)[1] - threshold(k)[2] < 0.1 for k in ("clean", "perturbed"))),
     ("So the choice gains little here", lambda: all(abs(threshold(k)[1] - threshold(k)[0]) < 0.01 for k in ("clean", "perturbed"))),
     ("The cell's ECE and the library's agree", lambda: all(calibration(k)[0] == calibration(k)[1] for k in ("clean", "perturbed"))),
