@@ -25,7 +25,7 @@ NEAR_FAR = (1.0, 4.0)  # metres that are assumed where a source has none
 MOST_POINTS = 4096  # of each cloud, so that a saved figure stays small
 TONES = 64  # colours of a saved cloud
 EYE = {"x": 0.78, "y": -1.66, "z": 0.49}  # where it is seen from first: from 25 degrees to the right, and 15 upwards
-VIEWS = {"from the camera": (0, 0), "from the right": (45, 10), "from above": (0, 70)}  # degrees to the right, upwards
+VIEWS = {"from the camera": (0, 0), "from the right": (45, 10), "from above": (0, 80)}  # degrees to the right, upwards
 NAMES = ("true depth", "predicted depth")
 AXES = {"x": "right, m", "y": "ahead, m", "z": "up, m"}
 
@@ -135,11 +135,11 @@ def show_cloud(quartet: Mapping, depth, mark_cat: bool = False) -> Figure:
     """Both clouds as a still picture, the true one above, seen from :data:`VIEWS`. Arguments as in :func:`clouds`."""
     pair, (_, scale) = clouds(quartet, depth, mark_cat), ends(quartets_of(quartet)[0])
     low, high, sides = _box(pair)
-    figure = plt.figure(figsize=(2.6 * len(VIEWS), 5.2), layout="constrained")
+    figure = plt.figure(figsize=(3.5 * len(VIEWS), 7.0), layout="constrained")
     axes = figure.subplots(len(pair), len(VIEWS), subplot_kw={"projection": "3d"})
     for name, cloud, row in zip(NAMES, pair, axes):
         for (view, (turn, tilt)), axis in zip(VIEWS.items(), row):
-            axis.scatter(*cloud.points.T, c=cloud.colours, s=7, marker="s", linewidths=0, depthshade=False)
+            axis.scatter(*cloud.points.T, c=cloud.colours, s=11, marker="s", linewidths=0, depthshade=False)
             axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]), title=f"{name}\n{view}")
             axis.set_box_aspect(sides, zoom=1.3)
             axis.view_init(tilt, turn - 90)  # the photograph was taken looking along y

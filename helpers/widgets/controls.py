@@ -4,6 +4,7 @@ Pictures are drawn as arrays and assigned, as PNGs, to images of fixed size: not
 with ipywidgets 7.7, which Colab has, and with 8.1.
 """
 
+import html
 import io
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -12,10 +13,13 @@ from typing import NamedTuple
 import ipywidgets as widgets
 import matplotlib
 import numpy as np
-from matplotlib.colors import to_hex
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
-from helpers.plots import DEPTH_COLOURS, ERROR_LIMIT, FALSE_ALARM, MISSED
+from helpers.plots import DEPTH_COLOURS, ERROR_COLOURS, ERROR_LIMIT, FALSE_ALARM, MISSED, TRUE, show_images
 
 PANEL = 192  # pixels of a picture's height: a multiple of the image sizes in use; two rows fit on a laptop's screen
 GAP = 8  # pixels between pictures
@@ -163,6 +167,31 @@ class PairPanels(widgets.VBox):
             view.value = row.png
             for label, title in zip(labels, row.titles):
                 label.value = title
+
+    def depth_ends(self) -> tuple[float, float]:
+        """The depths of the first and of the last colour."""
+        return 0.0, 1.0
+
+    def still(self, side: float = 2.3) -> Figure:
+        """What is picked as a figure, for who reads a saved notebook: titles, colour bars, and a legend of mask errors.
+
+        ``side`` is the size of a picture in inches.
+        """
+        about, rows = self.draw(*self.picked())
+        figure = show_images(rows, side)
+        figure.suptitle(html.unescape(about), fontsize=10)
+        panels = {axis: axis.get_title() for axis in figure.axes}
+        bars = {"depth,": ("relative depth, near to far", DEPTH_COLOURS, self.depth_ends()),
+                "depth error": ("absolute depth error", ERROR_COLOURS, (0, ERROR_LIMIT))}  # fmt: skip
+        for begins, (label, colours, ends) in bars.items():
+            if shown := [axis for axis, title in panels.items() if title.startswith(begins)]:
+                size = {"fraction": 0.05, "pad": 0.02, "aspect": 18 * len(shown)}
+                figure.colorbar(ScalarMappable(Normalize(*ends), colours), ax=shown, label=label, location="bottom", **size)
+        if any(title.startswith("mask errors") for title in panels.values()):
+            colours = {"cat, found": TRUE, "cat, missed": MISSED, "no cat, but taken for one": FALSE_ALARM}
+            patches = [Patch(facecolor=colour, edgecolor="grey", label=name) for name, colour in colours.items()]
+            figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False)
+        return figure
 
     def _render(self, *picked) -> tuple[str, list[_Row]]:
         about, rows = self.draw(*picked)

@@ -1,4 +1,4 @@
-"""Notebook 06's browser of test errors: every quartet of a set in one order, the worst first.
+"""Notebook 06's browser of errors: every quartet of a set in one order, the worst first.
 
 ``worst_first`` sorts by the mask or by the depth, over all quartets or one from each room. A quartet is read and
 predicted when it is first looked at.
@@ -14,7 +14,7 @@ from helpers.dataset import Quartet, get_batch, scenes
 from helpers.widgets.controls import Chooser, PairPanels, legend, toggle
 
 ORDERS = ("worst mask first", "worst depth first")
-SCOPES = ("every test quartet", "the worst of each room")
+SCOPES = ("every quartet", "the worst of each room")
 
 
 class ErrorBrowser(PairPanels):
@@ -72,7 +72,7 @@ class ErrorBrowser(PairPanels):
         quartet = plots.quartets_of(batch)[0]
         metres, rmse = plots.in_metres(quartet["near_far"]), self._rmse[index]
         about = (
-            f"test quartet {index}, room {self._rooms[index]}, cat {self._cats[index]}; the cat takes "
+            f"quartet {index}, room {self._rooms[index]}, cat {self._cats[index]}; the cat takes "
             f"{quartet['mask'].mean():.1%} of the picture" + (f"; depth from {metres}" if metres else "")
         )
         masks = {
@@ -90,7 +90,7 @@ class ErrorBrowser(PairPanels):
 
 
 def worst_first(dataset: Dataset, predict: Callable[[Quartet], tuple], dice, rmse) -> ErrorBrowser:
-    """An :class:`ErrorBrowser` of a test set: let it be the last line of a cell.
+    """An :class:`ErrorBrowser` of a set: let it be the last line of a cell.
 
     Args:
         dataset: quartets, with ``room_of`` and ``cat_of``.

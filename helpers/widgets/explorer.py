@@ -52,6 +52,9 @@ class Explorer(PairPanels):
     def picked(self) -> tuple:
         return self.sample.index, *(x.value for x in (self.threshold, self.opacity, self.near, self.far))
 
+    def depth_ends(self) -> tuple[float, float]:
+        return self.near.value, self.far.value
+
     def draw(self, index: int, threshold: float, opacity: float, near: float, far: float) -> tuple[str, list[dict]]:
         quartet, prob, depth = self._quartets[index], plots.plane(self._probs[index]), self._depths[index]
         valid, error = quartet["valid"], plots.depth_errors(quartet["depth"], depth, quartet["valid"])

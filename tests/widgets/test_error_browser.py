@@ -1,4 +1,4 @@
-"""The browser of test errors, driven from Python: both orders, both scopes, every rank."""
+"""The browser of errors, driven from Python: both orders, both scopes, every rank."""
 
 import io
 
@@ -80,7 +80,7 @@ def test_another_order_begins_with_its_worst(browser, rank):
     browser.rank.slider.value = rank
     browser.order.value = ORDERS[1]
     assert (browser.rank.slider.value, browser.index, browser.rank.slider.max) == (1, 2, 7)
-    assert browser.rank.text.value == "rank: 1 of 7" and browser.about.value.startswith("test quartet 2,")
+    assert browser.rank.text.value == "rank: 1 of 7" and browser.about.value.startswith("quartet 2,")
     browser.rank.slider.value = 7
     browser.scope.value = SCOPES[1]
     assert (browser.rank.slider.value, browser.index, browser.rank.slider.max) == (1, 2, 4)
@@ -122,7 +122,7 @@ def test_the_words_say_which_quartet_and_how_good(browser, dataset):
     quartet = dataset[index]
     assert browser.rank.text.value == "rank: 3 of 8"
     assert browser.about.value == (
-        f"test quartet {index}, room {dataset.room_of(index)}, cat {dataset.cat_of(index)}; the cat takes "
+        f"quartet {index}, room {dataset.room_of(index)}, cat {dataset.cat_of(index)}; the cat takes "
         f"{quartet['mask'].mean():.1%} of the picture; depth from {plots.in_metres(quartet['near_far'])}"
     )
     assert browser.titles[0][2].value == f"mask errors, Dice {DICE[index]:.3f}"

@@ -199,3 +199,24 @@ def test_numbers_that_do_not_match_are_refused(batch, cut):
 def test_labels_are_words_and_not_html(batch):
     explorer = explore(batch, *outputs(batch), labels=["<b>", "b", "c", "d"])
     assert explorer.about.value.startswith("&lt;b&gt;, depth from")
+
+
+# -- the same as a figure ------------------------------------------------------------------------------------------
+
+
+def test_the_still_figure_has_what_the_panels_have_with_colour_bars_and_a_legend(explorer):
+    explorer.sample.slider.value = 3
+    explorer.far.slider.value = 0.6
+    figure = explorer.still()
+    pictures = [axis for axis in figure.axes if axis.images]
+    assert [axis.get_title() for axis in pictures] == [label.value for row in explorer.titles for label in row]
+    wanted = [panel for row in explorer.draw(*explorer.picked())[1] for panel in row.values()]
+    assert all((axis.images[0].get_array() == panel).all() for axis, panel in zip(pictures, wanted))
+    bars = {axis.get_xlabel(): axis.get_xlim() for axis in figure.axes if axis not in pictures}
+    assert bars == {"relative depth, near to far": (0, 0.6), "absolute depth error": (0, plots.ERROR_LIMIT)}
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["cat, found", "cat, missed"]
+    assert figure.get_suptitle().startswith("quartet 2, depth from")
+
+
+def test_the_still_figure_shows_words_as_words(batch):
+    assert explore(batch, *outputs(batch), labels=["a<b", "b", "c", "d"]).still().get_suptitle().startswith("a<b,")
