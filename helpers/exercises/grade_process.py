@@ -27,9 +27,9 @@ from helpers.exercises.handed_in import piece
 
 LARGEST_REPORT = 65_536  # bytes
 # Events of which Python tells a hook before they happen (https://docs.python.org/3/library/audit_events.html).
-CHANGES = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
-REFUSED = {"os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system", "subprocess.Popen", "os.kill", "os.killpg",
-           "ctypes.dlopen", "ctypes.dlsym", "gc.get_objects", "gc.get_referrers", "sys._current_frames"}  # fmt: skip
+CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod")
+REFUSED = ("os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system", "os.kill", "os.killpg", "ctypes.dlopen",
+           "ctypes.dlsym", "subprocess.Popen", "gc.get_objects", "gc.get_referrers", "sys._current_frames")  # fmt: skip
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -67,9 +67,8 @@ def in_child(cells: dict[str, str], number: str, seconds: float, memory: float) 
                 with suppress(OSError):
                     kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    late = not text and time.monotonic() >= end
-    without = ("timeout", f"not done after {seconds:g} s") if late else ("error", "its process ended without a result")
-    return read(text, nonce) or without
+    late = ("timeout", f"not done after {seconds:g} s") if time.monotonic() >= end else None
+    return read(text, nonce) or late or ("error", "its process ended without a result")
 
 
 def _first_line(reader: int, end: float) -> bytes:
@@ -108,10 +107,10 @@ def attempt(cells: dict[str, str], number: str) -> tuple[str, str]:
 
 
 class _Fixed(ModuleType):
-    """A module whose functions and classes stay what they are."""
+    """A module whose names keep their values: the checkers and what they compare with cannot be replaced."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if callable(vars(self).get(name)):
+        if name in vars(self):
             raise AttributeError(f"{self.__name__}.{name} cannot be replaced while it is graded")
         super().__setattr__(name, value)
 
@@ -129,7 +128,7 @@ def confine(folder: str, seconds: float, memory: float) -> None:
     tempfile.tempdir = folder
     resource = import_module("resource")  # not in Windows
     # Memory is what is written to, DATA: the address space of torch alone is many gigabytes.
-    limits = {"CPU": int(seconds) + 60, "DATA": int(memory * 2**30), "FSIZE": 2**26, "CORE": 0}  # rendering caches files
+    limits = {"CPU": int(seconds) + 60, "DATA": int(memory * 2**30), "FSIZE": 2**26, "CORE": 0}
     for name, value in limits.items():
         with suppress(OSError, ValueError):  # there is a lower limit already
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
