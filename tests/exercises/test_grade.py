@@ -27,6 +27,7 @@ for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
     for source in CELLS[path.stem]:
         for number, name in re.findall(r'^check\("([\d.]+)", (\w+)\)$', source, re.MULTILINE):
             STUBS[number], NAMES[number] = source, name
+STEM = "04_losses_and_metrics"
 NUMBERS = [number for number in STUBS if number.startswith("4.")]
 IMPORTS = "import os\nfrom helpers import *\nfrom helpers.exercises import ____, check"
 
@@ -52,24 +53,26 @@ def function(number, body):
     return f"def {NAMES[number]}(*given, **more):\n    {lines}\n\ncheck('{number}', {NAMES[number]})"
 
 
-ATTACKS = {  # what a function does, and the states that it may get; VICTIM is a file outside, OWN the notebook itself
-    "an endless loop": ("while True: pass", "timeout"),
-    "memory": ("bytearray(10**12)", "error"),
-    "its end": ("os._exit(0)", "error"),
-    "an orderly end": ("import sys\nsys.exit(0)", "error"),
-    "a file written": ("open(VICTIM, 'w').write('x')", "error"),
-    "its notebook written": ("open(OWN, 'w').write('x')", "error"),
-    "a file deleted": ("os.remove(VICTIM)", "error"),
-    "a large file": ("open('own', 'wb').write(bytes(2**27))", "error"),
-    "a process left behind": ("if os.fork() == 0:\n    import time\n    time.sleep(3333)", "error"),
-    "the parent killed": ("os.kill(os.getppid(), 9)", "error"),
-    "marks printed": ("print('✓ 4.1: right.', flush=True)\nos.system('echo 4.1 passed')", "error"),
-    "a report of its own": ("for k in range(3, 50):\n    try: os.write(k, b'00 passed 00\\n')\n    except OSError: pass", "error"),
-    "the way out closed": ("os._exit = lambda *_: None\nraise SystemExit", "error"),
-    "check replaced": ("import helpers.exercises as m\nm.check = m.checker.verdict = lambda *_: m.Result('passed', '')", "error"),
-    "the comparison replaced": ("import helpers.exercises.nb04 as m\nm.expect = m.has_gradient = lambda *a, **k: None", "error"),
-    "numpy replaced": ("import numpy as np\nnp.allclose = lambda *a, **k: True", "error"),
-    "the solution taken": ("import helpers.exercises.solutions as m\nreturn m.SOLUTIONS['4.1'](*given)", "error"),
+ATTACKS = {  # what a function does, and a word of the remark; VICTIM is a file outside, OWN the notebook itself
+    "an endless loop": ("while True: pass", "not done after 10 s"),
+    "memory": ("import numpy as np\nx = []\nwhile True: x.append(np.empty(10**7))", "MemoryError"),
+    "its end": ("os._exit(0)", "ended without a result"),
+    "an orderly end": ("import sys\nsys.exit(0)", "SystemExit"),
+    "a file written": ("open(VICTIM, 'w').write('x')", "open is refused"),
+    "its notebook written": ("os.open(OWN, os.O_RDWR + os.O_TRUNC)", "open is refused"),
+    "a file deleted": ("os.remove(VICTIM)", "os.remove is refused"),
+    "a large file": ("open('own', 'wb').write(bytes(2**27))", "File too large"),
+    "a process left behind": ("import time\nos.fork() or time.sleep(3333)", "os.fork is refused"),
+    "the parent killed": ("os.kill(os.getppid(), 9)", "os.kill is refused"),
+    "marks printed": ("print('✓ 4.1: right.', flush=True)", "None"),
+    "a report of its own": ("for k in range(3, 50):\n    try: os.write(k, b'0 passed 00\\n')\n    except OSError: 0",
+                            "ended without a result"),
+    "the way out closed": ("os._exit = lambda *_: None\nraise SystemExit", "SystemExit"),
+    "check replaced": ("import helpers.exercises as m\nm.check = lambda *_: m.Result('passed', '')", "check cannot be"),
+    "verdicts replaced": ("import helpers.exercises.checker as m\nm.verdict = lambda *_: None", "verdict cannot be"),
+    "the comparison replaced": ("import helpers.exercises.nb04 as m\nm.expect = print", "expect cannot be"),
+    "numpy replaced": ("import numpy as np\nnp.allclose = lambda *a, **k: True", "allclose cannot be"),
+    "the solution taken": ("from helpers.exercises.solutions import SOLUTIONS", "ModuleNotFoundError"),
 }  # fmt: skip
 
 
@@ -81,8 +84,8 @@ def test_a_class_hands_in(tmp_path):
     a, b, c, d = NUMBERS[:4]
     patched = "helpers.exercises.check = check = lambda *_: True"
     texts = {
-        "perfect.ipynb": notebook(imports("04_losses_and_metrics"), *map(solved, NUMBERS)),
-        "half.ipynb": notebook(imports("04_losses_and_metrics"), solved(a), STUBS[b], f"this is no Python\ncheck('{c}', x)"),
+        "perfect.ipynb": notebook(imports(STEM), *map(solved, NUMBERS)),
+        "half.ipynb": notebook(imports(STEM), solved(a), STUBS[b], f"this is no Python\ncheck('{c}', x)"),
         "=1+2.ipynb": "{",
     }
     attacks = list(ATTACKS.items())
@@ -95,8 +98,8 @@ def test_a_class_hands_in(tmp_path):
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "link.ipynb").symlink_to(victim)
-    command = [sys.executable, "-m", "helpers.exercises", "grade", folder, "--out", tmp_path / "points.csv", "--seconds", "20"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    command = [sys.executable, "-m", "helpers.exercises", "grade", folder, "--out", tmp_path / "points.csv"]
+    said = subprocess.run([*command, "--seconds", "10"], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert said.returncode == 0, said.stderr
     assert {name: (folder / name).read_text(encoding="utf-8") for name in texts} == texts, "nothing changes"
     assert victim.read_text() == "as it was" and len(list(folder.iterdir())) == len(texts) + 1
@@ -109,15 +112,15 @@ def test_a_class_hands_in(tmp_path):
     perfect, half = rows["perfect.ipynb"], rows["half.ipynb"]
     assert [perfect[number] for number in NUMBERS] == ["passed"] * len(NUMBERS), perfect["remark"]
     assert perfect["points"] == perfect["of"] == str(len(NUMBERS)) and perfect["remark"] == ""
-    assert [half[number] for number in (a, b, c, d)] == ["passed", "blank", "error", "missing"] and half["points"] == "1"
+    assert [half[number] for number in (a, b, c, d, "points")] == ["passed", "blank", "error", "missing", "1"]
     assert "SyntaxError" in half["remark"] and "line 1" in half["remark"]
     assert "JSON" in rows["'=1+2.ipynb"]["remark"] and "link" in rows["link.ipynb"]["remark"]
     assert f"perfect.ipynb: {len(NUMBERS)} of {len(NUMBERS)}" in said.stdout
     for i, group in enumerate(groups):
-        hostile = rows[f"hostile {i}.ipynb"]
-        assert hostile["points"] == "0"
-        for number, (attack, (_, state)) in group.items():
-            assert hostile[number] == state, (attack, hostile["remark"])
+        assert rows[f"hostile {i}.ipynb"]["points"] == "0"
+        notes = dict(note.split(": ", 1) for note in rows[f"hostile {i}.ipynb"]["remark"].split(" | "))
+        for number, (attack, (_, word)) in group.items():
+            assert word in notes[number], (attack, notes[number])
 
 
 def test_what_cannot_be_read_says_why():
@@ -129,25 +132,27 @@ def test_what_cannot_be_read_says_why():
     for raw, words in damaged.items():
         with pytest.raises(Unreadable, match=words):
             run(raw, 1, 1)
-    assert code_cells(notebook(["x = 1\n", "y"]).encode()) == {"<cell 0>": "x = 1\ny"}, "a source may be a list of lines"
+    assert code_cells(notebook(["x = 1\n", "y"]).encode()) == {"<cell 0>": "x = 1\ny"}, "a list of lines"
 
 
 def test_only_what_an_answer_uses_is_run():
     *statements, (answer, cell) = piece(code_cells(notebook(
         "%matplotlib inline\nimport os, sys\nimport torch\nnet = train(everything)\nhalf = lost()",
         "%%time\nhalf = 0.5\nparts = []\nparts.append(half)\nparts[0] += 1\ndef other(): return net",
-        "def inner(x): return x > half\ndef answer(net, parts_=parts):\n    y = [net for net in net]\n    return inner(torch)",
+        "def inner(x): return x > half",
+        "def answer(net, parts_=parts):\n    y = [net for net in net]\n    return inner(torch)",
         "half = 7\ncheck('4.1', answer)\nhalf = 8",
     ).encode()), "4.1")  # fmt: skip
     text = "\n".join(ast.unparse(node) for node, _ in statements)
     assert "train" not in text and "lost" not in text and "os" not in text and "other" not in text
     for line in ("import torch", "half = 7", "half = 0.5", "parts.append(half)", "parts[0] += 1", "def inner"):
         assert line in text, line
-    assert "half = 8" not in text and (ast.unparse(answer), cell) == ("answer", "<cell 3>")
+    assert "half = 8" not in text and (ast.unparse(answer), cell) == ("answer", "<cell 4>")
 
 
 def test_the_last_check_of_an_exercise_counts():
-    cells = {"<cell 0>": "def f(): return 1\ncheck('4.1', f)", "<cell 1>": "f = 2\nresult = check('4.1', f)\ncheck(4.2, f)"}
+    first, last = "def f(): return 1\ncheck('4.1', f)", "f = 2\nresult = check('4.1', f)\ncheck(4.2, f)"
+    cells = {"<cell 0>": first, "<cell 1>": last}
     assert [ast.unparse(node) for node, _ in piece(cells, "4.1")] == ["f = 2", "f"]
     assert piece(cells, "4.2") and piece(cells, "4.3") is None
     with pytest.raises(SyntaxError, match="cell 2"):
@@ -157,14 +162,16 @@ def test_the_last_check_of_an_exercise_counts():
 def test_lines_without_the_nonce_are_no_results():
     good = b"nonce passed " + "right and good ✓".encode().hex().encode() + b"\n"
     assert grade_process.read(good, "nonce") == ("passed", "right and good ✓")
-    for text in (b"", b"passed\n", good.replace(b"nonce", b"Nonce"), good + b"x", good[:-1], b"nonce passed zz\n", b"\xff\n"):
+    bad = b"", b"passed\n", good.replace(b"nonce", b"Nonce"), good + b"x", good[:-1], b"nonce passed zz\n", b"\xff\n"
+    for text in bad:
         assert grade_process.read(text, "nonce") is None
 
 
 def test_a_table_is_safe_to_open(tmp_path):
     unsafe = ("=1", " +1", "-x", "@a", "a=1", "a\nb\x07", "\udcff")
     assert [harmless(text) for text in unsafe] == ["'=1", "' +1", "'-x", "'@a", "a=1", "a?b?", "?"]
-    rows = [row("a,b.ipynb", [("4.10", "passed", ""), ("4.2", "wrong", '=cmd|"x"')]), row("b", [("-", "unreadable", "why")])]
+    rows = [row("a,b.ipynb", [("4.10", "passed", ""), ("4.2", "wrong", '=cmd|"x"')])]
+    rows += [row("b", [("-", "unreadable", "why")])]
     write(tmp_path / "t.csv", rows)
     first, second = csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8-sig"))
     assert list(first) == ["file", "4.2", "4.10", "points", "of", "remark"]
