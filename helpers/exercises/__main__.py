@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from helpers.config import plain_errors
-from helpers.exercises.grade import grade, missing_limits
+from helpers.exercises.grade import grade
 from helpers.exercises.strip import still_readable, strip
 
 
@@ -26,8 +26,6 @@ def arguments(words: list[str]) -> argparse.Namespace:
 def main(words: list[str]) -> None:
     given = arguments(words)
     if given.command == "grade":
-        if missing := missing_limits():
-            print(missing)
         rows = grade(given.folder, given.out, given.seconds, given.memory)
         print(f"{len(rows)} notebooks graded: {given.out}")
         return

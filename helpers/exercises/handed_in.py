@@ -1,8 +1,8 @@
-"""A handed-in notebook as text: its exercises' functions and what they use. Nothing in it is run here.
+"""A handed-in notebook as text: the code that is run for an exercise. Nothing in it is run here.
 
-For an exercise count the last cell with ``check("N.k", name)``, and of all code up to that line only the statements
-that define ``name``, directly or through what it uses: imports, functions, classes, variables. So nobody waits for the
-training that stands in the same notebook, unless a function uses the trained network.
+For an exercise counts the last ``check("N.k", name)``, and of all code before it only the statements that define
+``name``, directly or through what it uses: imports, functions, classes, variables. So nobody waits for the training
+that stands in the same notebook, unless a function uses the trained network.
 """
 
 from __future__ import annotations
@@ -14,15 +14,9 @@ import symtable
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MAX_BYTES = 20_000_000
 CALL = re.compile(r"\bcheck\(\s*[\"']?(\d+\.\d+)")  # also in a cell that is no Python
-# With these names code can reach into the process that tests it. They prove nothing, but somebody should look.
-REACHING = {"_getframe", "_current_frames", "inspect", "gc", "ctypes", "settrace", "setprofile", "f_back", "f_locals",
-            "f_globals", "tb_frame", "__globals__", "__closure__", "__code__", "EXERCISES", "solutions", "checker", "fork",
-            "Popen", "kill", "remove", "unlink", "rmtree"}  # fmt: skip
-
-
 COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class Unreadable(ValueError):
@@ -33,28 +27,20 @@ class Statement(NamedTuple):
     node: ast.stmt
     cell: str  # "<cell 7>"
     sets: set[str]  # names that it defines whatever they were before
-    changes: set[str]  # names that it may define, or whose value it may change
+    changes: set[str]  # names that it may define, or whose value it may change; "*" is any
     now: set[str]  # global names that it uses when it is run
     later: set[str]  # global names that its functions use when they are called
 
 
-class Piece(NamedTuple):
-    """What is run for one exercise."""
-
-    statements: list[Statement]  # in their order
-    answer: ast.expr  # what is handed to check
-    cell: str
-    reaching: list[str]  # names of REACHING that occur
-
-
-def code_cells(raw: bytes) -> Iterator[tuple[int, str]]:
-    """The position in the notebook and the source of each code cell; raises :class:`Unreadable`."""
+def code_cells(raw: bytes) -> dict[str, str]:
+    """The source of each code cell, by a name with its position in the notebook; raises :class:`Unreadable`."""
     try:
         content = json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise Unreadable("no notebook: it is not JSON in UTF-8") from None
     if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
         raise Unreadable("no notebook of format 4, which Jupyter has saved since 2015")
+    found = {}
     for position, cell in enumerate(content["cells"]):
         source = cell.get("source", "") if isinstance(cell, dict) else None
         if isinstance(source, list) and all(isinstance(line, str) for line in source):
@@ -62,49 +48,44 @@ def code_cells(raw: bytes) -> Iterator[tuple[int, str]]:
         if not isinstance(source, str) or "cell_type" not in cell:
             raise Unreadable(f"cell {position} is damaged")
         if cell["cell_type"] == "code":
-            yield position, source
-
-
-def pieces(raw: bytes) -> dict[str, Piece | str]:
-    """By exercise, what there is to run, or why there is nothing; raises :class:`Unreadable`."""
-    found, before = {}, []
-    for position, source in code_cells(raw):
-        cell = f"<cell {position}>"
-        try:
-            for node in _parsed(source).body:
-                for number, answer in _checks(node):
-                    found[number] = _piece(before, answer, cell)
-                before.append(_statement(node, cell))
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            line = f", line {error.lineno}" if getattr(error, "lineno", None) else ""
-            found.update(dict.fromkeys(CALL.findall(source), f"the cell is no Python{line}"))
-    if not found:
-        raise Unreadable("it has no exercises: no cell calls check")
+            found[f"<cell {position}>"] = source
     return found
 
 
-def _piece(before: list[Statement], answer: ast.expr, cell: str) -> Piece:
-    used = _needed(before, set().union(*_uses(answer)))
-    words = {word for node in [answer, *(one.node for one in used)] for word in _words(node)}
-    return Piece(used, answer, cell, sorted(words & REACHING))
+def piece(cells: dict[str, str], number: str) -> list[tuple[ast.AST, str]] | None:
+    """The statements to run for an exercise, and last the expression that is checked, each with the name of its cell.
+
+    None where no cell checks it; where the last one that does is no Python, the error is raised.
+    """
+    found, before = None, []
+    for cell, source in cells.items():
+        try:
+            for node in _parsed(source, cell).body:
+                for answer in _answers(node, number):
+                    needed = _needed(before, set().union(*_uses(answer)))
+                    found = [*((one.node, one.cell) for one in needed), (answer, cell)]
+                before.append(_statement(node, cell))
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            if number in CALL.findall(source):
+                found = error
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
-def _parsed(source: str) -> ast.Module:
+def _parsed(source: str, cell: str) -> ast.Module:
     try:
-        return ast.parse(source)
-    except SyntaxError:
-        return ast.parse(re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.MULTILINE))  # what IPython alone knows
+        return ast.parse(source, cell)
+    except SyntaxError:  # without the lines that IPython alone knows
+        return ast.parse(re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.MULTILINE), cell)
 
 
-def _checks(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
-    """The exercise and the answer of each call of ``check`` in a statement."""
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check":
-            given = [*node.args, *(word.value for word in node.keywords)]
-            if len(given) == 2 and isinstance(given[0], ast.Constant):
-                yield str(given[0].value), given[1]
+def _answers(statement: ast.stmt, number: str) -> Iterator[ast.expr]:
+    """What the calls of ``check`` in a statement are given for an exercise."""
+    for node in ast.walk(statement) if not isinstance(statement, DEFINITIONS) else ():
+        match node:
+            case ast.Call(ast.Name("check"), [ast.Constant(value), answer]) if str(value) == number:
+                yield answer
 
 
 def _needed(statements: list[Statement], names: set[str]) -> list[Statement]:
@@ -115,14 +96,13 @@ def _needed(statements: list[Statement], names: set[str]) -> list[Statement]:
     """
     left, done, kept = [(name, len(statements)) for name in names], set(), set()
     while left:
-        want = left.pop()
+        want = name, place = left.pop()
         if want in done:
             continue
         done.add(want)
-        name, place = want
         for i in reversed(range(place)):
             one = statements[i]
-            if name in one.sets | one.changes or "*" in one.sets:
+            if {name, "*"} & one.changes:
                 kept.add(i)
                 left += [(used, i) for used in one.now] + [(used, place) for used in one.later]
             if name in one.sets:
@@ -131,38 +111,22 @@ def _needed(statements: list[Statement], names: set[str]) -> list[Statement]:
 
 
 def _statement(node: ast.stmt, cell: str) -> Statement:
-    bound, now, later = _binds(node), *_uses(node)
-    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return Statement(node, cell, bound, set(), now, later)
-    if isinstance(node, (ast.Assign, ast.AnnAssign)):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        plain = {part.id for target in targets for part in _parts(target) if isinstance(part, ast.Name)}
-        return Statement(node, cell, plain, bound - plain, now, later)
-    own = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
-    loops = {one.id for part in ast.walk(node) if isinstance(part, ast.For) for one in ast.walk(part.target)
-             if isinstance(one, ast.Name)}  # fmt: skip
-    if isinstance(node, ast.AugAssign):
-        now |= own
-    call = node.value if isinstance(node, ast.Expr) else None
-    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-        bound |= _root(call.func)  # a.append(1) may change a
-    return Statement(node, cell, set(), bound, now - loops, later)
-
-
-def _parts(target: ast.expr) -> Iterator[ast.expr]:
-    if isinstance(target, (ast.Tuple, ast.List)):
-        for part in target.elts:
-            yield from _parts(part)
-    else:
-        yield target.value if isinstance(target, ast.Starred) else target
+    symbols = symtable.symtable(ast.unparse(node), cell, "exec").get_symbols()
+    bound = {one.get_name() for one in symbols if one.is_assigned() or one.is_imported()}
+    sets = bound if isinstance(node, (*DEFINITIONS, ast.Assign, ast.AnnAssign)) else set()
+    changed = [part for part in ast.walk(node) if isinstance(getattr(part, "ctx", None), (ast.Store, ast.Del))]
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        changed.append(node.value.func)  # a.append(1) may change a
+    changes = {_root(part) for part in changed if not isinstance(node, DEFINITIONS)}
+    changes |= {"*" for name in getattr(node, "names", ()) if isinstance(name, ast.alias) and name.name == "*"}
+    return Statement(node, cell, sets, bound | changes, *_uses(node))
 
 
 def _uses(node: ast.AST) -> tuple[set[str], set[str]]:
     """The global names in a piece of code: those used when it is run, and those in its functions."""
     top = symtable.symtable(ast.unparse(node), "cell", "exec")
     now, later, left = {one.get_name() for one in top.get_symbols() if one.is_referenced()}, set(), [(top, False)]
-    while left:
-        table, inside = left.pop()
+    for table, inside in left:
         for child in table.get_children():
             called = inside or child.get_type() == "function" and child.get_name() not in COMPREHENSIONS
             (later if called else now).update(one.get_name() for one in child.get_symbols() if one.is_global())
@@ -170,40 +134,7 @@ def _uses(node: ast.AST) -> tuple[set[str], set[str]]:
     return now, later
 
 
-def _binds(statement: ast.stmt) -> set[str]:
-    """The names that a statement defines, or whose value it changes, at the notebook's top level."""
-    names, left = set(), [statement]
-    while left:
-        node = left.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(node.name)
-            continue
-        if isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-            continue
-        if isinstance(node, ast.alias):
-            names.add(node.asname or node.name.partition(".")[0])
-        elif isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
-            names |= _root(node)
-        left += ast.iter_child_nodes(node)
-    return names
-
-
-def _root(node: ast.AST) -> set[str]:
+def _root(node: ast.AST) -> str:
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
         node = node.value
-    return {node.id} if isinstance(node, ast.Name) else set()
-
-
-def _words(tree: ast.AST) -> Iterator[str]:
-    """All names, attributes, imported modules and strings in a piece of code."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            yield node.id
-        elif isinstance(node, ast.Attribute):
-            yield node.attr
-        elif isinstance(node, ast.alias):
-            yield from (node.name, *node.name.split("."))
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (node.module, *node.module.split("."))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
+    return node.id if isinstance(node, ast.Name) else ""

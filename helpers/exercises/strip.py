@@ -23,18 +23,18 @@ def strip(root: Path = ROOT) -> list[str]:
     The solutions, the folded answers (``<details>``) in the notebooks' texts, and the right answers among the tests.
     Outputs of notebooks stay. What is gone is not looked for: a second time, nothing changes.
     """
-    said, solutions = [], root / "helpers" / "exercises" / "solutions.py"
+    said, solutions = {}, root / "helpers" / "exercises" / "solutions.py"
     if count := len(re.findall(r"^def ", solutions.read_text(encoding="utf-8"), re.MULTILINE)):
         with whole_file(solutions) as temporary:
             temporary.write_text(STRIPPED, encoding="utf-8")
-        said.append(f"{_name(solutions, root)}: {count} solutions taken out")
+        said[solutions] = f"{count} solutions taken out"
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         if count := _strip_notebook(path):
-            said.append(f"{_name(path, root)}: {count} folded answers taken out")
+            said[path] = f"{count} folded answers taken out"
     for path in sorted((root / "tests" / "exercises").glob("answers_[0-9][0-9].py")):
         path.unlink()
-        said.append(f"{_name(path, root)}: deleted, it listed right answers")
-    return said
+        said[path] = "deleted, it listed right answers"
+    return [f"{path.relative_to(root).as_posix()}: {what}" for path, what in said.items()]
 
 
 def _strip_notebook(path: Path) -> int:
@@ -54,8 +54,5 @@ def _strip_notebook(path: Path) -> int:
 
 def still_readable(root: Path = ROOT) -> list[str]:
     """The checkers: each computes what is right to compare an answer with it, and says so in its source."""
-    return [_name(path, root) for path in sorted((root / "helpers" / "exercises").glob("nb[0-9][0-9].py"))]
-
-
-def _name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+    paths = sorted((root / "helpers" / "exercises").glob("nb[0-9][0-9].py"))
+    return [path.relative_to(root).as_posix() for path in paths]

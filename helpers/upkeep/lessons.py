@@ -1,14 +1,12 @@
 """Writes into the teacher's page, ``notebooks/README.md``, how long a reader needs for each notebook, by a formula.
 
-``python -m helpers.upkeep.lessons`` counts the notebooks' words, lines of code, figures and exercises. A reader is taken
-to manage :data:`WORDS` words or :data:`LINES` lines of code a minute, to look at a figure for :data:`FIGURE` minutes, and
-to spend :data:`EXERCISE` minutes on an exercise. Nobody has measured that with a class: it is for planning.
+``python -m helpers.upkeep.lessons`` counts the notebooks' words, lines of code, figures and exercises; how long a
+reader is taken to need for each of them stands below. Nobody has measured that with a class: it is for planning.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +19,8 @@ from helpers.utils import whole_file
 
 WORDS = 130  # a minute, of text that explains something; a novel is read at about twice this rate
 LINES = 20  # a minute
-FIGURE = 0.5  # minutes
-EXERCISE = 10  # minutes
+FIGURE = 0.5  # minutes each
+EXERCISE = 10  # minutes each
 STEP = 5  # minutes, to which times are rounded
 PAGE = Path("notebooks", "README.md")
 TITLE = re.compile(r"^### Exercise (\d+\.\d+) · (.+)$", re.MULTILINE)
@@ -39,7 +37,8 @@ class Counts(NamedTuple):
     @property
     def reading(self) -> int:
         """Minutes, rounded."""
-        return _rounded(self.words / WORDS + self.lines / LINES + self.figures * FIGURE)
+        minutes = self.words / WORDS + self.lines / LINES + self.figures * FIGURE
+        return max(STEP, STEP * round(minutes / STEP))
 
     @property
     def practice(self) -> int:
@@ -54,31 +53,26 @@ def count(notebook: nbformat.NotebookNode) -> Counts:
     plain = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$|`[^`]+`", " code ", "\n".join(texts), flags=re.DOTALL)
     plain = re.sub(r"\]\([^)]*\)|<[^>]*>", " ", plain)  # addresses of links, tags
     exercises = tuple(f"{number} {title.strip()}" for text in texts for number, title in TITLE.findall(text))
-    figures = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    figures = sum("image/png" in output.get("data", {}) for output in outputs)
     lines = sum(bool(line.strip()) for code in codes[1:] for line in code.splitlines())  # the first is the set-up
     return Counts(len(re.findall(r"[^\W_]\S*", plain)), lines, figures, exercises)
 
 
 def table(root: Path = ROOT) -> str:
     """Markdown: a row a notebook, and a line that says how its minutes come about."""
-    return "\n".join(_lines({path.stem: count(nbformat.read(path, as_version=4)) for path in find([], root / "notebooks")}))
-
-
-def _lines(counts: dict[str, Counts]) -> Iterator[str]:
-    yield "| Notebook | To read | With exercises | Exercises |"
-    yield "|---|--:|--:|---|"
+    counts = {path.stem: count(nbformat.read(path, as_version=4)) for path in find([], root / "notebooks")}
+    lines = ["| Notebook | To read | With exercises | Exercises |", "|---|--:|--:|---|"]
     for name, one in counts.items():
         minutes = f"{one.reading} min | {one.reading + one.practice} min"
-        yield f"| [{name}]({name}.ipynb) | {minutes} | {'; '.join(one.exercises)} |"
-    reading, both = (sum(times) for times in zip(*((one.reading, one.reading + one.practice) for one in counts.values())))
-    yield f"| all | {reading / 60:.1f} h | {both / 60:.1f} h | {sum(len(one.exercises) for one in counts.values())} |"
-    yield ""
-    yield f"*An estimate, not measured with a class: {WORDS} words or {LINES} lines of code a minute, half a minute a figure,"
-    yield f"{EXERCISE} minutes an exercise; rounded to {STEP} minutes. The time that the machine needs is not in it.*"
+        lines.append(f"| [{name}]({name}.ipynb) | {minutes} | {'; '.join(one.exercises)} |")
+    reading, practice = (sum(getattr(one, kind) for one in counts.values()) / 60 for kind in ("reading", "practice"))
+    exercises = sum(len(one.exercises) for one in counts.values())
+    return "\n".join(lines) + f"""
+| all | {reading:.1f} h | {reading + practice:.1f} h | {exercises} |
 
-
-def _rounded(minutes: float) -> int:
-    return max(STEP, STEP * round(minutes / STEP))
+*An estimate, not measured with a class: {WORDS} words or {LINES} lines of code a minute, half a minute a figure,
+{EXERCISE} minutes an exercise; rounded to {STEP} minutes. The time that the machine needs is not in it.*"""
 
 
 def main(root: Path = ROOT) -> None:
