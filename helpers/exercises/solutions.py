@@ -262,6 +262,7 @@ SOLUTIONS = {
     "3.1": DecoderStep, "3.2": padded, "3.3": doubling, "3.4": reach, "3.5": conv_cost, "3.6": cheaper,
     "4.1": soft_iou_loss, "4.2": mask_loss, "4.3": berhu_loss, "4.4": dice_of, "4.5": depth_score,
     "5.1": train_step, "5.2": accumulated_step, "5.3": test_loss, "5.4": my_recipe,
-    "6.5": best_temperature, "6.6": clean,
+    "6.1": predict_once, "6.2": worst_numbers, "6.3": hardest_room, "6.4": best_threshold, "6.5": best_temperature,
+    "6.6": clean,
     "7.1": in_the_light_of, "7.2": composed, "7.3": usable, "7.4": split_by_scene, "7.5": depth_of,
 }  # fmt: skip
