@@ -125,11 +125,12 @@ def depth_score(depth, batch):
     return 1 - error.square().mean().sqrt()
 
 
-def train_step(net, optimizer, loss, batch):
+def clipped_step(net, optimizer, loss, batch, limit):
     net.train()
     value = loss(*net(batch["bg"], batch["bg_fg"]), batch)["loss"]
     optimizer.zero_grad()
     value.backward()
+    torch.nn.utils.clip_grad_norm_(net.parameters(), limit)  # all gradients together
     optimizer.step()
     return value.item()
 
@@ -141,13 +142,23 @@ def accumulated_step(net, optimizer, loss_of, parts):
     optimizer.step()
 
 
-def test_loss(net, loss_of, batches):
+def validation_loss(net, loss_of, batches):
     was_training = net.training
     net.eval()
     with torch.no_grad():
         total = sum(loss_of(net, batch).item() * len(batch["bg"]) for batch in batches)
     net.train(was_training)
     return total / sum(len(batch["bg"]) for batch in batches)
+
+
+def early_stopping(losses, patience):
+    kept = 0
+    for last, loss in enumerate(losses):
+        if loss < losses[kept]:
+            kept = last
+        if last - kept >= patience:
+            break
+    return kept, last
 
 
 def my_recipe():
@@ -230,7 +241,7 @@ SOLUTIONS = {
     "2.1": mirrored, "2.2": brighter, "2.3": cropped, "2.4": halved, "2.5": aligned,
     "3.1": padded, "3.2": conv_cost, "3.3": reach, "3.4": doubling, "3.5": cheaper,
     "4.1": dice_of, "4.2": mask_loss, "4.3": rmse_of, "4.4": soft_iou_loss, "4.5": depth_score,
-    "5.1": train_step, "5.2": accumulated_step, "5.3": test_loss, "5.4": my_recipe,
+    "5.1": clipped_step, "5.2": accumulated_step, "5.3": validation_loss, "5.4": early_stopping, "5.5": my_recipe,
     "6.1": ask_once, "6.2": worst_first, "6.3": best_threshold, "6.4": hardest_room, "6.5": clean,
     "7.1": in_the_light_of, "7.2": composed, "7.3": depth_of, "7.4": split_by_scene, "7.5": usable,
 }  # fmt: skip
