@@ -1,12 +1,13 @@
-"""Exercises of notebook 05: a step, a batch in pieces, an honest test, and a schedule. They train tiny networks."""
+"""Exercises of notebook 05: a step, a batch in pieces, a validation, early stopping, a recipe. They train tiny networks."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
 from helpers.augment import resize
 from helpers.exercises.checker import NotYet, Wrong, exercise, has_blank
-from helpers.exercises.compare import Either, expect, of_type, quartets, tiny_net, warmed_up_net
+from helpers.exercises.compare import Either, expect, of_type, pair_of, quartets, tiny_net, warmed_up_net
 from helpers.losses import CourseLoss, soft_dice_loss
 from helpers.model import seeded
 from helpers.recipes import Recipe, learning_rate, make_optimizer
@@ -17,43 +18,69 @@ STEPS = 30
 
 @exercise(
     "5.1",
-    "Three calls, in this order: forget the old gradients, compute the new ones, take the step.",
-    "The optimizer forgets (zero_grad) and steps (step); the loss, `value`, computes gradients (backward).",
+    "Old gradients are forgotten before new ones are computed, and these are shortened before the optimizer uses them.",
+    "The loss computes gradients, the optimizer forgets them and steps. What shortens them is in torch.nn.utils.",
+    "There are two functions for it: one limits each number by itself, the other the norm of all gradients together.",
 )
-def a_step_of_training(train_step):
-    batch, loss = resize(quartets(), SMALL), CourseLoss()
+def a_clipped_step(clipped_step):
+    batch = {key: value[:2] for key, value in resize(quartets(), SMALL).items()}
+    loss, rate, limits = CourseLoss(), 0.05, (0.4, 50.0)  # below the gradient's norm, and far above it
 
-    def after_three(step) -> tuple[Tensor, object]:
-        net = tiny_net()
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
-        for _ in range(3):
-            value = step(net, optimizer, loss, batch)
-        return parameters_to_vector(net.parameters()), value
+    def start(training: bool) -> nn.Module:
+        net = tiny_net().train(training)
+        for weights in net.parameters():
+            weights.grad = torch.full_like(weights, 0.01)  # left over from an earlier step
+        return net
 
-    def in_order(*calls: str, training: bool = True) -> Tensor:
-        def step(net, optimizer, loss, batch):
-            value = loss(*net.train(training)(batch["bg"], batch["bg_fg"]), batch)["loss"]
-            for call in calls:
-                value.backward() if call == "backward" else getattr(optimizer, call)()
+    def by_hand(factors, keep: bool = False, training: bool = True, move: bool = True) -> tuple[Tensor, list[float]]:
+        net, values = start(training), []
+        weights = list(net.parameters())
+        sums = [w.grad.clone() for w in weights]
+        for limit in limits:
+            value = loss(*net(batch["bg"], batch["bg_fg"]), batch)["loss"]
+            new = torch.autograd.grad(value, weights)
+            sums = [a + b for a, b in zip(sums, new)] if keep else list(new)
+            short = factors(sums, limit)
+            with torch.no_grad():
+                for w, gradient in zip(weights, short):
+                    w -= rate * gradient * move
+            sums, values = short, [*values, value.item()]
+        return parameters_to_vector(weights), values
 
-        return after_three(step)[0]
+    def together(gradients, limit, only_longer=True):
+        norm = sum(float(g.double().square().sum()) for g in gradients) ** 0.5
+        return [g * (limit / norm if norm > limit or not only_longer else 1.0) for g in gradients]
 
+    def each(gradients, limit):
+        return [together([g], limit)[0] for g in gradients]
+
+    net = start(training=False)  # as an evaluation may have left it
+    optimizer, got = torch.optim.SGD(net.parameters(), lr=rate), []
     try:
-        got, value = after_three(train_step)
+        got = [clipped_step(net, optimizer, loss, batch, limit) for limit in limits]
     except RuntimeError as error:
         if "inplace" not in str(error):
             raise
         raise Wrong("The step comes before backward, and changes weights that backward still needs.") from None
-    right = "zero_grad", "backward", "step"
     mistakes = {
-        "No weight has moved: backward comes before step, zero_grad not between them.": in_order(),
-        "zero_grad is missing: every step adds its gradients to those of earlier steps.": in_order("backward", "step"),
-        "The network is in evaluation mode: net.train() first.": in_order(*right, training=False),
-    }
-    expect(got, in_order(*right), mistakes, "the vector of weights after three steps")
-    if not isinstance(value, float):
-        raise Wrong(f"The weights are right, but a {type(value).__name__} comes back: return value.item().")
-    return "After three steps every weight is where it should be."
+        "No weight has moved: backward comes before step, zero_grad not between them.": by_hand(together, move=False)[0],
+        "Old gradients are still there when new ones are added: zero_grad is missing.":
+            Either(by_hand(how, keep=True)[0] for how in (together, lambda gradients, limit: gradients)),
+        "The gradients are as long as before: shorten them after backward and before step.":
+            by_hand(lambda gradients, limit: gradients)[0],
+        "Each layer's gradient is shortened by itself: take the norm of all of them together.": by_hand(each)[0],
+        "Each number is cut off by itself: that changes the direction. Limit the norm of all of them together.":
+            by_hand(lambda gradients, limit: [g.clamp(-limit, limit) for g in gradients])[0],
+        "A gradient that is shorter than the limit has been made longer: it stays as it is.":
+            by_hand(lambda gradients, limit: together(gradients, limit, only_longer=False))[0],
+        "The network is in evaluation mode: net.train() first.": by_hand(together, training=False)[0],
+    }  # fmt: skip
+    right, values = by_hand(together)
+    expect(parameters_to_vector(net.parameters()), right, mistakes, "the vector of weights after two steps")
+    if not isinstance(got[-1], float):
+        raise Wrong(f"The weights are right, but a {type(got[-1]).__name__} comes back; a Python number is wanted.")
+    expect(got, values, {}, "the losses that come back")
+    return "Two steps, one of them shortened: every weight is where it should be."
 
 
 @exercise(
@@ -70,6 +97,8 @@ def a_batch_in_pieces(accumulated_step):
 
     def after_two(step, loss_of=loss_of) -> Tensor:
         net = seeded(lambda: nn.Conv2d(3, 1, 5, padding=2), 0)
+        for weights in net.parameters():
+            weights.grad = torch.full_like(weights, 0.1)  # left over from an earlier step
         optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
         for _ in range(2):
             step(net, optimizer, loss_of, parts)
@@ -113,10 +142,10 @@ def a_batch_in_pieces(accumulated_step):
 
 @exercise(
     "5.3",
-    "A mean of batch means counts the pictures of a small last batch too much: add up loss * len(batch), divide once.",
+    "A mean of batch means counts the images of a small last batch too much: weigh each batch's loss by its number of images.",
     "Evaluation mode before, no gradients meanwhile, and at the end the mode that net.training named before.",
 )
-def an_honest_test(test_loss):
+def a_validation(validation_loss):
     whole = resize(quartets(), SMALL)
     batches = [{key: value[part] for key, value in whole.items()} for part in (slice(0, 3), slice(3, 4))]
 
@@ -137,28 +166,77 @@ def an_honest_test(test_loss):
         return loss
 
     mistakes = {
-        "The network is still in training mode: its batch norms learn from the test. net.eval() before.": by_hand(True),
-        "A batch of one picture counts like one of three. Weigh each by its pictures.": by_hand(False, (1, 1)),
+        "The network is still in training mode: its batch normalisation uses and changes its statistics. net.eval() before.": by_hand(True),
+        "A batch of one image counts like one of three. Weigh each by its images.": by_hand(False, (1, 1)),
     }
     for training in (True, False):
         net = warmed_up_net(whole).train(training)
         before = [value.clone() for value in net.buffers()]
-        expect(test_loss(net, watched, batches), by_hand(False), mistakes, "the test loss")
+        expect(validation_loss(net, watched, batches), by_hand(False), mistakes, "the validation loss")
         if any(not torch.equal(a, b) for a, b in zip(before, net.buffers())):
-            raise Wrong("The batch norms have learnt from the test pictures: net.eval() comes too late.")
+            raise Wrong("Batch normalisation has changed its statistics: net.eval() comes too late.")
         if any(had_gradient):
             raise Wrong("The number is right, but PyTorch keeps all for a gradient: `with torch.no_grad():` around it.")
-        if net.training != training:
+        if any(module.training != training for module in net.modules()):
             raise Wrong("The number is right, but the network leaves in another mode than it came in: put it back.")
-    return "All four pictures count alike, nothing was learnt from them, and the training can go on."
+    return "All four images count alike, nothing was learnt from them, and the training can go on."
 
 
 @exercise(
     "5.4",
-    "An epoch at 32 px costs a quarter of one at 64 px. Which sizes come first?",
-    "Small images for half of the epochs, a schedule that falls slowly, and a rate from the slope of section 3.",
+    "Remember at which epoch the loss was lowest. How long ago was that?",
+    "An epoch is the new best only if its loss is below the best so far; stop when the best one is `patience` epochs old.",
 )
-def a_schedule(my_recipe):
+def early_stopping_rule(early_stopping):
+    cases = (
+        ((3.0, 2.0, 1.5, 1.6, 1.55, 1.7, 1.65, 1.0), 3),  # a better loss comes after the stop
+        ((2.0, 1.8, 1.9, 1.7, 1.75, 1.6, 1.5), 2),  # worse in between, but never for long
+        ((1.0, 0.9, 0.9, 0.9, 0.8, 0.7), 2),  # equal is no better
+        ((5.0, 4.0, 4.5, 3.0), 1),
+        ((2.0, 1.0, 1.4, 1.3, 1.2, 1.1, 0.5), 4),  # falls all the time, and is no better than the best
+        ((0.7, 0.9), 5),
+    )
+
+    def table(last_wins: bool = False, late: int = 0, keep: str = "best", rising: bool = False, first: int = 0) -> list:
+        """What a rule gives for each case; by default the right one."""
+        rows = []
+        for losses, patience in cases:
+            x = np.array(losses)
+            lowest = [k - int(x[k::-1].argmin()) if last_wins else int(x[: k + 1].argmin()) for k in range(len(x))]
+            if rising:  # epochs since the loss last fell
+                lowest = [max((i for i in range(1, k + 1) if x[i] < x[i - 1]), default=0) for k in range(len(x))]
+            old = [k for k in range(len(x)) if k - lowest[k] >= patience + late]
+            last = old[0] if old else len(x) - 1
+            kept = {"best": lowest[last], "last": last, "of all": int(x.argmin())}[keep]
+            rows.append((kept + first, last + first))
+        return rows
+
+    mistakes = {
+        "It goes on one epoch too long: stop as soon as `patience` epochs were no better.": table(late=1),
+        "It stops one epoch too early: `patience` epochs may be no better than the best.": table(late=-1),
+        "An epoch that is only as good as the best one counts as better: it is not.": table(last_wins=True),
+        "The last epoch is kept: keep the weights of the best one.": table(keep="last"),
+        "The best of all losses is kept, although the training stopped before it.": table(keep="of all"),
+        "Each loss is compared with the one before it: compare it with the best so far.": table(rising=True),
+        "It never stops before the last loss.": [(int(np.argmin(losses)), len(losses) - 1) for losses, _ in cases],
+        "Epochs count from 0.": table(first=1),
+    }
+    got = []
+    for losses, patience in cases:
+        kept, last = pair_of(early_stopping(list(losses), patience), "kept, last")
+        got.append((kept, last))
+    expect([float(value) for pair in got for value in pair], np.ravel(table()), {
+        words: np.ravel(rows) for words, rows in mistakes.items()
+    }, "kept and last of all cases")  # fmt: skip
+    return "It stops in time, keeps the best epoch, and does not look ahead."
+
+
+@exercise(
+    "5.5",
+    "An epoch at 32 px costs a quarter of one at 64 px. Which sizes come first?",
+    "Small images for half of the epochs, a schedule that falls slowly, and a rate near those of section 5.4.",
+)
+def a_recipe(my_recipe):
     chosen = my_recipe()
     of_type(chosen, Recipe, "my_recipe", 'return recipe("course", stages=..., ...).')
     if has_blank(vars(chosen)):

@@ -150,11 +150,12 @@ def depth_score(depth, batch):
     return 1 - error.square().mean().sqrt()
 
 
-def train_step(net, optimizer, loss, batch):
+def clipped_step(net, optimizer, loss, batch, limit):
     net.train()
     value = loss(*net(batch["bg"], batch["bg_fg"]), batch)["loss"]
     optimizer.zero_grad()
     value.backward()
+    torch.nn.utils.clip_grad_norm_(net.parameters(), limit)  # all gradients together
     optimizer.step()
     return value.item()
 
@@ -166,13 +167,23 @@ def accumulated_step(net, optimizer, loss_of, parts):
     optimizer.step()
 
 
-def test_loss(net, loss_of, batches):
+def validation_loss(net, loss_of, batches):
     was_training = net.training
     net.eval()
     with torch.no_grad():
         total = sum(loss_of(net, batch).item() * len(batch["bg"]) for batch in batches)
     net.train(was_training)
     return total / sum(len(batch["bg"]) for batch in batches)
+
+
+def early_stopping(losses, patience):
+    kept = 0
+    for last, loss in enumerate(losses):
+        if loss < losses[kept]:
+            kept = last
+        if last - kept >= patience:
+            break
+    return kept, last
 
 
 def my_recipe():
@@ -261,7 +272,7 @@ SOLUTIONS = {
     "2.1": mirrored, "2.2": brighter, "2.3": cropped, "2.4": halved, "2.5": aligned, "2.6": cutout,
     "3.1": DecoderStep, "3.2": padded, "3.3": doubling, "3.4": reach, "3.5": conv_cost, "3.6": cheaper,
     "4.1": soft_iou_loss, "4.2": mask_loss, "4.3": berhu_loss, "4.4": dice_of, "4.5": depth_score,
-    "5.1": train_step, "5.2": accumulated_step, "5.3": test_loss, "5.4": my_recipe,
+    "5.1": clipped_step, "5.2": accumulated_step, "5.3": validation_loss, "5.4": early_stopping, "5.5": my_recipe,
     "6.1": predict_once, "6.2": worst_numbers, "6.3": hardest_room, "6.4": best_threshold, "6.5": best_temperature,
     "6.6": clean,
     "7.1": in_the_light_of, "7.2": composed, "7.3": usable, "7.4": split_by_scene, "7.5": depth_of,
