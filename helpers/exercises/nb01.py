@@ -121,7 +121,8 @@ def how_much_leaks(leak):
 @exercise(
     "1.5",
     "Deal out the rooms, and the cats, like cards: each of them goes to one part only.",
-    "np.isin(rooms, some) tells which quartets show one of some rooms. A quartet is in a part if its room *and* its cat are.",
+    "np.isin(rooms, some) tells which quartets show one of some rooms. "
+    "A quartet is in a part if its room *and* its cat are.",
 )
 def an_honest_split(honest_split):
     dataset = RoomsDataset(64, rooms=12, cats=10, placements=2)
@@ -141,13 +142,14 @@ def an_honest_split(honest_split):
             leaks = np.isin(ids[second], ids[first])
             if leaks.any():
                 raise Wrong(
-                    f"{leaks.mean():.0%} of the {other} set show a {kind} of the {one} set. A quartet that pairs a room of "
-                    "one part with a cat of another belongs to no part."
+                    f"{leaks.mean():.0%} of the {other} set show a {kind} of the {one} set. A quartet that pairs a "
+                    "room of one part with a cat of another belongs to no part."
                 )
     for name, part in parts.items():
         least, what = (0.15, "fewer") if name == "training" else (0.02, "more")
         if len(part) < least * count:
-            raise Wrong(f"No leak, but only {len(part) / count:.1%} of all quartets are in the {name} set: hold out {what}.")
+            share = f"{len(part) / count:.1%} of all quartets"
+            raise Wrong(f"No leak, but only {share} are in the {name} set: hold out {what}.")
     train, validation, test = map(len, parts.values())
     unused = count - train - validation - test
     return f"{train} of {count} quartets train, {validation} validate, {test} test, {unused} are unused."

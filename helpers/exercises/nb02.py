@@ -81,7 +81,7 @@ def more_light(brighter):
 
 
 def _check_light(quartet: Quartet, got: Quartet, factor: float) -> None:
-    """Raises Wrong unless the photographs of ``got`` are ``factor`` times those of ``quartet``, and all else is as before."""
+    """Raises Wrong unless the photographs of ``got`` are ``factor`` times those of ``quartet``, all else as before."""
     light = torch.linspace(0, 255 * factor, 256, dtype=torch.float64)  # of every byte
     for key in ("mask", "depth", "valid", "near_far"):
         if not alike(got[key], quartet[key]):
@@ -150,7 +150,8 @@ def half_the_side(halved):
     if invented.any() and not alike(got["near_far"], quartet["near_far"]):
         raise Wrong("near_far has changed, and depth gives other metres with it: halving moves nothing away.")
     if invented.any():
-        raise Wrong(f"{invented.float().mean():.1%} of the depths are none of their four: take one of the four, never a mean.")
+        share = f"{invented.float().mean():.1%} of the depths"
+        raise Wrong(f"{share} are none of their four: take one of the four, never a mean.")
     if (off.masked_fill(four["valid"][0] < 0.5, 9).amin(0) > INVENTED)[there].any():
         raise Wrong("Some pixels are called valid whose depth was not known: take valid at the same places as depth.")
     if there.float().mean() < 0.9 * quartet["valid"].float().mean():
@@ -222,7 +223,9 @@ def a_hidden_square(cutout):
             places.append(place)
         again = cutout(_copy(quartet), side, torch.Generator().set_state(state))
         if _black_square(again, side) != places[-1]:
-            raise Wrong("The same state of the generator gave two different squares: draw with `generator`, nothing else.")
+            raise Wrong(
+                "The same state of the generator gave two different squares: draw with `generator`, nothing else."
+            )
         _check_places(np.array(places), SIZE - side)
     return f"{DRAWS} squares, everywhere in the image; what they hide is no cat, and its depth is unknown."
 
@@ -236,7 +239,10 @@ def _black_square(got: Quartet, side: int) -> tuple[int, int]:
             raise Wrong(f"Nothing in {key!r} has become black (0).")
         height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
         if (height, width, len(rows)) != (side, side, side * side):
-            raise Wrong(f"What is black in {key!r} has {height} rows and {width} columns; all of a square of {side} is expected.")
+            raise Wrong(
+                f"What is black in {key!r} has {height} rows and {width} columns; "
+                f"all of a square of {side} is expected."
+            )
         squares.append((int(rows.min()), int(columns.min())))
     if squares[0] != squares[1]:
         raise Wrong("Each photograph has a square of its own: draw the place once for all images.")
@@ -272,6 +278,8 @@ def _check_places(places: np.ndarray, last: int) -> None:
         return
     for name, starts in zip(("row", "column"), places.T):
         if missing := sorted({0, last} - set(starts.tolist())):
-            raise Wrong(f"In {len(places)} draws the square never began in {name} {missing[0]}, which is possible as well.")
+            raise Wrong(
+                f"In {len(places)} draws the square never began in {name} {missing[0]}, which is possible as well."
+            )
     if abs(np.corrcoef(places.T)[0, 1]) > 0.5:
         raise Wrong("Row and column are not independent: draw a number for each.")

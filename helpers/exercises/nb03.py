@@ -1,4 +1,4 @@
-"""Exercises of notebook 03: a decoder step, sizes, checkerboard artifacts, receptive fields, costs, a cheaper network."""
+"""Exercises of notebook 03: a decoder step, sizes, checkerboard artifacts, receptive fields, costs, cheap networks."""
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,8 @@ BUDGET_SIZE = 192  # pixels
 @exercise(
     "3.1",
     "Where skip has an odd height, twice the height of x is one row short: give F.interpolate a size, not a factor.",
-    "A tensor's height and width are x.shape[-2:]. Joined along axis 1, two tensors have the channels of both together.",
+    "A tensor's height and width are x.shape[-2:]. "
+    "Joined along axis 1, two tensors have the channels of both together.",
 )
 def a_decoder_step(DecoderStep):
     for inputs, skip, outputs, size in ((6, 4, 5, (16, 12)), (4, 6, 3, (15, 13)), (5, 3, 4, (14, 9))):
@@ -75,7 +76,9 @@ def _looks_at_the_right_place(step: nn.Module, x: torch.Tensor, features: torch.
             line = gradient.sum(1 - axis)
             centre = float((line * torch.arange(len(line))).sum() / line.sum())
             if abs(centre - ((place + 0.5) / scale - 0.5)) > 1.5:  # pixels
-                raise Wrong(f"A pixel depends on another place of {name} than its own: is something flipped or shifted?")
+                raise Wrong(
+                    f"A pixel depends on another place of {name} than its own: is something flipped or shifted?"
+                )
 
 
 @exercise(
@@ -126,7 +129,9 @@ def doubling_without_a_grid(doubling):
         with torch.no_grad():
             maps = nn.Sequential(*steps, last)(features)[..., 32:-32, 32:-32]  # away from the border's padding
         if (maps.amax((1, 2, 3)) - maps.amin((1, 2, 3))).min() < 1e-6:
-            raise Wrong("Four of these make the same value everywhere of a tilted plane: the output must depend on the input.")
+            raise Wrong(
+                "Four of these make the same value everywhere of a tilted plane: the output must depend on the input."
+            )
         grids.append(networks.repeated_tile(networks.stretched(maps)))
     grid = sum(grids) / len(grids)
     if grid > 0.04:  # of the range of depth; a pixel-shuffle has five times that, resizing a tenth of it
@@ -172,7 +177,8 @@ def how_far_a_stack_sees(reach):
 
 def _measured_reach(kernels: tuple[int, ...], dilations: tuple[int, ...]) -> int:
     """How many pixels right of the middle can change it, by the gradient of convolutions of that kind."""
-    stack = nn.Sequential(*(nn.Conv2d(1, 1, k, padding=k // 2 * d, dilation=d, bias=False) for k, d in zip(kernels, dilations)))
+    layers = [nn.Conv2d(1, 1, k, padding=k // 2 * d, dilation=d, bias=False) for k, d in zip(kernels, dilations)]
+    stack = nn.Sequential(*layers)
     for weight in stack.parameters():
         nn.init.ones_(weight)
     seen = networks.influence(stack, torch.ones(1, 1, 41, 41)) > 0

@@ -91,7 +91,7 @@ def laid_over(composed):
         "Nothing of the cat is there: its colours are the first three channels.": room,
     }
     got = composed(np.dstack((cat, alpha)), room.copy())
-    expect(shaped(got, right.shape, "the picture"), right, mistakes, "the picture", within=1.51)  # however it is rounded
+    expect(shaped(got, right.shape, "the picture"), right, mistakes, "the picture", within=1.51)  # rounded somehow
     _bytes(got)
     return f"{((alpha > 0) & (alpha < 255)).mean():.1%} of the pixels are part cat, part room."
 
@@ -111,8 +111,8 @@ def a_usable_pair(usable):
         picture = np.roll(picture, move, (0, 1)) * gain + noise.normal(0, 2, picture.shape)
         return picture.round().clip(0, 255).astype(np.uint8)
 
-    # Of all shares of pixels that differ before the pictures are aligned, with and without the exposure matched, that of
-    # an empty room whose camera moved lies between those of two good pairs: no bounds can separate them.
+    # Of all shares of pixels that differ before the pictures are aligned, with and without the exposure matched, that
+    # of an empty room whose camera moved lies between those of two good pairs: no bounds can separate them.
     good = {
         "a good pair with a small cat": (photograph(rooms[1]), photograph(scenes[1])),
         "a good pair whose camera moved by a few pixels": (photograph(rooms[2], 1, (2, -3)), photograph(scenes[2])),
@@ -123,7 +123,8 @@ def a_usable_pair(usable):
         "the same picture twice": (scenes[0].copy(), scenes[0].copy()),
         "two pictures of the empty room": (photograph(rooms[2]), photograph(rooms[2])),
         "two pictures of the empty room whose camera moved": (photograph(rooms[0], 1, (0, 2)), photograph(rooms[0])),
-        "two pictures of the empty room, moved and in other light": (photograph(rooms[1], 0.93, (1, 2)), photograph(rooms[1])),
+        "two pictures of the empty room, moved and in other light":
+            (photograph(rooms[1], 0.93, (1, 2)), photograph(rooms[1])),
         "two different rooms": (photograph(rooms[0]), photograph(scenes[1])),
         "portrait and landscape": (photograph(rooms[0])[:, :96], photograph(scenes[0])[:96]),
     }
@@ -182,8 +183,10 @@ def depth_of_a_disparity(depth_of):
             f"This is the distance in units of the nearest, from 1 to {ratio:g}; depth runs from 0 to 1.": distance,
             "You took 1 from the distance, but did not divide by far_over_near - 1: depth ends at 1.": distance - 1,
             "This is 1 / distance, still a disparity: invert it.": inverse,
-            f"The distance is divided by {ratio:g}, but the nearest point is not at 0: take 1 from it first.": distance / ratio,
+            f"The distance is divided by {ratio:g}, but the nearest point is not at 0: take 1 from it first.":
+                distance / ratio,
         }
         expect(as_array(depth_of(disparity.copy(), ratio), "the depth"), right, mistakes, "the depth", within=0.005)
     middle = disparity.flat[np.abs(right - 0.5).argmin()]
-    return f"Half-way between near and far, at {ratio:g} times the distance, disparity has already fallen to {middle:.2f}."
+    place = f"Half-way between near and far, at {ratio:g} times the distance"
+    return f"{place}, disparity has already fallen to {middle:.2f}."
