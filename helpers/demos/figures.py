@@ -1,14 +1,13 @@
-"""Figures of single notebooks: a row of an image, which rooms meet which cats, and the curves of a training."""
+"""Two figures of the first notebooks: what one row of an image holds, and which rooms meet which cats."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from helpers import plots
 
@@ -48,34 +47,4 @@ def show_matrix(codes, values: Mapping[int, tuple[str, str]], xlabel: str, ylabe
     axis.grid(False)
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title, xticks=[], yticks=[])
     figure.legend(handles=plots.patches(names, colours), loc="outside right upper")
-    return figure
-
-
-CURVES = dict(loss="training loss", validation_mask_dice="validation Dice", validation_depth_rmse="validation RMSE")
-
-
-@plots.styled
-def training_curves(rows: Sequence[Mapping], quantities: Mapping[str, str] | None = None) -> Figure:
-    """The rows of one run's history over the samples seen, one panel a quantity; dashed where the image size changes.
-
-    ``quantities`` (column -> axis label) are by default those of :data:`CURVES` that the rows have; ValueError if none.
-    """
-    present = {key for row in rows for key in row}
-    quantities = quantities or {key: label for key, label in CURVES.items() if key in present}
-    if not quantities:
-        found = ", ".join(sorted(present)) or "nothing"
-        raise ValueError(f"none of {', '.join(CURVES)} is in these rows; they have {found}")
-    size = (3.1 * len(quantities), 2.7)
-    figure, axes = plt.subplots(1, len(quantities), figsize=size, squeeze=False, layout="constrained")
-    changes = [(before, row) for before, row in zip(rows, rows[1:]) if row.get("size") != before.get("size")]
-    for axis, (key, label) in zip(axes.flat, quantities.items()):
-        points = np.array([(row["samples"], row[key]) for row in rows if key in row], dtype=float).reshape(-1, 2)
-        axis.plot(*points.T, marker="o" if len(points) < 20 else None, markersize=4)
-        axis.set(ylabel=label, xlabel="training samples seen")
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        for before, row in changes:
-            axis.axvline(before["samples"], color="grey", linestyle="--", linewidth=1)
-            if axis is axes[0, 0]:
-                axis.text(before["samples"], 1.0, f" {row['size']} px", transform=axis.get_xaxis_transform(), va="top",
-                          fontsize=8, color="grey")  # fmt: skip
     return figure

@@ -199,27 +199,6 @@ def test_a_matrix_has_a_name_for_each_value():
     np.testing.assert_array_equal(colours, [[to_rgb("white"), to_rgb("blue")], [to_rgb("blue")] * 2])
 
 
-HISTORY = [
-    {"samples": 1000 * i, "size": 32 if i < 3 else 64, "seconds": 9 * i, "loss": 1 / i, "validation_mask_dice": 1 - 1 / i}
-    for i in range(1, 6)
-]
-
-
-def test_curves_draw_what_the_rows_have_and_where_a_stage_begins():
-    figure = figures.training_curves(HISTORY)
-    assert [axis.get_ylabel() for axis in figure.axes] == ["training loss", "validation Dice"]
-    assert all(axis.get_xlabel() == "training samples seen" for axis in figure.axes)
-    assert words(figure) == [" 64 px"]
-    curve, stage = figure.axes[0].lines
-    assert curve.get_ydata().tolist() == [row["loss"] for row in HISTORY]
-    assert stage.get_xdata() == [2000, 2000]
-
-
-def test_rows_without_a_known_quantity_are_refused():
-    with pytest.raises(ValueError, match="loss.*they have other"):
-        figures.training_curves([{"samples": 1, "other": 2}])
-
-
 def test_figures_are_small_and_let_go(batch):
     before = plt.get_fignums()
     figure = plots.show_quartets(batch, rows=4)

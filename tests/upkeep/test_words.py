@@ -9,8 +9,6 @@ from house_words import FORMS, glossary, house_words
 from helpers.config import ROOT
 
 PATHS = [path.relative_to(ROOT / "helpers").as_posix() for path in sorted((ROOT / "helpers").rglob("*.py"))]
-REWRITTEN = "exercises/nb"  # checkers that are rewritten with their notebooks: to be tested as soon as that is done
-MODULES = [path for path in PATHS if not path.startswith(REWRITTEN)]
 # What is meant is what the word says.
 EXCEPTIONS = {
     ("rendering/cats.py", "pupils"): "of a cat's eyes",
@@ -23,7 +21,7 @@ def texts(path: Path) -> str:
     return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", PATHS)
 def test_its_text_is_in_the_words_of_the_field(module):
     found = [word for word in house_words(texts(ROOT / "helpers" / module)) if (module, word.lower()) not in EXCEPTIONS]
     assert not found, "see the glossary in CONTRIBUTING.md"
