@@ -1,12 +1,12 @@
 """Claims of notebook 05 that can be computed, and numbers in its prose that no cell prints."""
 
-from notebook_cells import found, printed
+from notebook_cells import cells, found, printed
 
 LOSSES = r"^loss: ([\d.]+)(?: [\d.]+)* ([\d.]+)$"
 CURVE = r"quartets of \d+ rooms: best on validation after round \d+ of \d+ \(([\d.]+)\); at the end training ([\d.]+), validation ([\d.]+), gap ([\d.]+)"
 FEW, MANY = rf"^32 {CURVE}", rf"^(?!32 )\d+ {CURVE}"
-STAGES_ALONE = r"^the largest size only: mask Dice [\d.]+ ± [\d.]+ \(\+[\d.]+\), Dice, perturbed [\d.]+ ± [\d.]+ \(\+[\d.]+\), "
-STAGES_ALONE += r"depth RMSE [\d.]+ ± [\d.]+ \(-[\d.]+\), training \(s\) (\d+)"
+STAGES_ALONE = r"^the largest size only: mask Dice [\d.]+\s±\s[\d.]+ \(\+[\d.]+\), Dice, perturbed [\d.]+\s±\s[\d.]+ \(\+[\d.]+\), "
+STAGES_ALONE += r"depth RMSE [\d.]+\s±\s[\d.]+ \(-[\d.]+\), training \(s\) (\d+)"
 
 
 def scored(trained: int, size: int) -> list[float]:
@@ -40,8 +40,8 @@ CLAIMS = [
         lambda: found("05", STAGES_ALONE)[0] > found("05", r"^nothing: the course as it is: .*training \(s\) (\d+)")[0],
     ),
     (
-        "does much worse than at its own size",
-        lambda: scored(32, 64)[0] < scored(32, 32)[0] - 0.05 and scored(32, 64)[1] > 1.3 * scored(32, 32)[1],
+        "predicts depth much worse at the largest size than at its own",
+        lambda: scored(32, 64)[1] > 1.3 * scored(32, 32)[1],
     ),
     (
         "background subtraction is close to the published recipe on clean pairs",
@@ -63,8 +63,12 @@ CLAIMS = [
         "Those epochs cost the same time and change almost nothing.",
         lambda: found("05", r"^published +(\d+)% of the training has")[0] < 50,
     ),
-    ("say when; here are its main columns", lambda: "| mask Dice | Dice, perturbed | depth RMSE |" in printed("05")),
+    ("says when; here are its main columns", lambda: "| mask Dice | Dice, perturbed | depth RMSE |" in printed("05")),
 ]
 
 # Numbers that are definitions or come from elsewhere, each with its source.
-DEFINITIONS = ["60 % of the training: a condition that helpers/exercises/nb05.py checks in exercise 5.5"]
+DEFINITIONS = [
+    "60 % of the training: a condition that helpers/exercises/nb05.py checks in exercise 5.5",
+    # Time and memory of a run, which helpers.upkeep.front_page writes above the notebook.
+    *(line for line in cells("05")[0].source.splitlines() if line.startswith(("| Time", "| Memory"))),
+]
