@@ -19,7 +19,8 @@ CLAIMS = [
 
 
 def unquoted(text: str) -> str:
-    """Prose without code, formulas and the addresses of links."""
+    """Prose without code, formulas, the addresses of links, and the rows that helpers.upkeep.front_page writes."""
+    text = re.sub(r"^\| (Time|Memory) \|.*$", "", text, flags=re.MULTILINE)
     return re.sub(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$\n]*\$|\]\([^)]*\)|<[^>]*>", " ", text, flags=re.DOTALL)
 
 
