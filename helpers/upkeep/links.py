@@ -66,7 +66,7 @@ def relink(repository: str, root: Path = ROOT) -> list[str]:
     changed = {}
     for name in listing.stdout.split("\0"):
         path = root / name
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and path.resolve() == root.resolve() / name:  # no part of it is a link
             after = pattern.sub(repository.encode(), path.read_bytes())
             if after != path.read_bytes():
                 changed[path] = after

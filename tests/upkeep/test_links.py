@@ -228,6 +228,16 @@ def test_relink_twice_changes_nothing_and_back_again_restores_every_byte(copy):
     assert contents(copy) == before
 
 
+def test_relink_writes_nothing_through_a_link(copy, tmp_path):
+    """A tracked folder that has been replaced by a link to one outside."""
+    outside = tmp_path / "outside"
+    shutil.move(copy / "notebooks", outside)
+    before = contents(outside)
+    (copy / "notebooks").symlink_to(outside)
+    assert not any(name.startswith("notebooks/") for name in links.relink(FORK, copy))
+    assert contents(outside) == before
+
+
 def test_relink_that_was_interrupted_is_finished_by_the_next(copy, monkeypatch):
     def breaks_at_config(path, whole_file=links.whole_file):
         if path.name == "config.py":
