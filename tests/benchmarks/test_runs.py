@@ -25,7 +25,7 @@ SHORT = recipe("course", "tiny", stages=(Stage(32, 8, 1),))
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     parts = split(ToyQuartets(rooms=6, cats=6, placements=2, size=48))
-    return sample(parts[0], 16), cached(sample(parts[1], 8), tmp_path_factory.mktemp("sets"))
+    return sample(parts[0], 16), sample(parts[1], 2), cached(sample(parts[1], 8), tmp_path_factory.mktemp("sets"))
 
 
 def ground_truth(batch):
@@ -33,19 +33,19 @@ def ground_truth(batch):
 
 
 def test_score_of_the_ground_truth_is_perfect_and_of_a_missing_map_is_absent(sets):
-    perfect = score(ground_truth, sets[1])
+    perfect = score(ground_truth, sets[2])
     assert perfect["mask_dice"] == perfect["perturbed_mask_dice"] == 1
     assert perfect["depth_rmse"] == 0 and "grid" in perfect and "perturbed_grid" in perfect
-    only_mask = score(lambda batch: (ground_truth(batch)[0], None), sets[1])
+    only_mask = score(lambda batch: (ground_truth(batch)[0], None), sets[2])
     assert only_mask["mask_dice"] == 1
     assert not any("depth" in name or "delta" in name or "grid" in name for name in only_mask)
-    only_depth = score(lambda batch: (None, batch["depth"]), sets[1])
+    only_depth = score(lambda batch: (None, batch["depth"]), sets[2])
     assert only_depth["depth_rmse"] == 0 and not any("mask" in name or "boundary" in name for name in only_depth)
 
 
 def test_perturbed_scores_see_perturbed_pairs(sets):
     seen = []
-    score(lambda batch: (seen.append(batch["bg"].clone()) or batch["mask"], None), sets[1])
+    score(lambda batch: (seen.append(batch["bg"].clone()) or batch["mask"], None), sets[2])
     clean, perturbed = seen
     assert not torch.equal(clean, perturbed)
 
