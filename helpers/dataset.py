@@ -32,7 +32,7 @@ from torch.utils.data import Dataset
 
 from helpers.config import CourseError, cache_dir
 from helpers.loading import get_batch, loader, to_device  # noqa: F401 - whoever has quartets wants batches
-from helpers.utils import UNWRITABLE, bar, whole_folder
+from helpers.utils import UNWRITABLE, bar, sha256_of, whole_folder
 
 Quartet = dict[str, Tensor]
 
@@ -252,7 +252,7 @@ def check_quartet(quartet: Quartet) -> Quartet:
         raise CourseError(f"'near_far' must be float32 of shape (2,), not {found}.")
     known = ~torch.isnan(near_far)
     if known.any() and not (known.all() and 0 <= near_far[0] <= near_far[1] < float("inf")):
-        raise CourseError(f"'near_far' must be two metres, near <= far, or two NaN, not {near_far.tolist()}.")
+        raise CourseError(f"'near_far' must be metres, near <= far, or two NaN, not {near_far.tolist()}.")
     return quartet
 
 
@@ -371,14 +371,9 @@ def _opened(path: Path, dataset: Dataset, key: dict) -> CachedDataset:
     same = [ids.tolist() for ids in scenes(dataset)] == [meta["rooms"], meta["cats"]]
     if not same or found.key() != json.loads(json.dumps(key)):
         raise ValueError("of other data")
-    if meta["sha256"] != {name: _sha256(path / f"{name}.npy") for name in FILES}:
+    if meta["sha256"] != {name: sha256_of(path / f"{name}.npy") for name in FILES}:
         raise ValueError("damaged")
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _set_aside(path: Path) -> None:
@@ -407,7 +402,7 @@ def _write(dataset: Dataset, key: dict, folder: Path, workers: int, progress: bo
     counter.close()
     for array in arrays.values():
         array.flush()
-    sha256 = {name: _sha256(folder / f"{name}.npy") for name in FILES}
+    sha256 = {name: sha256_of(folder / f"{name}.npy") for name in FILES}
     (folder / "meta.json").write_text(json.dumps({"key": key, "rooms": rooms, "cats": cats, "sha256": sha256}))
 
 

@@ -138,7 +138,7 @@ def run_dir(recipe_name: str | None = None, seed: int = 0) -> Path:
 
 
 def is_trained() -> bool:
-    """Whether notebook 05 has finished its training with this recipe, on this data."""
+    """Whether notebook 05 has finished its training with this recipe, on this data, which is opened only then."""
     from helpers.train import is_finished
 
     return is_finished(run_dir(), our_recipe()) and is_finished(run_dir(), our_recipe(), part("train"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -24,7 +23,7 @@ from tqdm import tqdm
 from helpers.archive.gdown_process import GdownError, fetched_bytes, run_gdown, unfinished
 from helpers.archive.index import read_directory
 from helpers.config import ROOT, CourseError, cache_dir
-from helpers.utils import bar, whole_folder, write_json
+from helpers.utils import bar, sha256_of, whole_folder, write_json
 
 FOLDER = "1ACsG-epUmRCJ0zaKIAGGc5DzeG3SSY65"  # the published project's public folder on Google Drive
 NAMES = ("bg_fg.zip", "mask.zip", "depth.zip")
@@ -119,8 +118,7 @@ def check_zip(path: Path, wanted: dict, thorough: bool = True) -> dict:
             read_directory(path)
         except CourseError as error:
             raise Refused(f"{path.name} is damaged: {error}") from None
-        with open(path, "rb") as stream:
-            found["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+        found["sha256"] = sha256_of(path)
         if wanted.get("sha256", found["sha256"]) != found["sha256"]:
             raise Refused(f"{path.name} has the wrong sha256, {found['sha256']} instead of {wanted['sha256']}")
     return found

@@ -5,7 +5,6 @@ Every fault that a student can make is a CourseError of one sentence that names 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import unicodedata
 import warnings
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from helpers.config import CourseError
 from helpers.photos.standing import Pinhole
-from helpers.utils import MAX_PIXELS, as_seen, is_system_file, open_image, orientation, upright
+from helpers.utils import MAX_PIXELS, as_seen, is_system_file, open_image, orientation, sha256_of, upright
 
 FOLDERS = {"rooms": ("bg", "rooms"), "cats": ("fg", "cats"), "depth": ("bg_depth", "rooms_depth")}
 CUTOUT_SIZE = 256  # longest side at which cut-outs are cleaned and kept: more than any picture of 512 px shows
@@ -54,7 +53,7 @@ class PhotoFolder:
         """Name and SHA-256 of every file that decides a pixel: a copy of the folder is the same data."""
         marks = [("camera.json", bool(self.camera)), (PSEUDO_DEPTH, not self.metric)]
         files = [*self.rooms, *self.cats, *self.depths, *(self.root / name for name, there in marks if there)]
-        return [[self.name(path), self.sha256.get(path) or _sha256(path)] for path in files]
+        return [[self.name(path), self.sha256.get(path) or sha256_of(path)] for path in files]
 
     def read_room(self, path: Path, size: int) -> tuple[np.ndarray, tuple[int, int]]:
         """The central square of a room, (size, size, 3) uint8, antialiased, and the (width, height) of the whole."""
@@ -152,7 +151,7 @@ def open_folder(root: str | Path) -> PhotoFolder:
             raise CourseError(f"{root} needs a folder {what}; it holds {content}.")
     rooms, cats = _pictures(root, found["rooms"]), _pictures(root, found["cats"])
     depths = _depths_of(root, rooms, found["depth"]) if found["depth"] else []
-    sha256 = {path: _sha256(path) for path in (*rooms, *cats, *depths)}
+    sha256 = {path: sha256_of(path) for path in (*rooms, *cats, *depths)}
     depth_of = dict(zip(rooms, depths))
     rooms, cats = _once(root, rooms, sha256), _once(root, cats, sha256)
     depths = [depth_of[room] for room in rooms] if depths else []
@@ -177,11 +176,6 @@ def _find(root: Path, kind: str) -> Path | None:
     return next((root / name for name in FOLDERS[kind] if (root / name).is_dir()), None)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _refuse_escape(root: Path, path: Path) -> None:
     if not path.resolve().is_relative_to(root.resolve()):
         name = path.relative_to(root).as_posix()
@@ -201,7 +195,7 @@ def _pictures(root: Path, folder: Path) -> list[Path]:
 
 
 def _once(root: Path, files: Sequence[Path], sha256: dict[Path, str]) -> list[Path]:
-    """Each content once: the same picture twice would be learnt from in training and asked for in the test."""
+    """Each content once: the same picture twice could be in the training set and in the test set."""
     first: dict[str, Path] = {}
     for path in files:
         if (other := first.setdefault(sha256[path], path)) is not path:
