@@ -23,16 +23,16 @@ MAX_SIZE = 1024  # pixels, that a network was trained at
 Picture = np.ndarray | Image.Image | str | Path
 
 
-def load(path: str | Path) -> nn.Module:
+def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     """A trained network, in evaluation mode, from a run's folder or a ``.safetensors`` file.
 
+    A network of a class of your own is not known by name: hand one in as ``net``, and it gets the weights.
     ``net.depth_activation`` and ``net.trained_size`` (pixels, of its last stage) tell :func:`predict` how to use it.
 
     Raises:
         CourseError: nothing there, not weights of this course, or weights that do not fit the network they name.
     """
-    path = Path(path)
-    file = path / "weights.safetensors" if path.is_dir() else path
+    file = Path(path) / "weights.safetensors" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise CourseError(f"There are no weights at {file.parent.name}/{file.name}: train first (notebook 05).")
     if file.stat().st_size > MAX_WEIGHTS:
@@ -43,9 +43,10 @@ def load(path: str | Path) -> nn.Module:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}
     except (SafetensorError, OSError) as error:
         raise CourseError(f"{file.name} is not a complete safetensors file ({error}): train or copy anew.") from error
-    if (name := about.get("network")) not in NETWORKS:
-        raise CourseError(f"{file.name} names the network {name!r}; this course has {' and '.join(NETWORKS)}.")
-    net = NETWORKS[name]()
+    if (name := about.get("network")) not in NETWORKS and net is None:
+        raise CourseError(f"{file.name} names the network {name!r}; this course has {' and '.join(NETWORKS)}. "
+                          "If the class is yours, hand in a network of it as net.")  # fmt: skip
+    net = NETWORKS[name]() if net is None else net
     try:
         net.load_state_dict(tensors)
         used = json.loads(about.get("recipe", "{}"))
@@ -56,7 +57,7 @@ def load(path: str | Path) -> nn.Module:
         if not all(bool(value.isfinite().all()) for value in tensors.values()):
             raise ValueError("a weight is not finite")
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise CourseError(f"The weights in {file.name} do not fit {name}: they come from another version.") from error
+        raise CourseError(f"{file.name}: these weights do not fit {type(net).__name__}, or are damaged.") from error
     return net.eval()
 
 
@@ -84,10 +85,9 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None
     """
     bg, bg_fg = read_image(bg, "bg"), read_image(bg_fg, "bg_fg")
     if bg.shape != bg_fg.shape:
-        raise CourseError(
-            f"The room is {bg.shape[1]} x {bg.shape[0]} pixels, the picture with the cat {bg_fg.shape[1]} x "
-            f"{bg_fg.shape[0]}: take both with the same camera from the same place, or crop them alike."
-        )
+        sides = [f"{image.shape[1]} x {image.shape[0]}" for image in (bg, bg_fg)]
+        raise CourseError(f"The room is {sides[0]} pixels, the picture with the cat {sides[1]}: "
+                          "take both with the same camera from the same place, or crop them alike.")  # fmt: skip
     if size is not None and size < STRIDE:
         raise CourseError(f"size={size}: the network needs at least {STRIDE} pixels.")
     height, width = bg.shape[:2]

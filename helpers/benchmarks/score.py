@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import safe_open
+from torch import nn
 from torch.utils.data import Dataset
 
 from helpers.config import plain_errors, profile
@@ -74,17 +75,18 @@ def verdict(parameters: int, samples: float, seconds: float) -> str:
     return f"budget not checked: {', '.join(unknown)} unknown" if unknown else "within budget"
 
 
-def score_run(path: str | Path, test_set: Dataset | None = None) -> Line:
+def score_run(path: str | Path, test_set: Dataset | None = None, net: nn.Module | None = None) -> Line:
     """Score the run in ``path``, a folder or a ``.safetensors`` file, on ``test_set`` (default ``sets("test")``).
 
-    Samples and seconds are those that the weights carry from the end of their last epoch. What the network had been
-    trained on before, if the run did not start from nothing, they do not say.
+    A network of your own class is handed in as ``net``, and gets the run's weights. Samples and seconds are those that
+    the weights carry from the end of their last epoch. What the network had been trained on before, if the run did not
+    start from nothing, they do not say.
 
     Raises:
         CourseError: there is no run, or its weights cannot be read (see :func:`helpers.predict.load`).
     """
     path = Path(path)
-    net = load(path).to("cuda" if torch.cuda.is_available() else "cpu")
+    net = load(path, net).to("cuda" if torch.cuda.is_available() else "cpu")
     with safe_open(path / "weights.safetensors" if path.is_dir() else path, "pt") as stream:
         used = json.loads((stream.metadata() or {}).get("metrics", "{}"))
     test_set = sets("test")[0] if test_set is None else test_set

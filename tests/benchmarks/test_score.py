@@ -42,6 +42,29 @@ def test_the_line_says_what_evaluate_finds_and_what_the_weights_carry(tmp_path, 
     assert f"depth RMSE {clean['depth_rmse']:.3f}" in text and text.endswith("| within budget")
 
 
+class Mine(torch.nn.Module):
+    """A network that the library does not know by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(6, 2, 1)
+
+    def forward(self, bg, bg_fg):
+        return self.layer(torch.cat((bg, bg_fg), 1) / 255).split(1, 1)
+
+
+def test_a_network_of_ones_own_class_is_handed_in(tmp_path, test_set):
+    net = Mine()
+    about = {"network": "Mine", "metrics": json.dumps({"samples": 5, "seconds": 1})}
+    save_tensors(tmp_path / "weights.safetensors", net.state_dict(), about)
+    with pytest.raises(CourseError, match="names the network 'Mine'.*hand in a network of it"):
+        score_run(tmp_path, test_set)
+    line = score_run(tmp_path, test_set, Mine())
+    assert line[:4] == ("Mine", 14, 5, 1) and line.mask_dice == pytest.approx(evaluate(net, test_set)["mask_dice"], abs=1e-3)
+    with pytest.raises(CourseError, match="do not fit DuoNet"):
+        score_run(tmp_path, test_set, build("DuoNet"))
+
+
 def test_weights_that_carry_nothing_are_scored_and_their_budget_is_left_open(test_set):
     line = score_run(WEIGHTS, test_set)
     assert math.isnan(line.samples) and 0 <= line.mask_dice <= 1

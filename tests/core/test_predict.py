@@ -362,7 +362,7 @@ def test_weights_that_do_not_fit_are_told(trained, tmp_path, change):
     weights = load_file(trained / "weights.safetensors")
     change(weights)
     save_file(weights, tmp_path / "old.safetensors", {"network": "DuoNet"})
-    with pytest.raises(CourseError, match="old.safetensors do not fit DuoNet"):
+    with pytest.raises(CourseError, match="old.safetensors: these weights do not fit DuoNet"):
         load(tmp_path / "old.safetensors")
 
 
