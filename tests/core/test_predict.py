@@ -377,7 +377,7 @@ def test_a_recipe_that_is_none_is_told(trained, tmp_path, written):
     save_file(
         load_file(trained / "weights.safetensors"), tmp_path / "w.safetensors", {"network": "DuoNet", "recipe": written}
     )
-    with pytest.raises(CourseError, match="another version"):
+    with pytest.raises(CourseError, match="do not fit DuoNet, or are damaged"):
         load(tmp_path / "w.safetensors")
 
 
