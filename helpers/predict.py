@@ -58,7 +58,7 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
             raise ValueError("a weight is not finite")
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CourseError(f"{file.name}: these weights do not fit {type(net).__name__}, or are damaged.") from error
-    return net.eval()
+    return net.eval().to(memory_format=torch.channels_last)  # on a CPU, two thirds of the time
 
 
 def pretrained() -> nn.Module:
