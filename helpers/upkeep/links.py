@@ -2,9 +2,9 @@
 
 Every notebook begins with :data:`FIRST_CELL`, which finds this package (Colab and Kaggle clone the repository), and
 :func:`helpers.session.setup`, which prints what is about to run. For a fork, ``python -m helpers.upkeep.links relink
-OWNER/NAME`` rewrites the repository's name everywhere. Addresses that the course uses go on after the name
-(``NAME.git``, ``NAME/blob/...``) and are rewritten; the bare address credits the published project and stays.
-Nothing here needs an installed package: ``make relink`` runs it in a bare Python.
+OWNER/NAME`` rewrites the repository's name everywhere; without a name it asks ``git remote``. Addresses that the
+course uses go on after the name (``NAME.git``, ``NAME/blob/...``) and are rewritten; the bare address credits the
+published project and stays. Nothing here needs an installed package: ``make relink`` runs it in a bare Python.
 """
 
 from __future__ import annotations
@@ -98,11 +98,23 @@ def relink(repository: str, root: Path = ROOT) -> list[str]:
     return [path.relative_to(root).as_posix() for path in changed]
 
 
+def remote_repository(root: Path = ROOT) -> str:
+    """``OWNER/NAME`` on GitHub that the remote ``origin`` of the git checkout ``root`` leads to, by https or ssh."""
+    git = subprocess.run(["git", "-C", str(root), "remote", "get-url", "origin"], capture_output=True, text=True)
+    address = re.sub(r"(?<=//)[^/@]*@", "", git.stdout.strip())  # a token may be in it, and is not to be printed
+    pattern = r"(?:https?://(?:www\.)?github\.com/|(?:ssh://)?(?:git@)?github\.com[:/])([^/]+/[^/]+?)(?:\.git)?/?"
+    if found := re.fullmatch(pattern, address, re.IGNORECASE):
+        return found[1]
+    what = f"The remote 'origin' is {address}, not on github.com" if address else f"{root} has no git remote 'origin'"
+    raise CourseError(f"{what}: say where the links should lead with 'make relink REPO=owner/name'.")
+
+
 def main(arguments: list[str]) -> None:
-    if len(arguments) != 2 or arguments[0] != "relink":
+    if not 1 <= len(arguments) <= 2 or arguments[0] != "relink":
         sys.exit("Say which repository the links should lead to: make relink REPO=owner/name")
-    changed = relink(arguments[1])
-    print("\n".join(f"rewrote {name}" for name in changed) or f"Every link leads to {arguments[1]} already.")
+    repository = arguments[1] if len(arguments) == 2 else remote_repository()
+    changed = relink(repository)
+    print("\n".join(f"rewrote {name}" for name in changed) or f"Every link leads to {repository} already.")
 
 
 if __name__ == "__main__":

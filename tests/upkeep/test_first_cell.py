@@ -113,7 +113,7 @@ def test_what_was_cloned_is_found_by_the_next_kernel_without_a_network(here, rig
 @pytest.mark.parametrize("machine, way", [(COLAB, "upload its folder (Files, left)"), (KAGGLE, "as a dataset")])
 def test_a_repository_without_the_course_is_said_to_be_one_and_removed(here, wrong, machine, way):
     said = sentence(kernel(here, machine, cell(wrong)))
-    assert said.startswith(f"The course is not in {here}, and file://{wrong} does not hold it: set address in this cell")
+    assert said.startswith(f"The course is not in {here}, and file://{wrong} does not hold it: set address in this")
     assert way in said and said.endswith("run this cell again.")
     assert list(here.iterdir()) == []
 

@@ -249,6 +249,31 @@ def test_relink_outside_a_checkout_says_so(tmp_path):
         links.relink(FORK, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [f"https://github.com/{FORK}", f"https://github.com/{FORK}.git", f"https://ada:secret@github.com/{FORK}.git/"]
+    + [f"git@github.com:{FORK}.git", f"git@github.com:{FORK}", f"ssh://git@github.com/{FORK}.git"],
+)
+def test_without_a_name_relink_goes_by_the_remote(tmp_path, address):
+    subprocess.run(["git", "-C", str(tmp_path), "init", "--quiet"], check=True)
+    subprocess.run(["git", "-C", str(tmp_path), "remote", "add", "origin", address], check=True)
+    assert links.remote_repository(tmp_path) == FORK
+
+
+@pytest.mark.parametrize(
+    "address, words",
+    [(None, "no git remote 'origin'"), ("https://:secret@gitlab.com/a/b.git", "is https://gitlab.com/a/b.git, not on")]
+    + [("https://github.com.example.org/a/b", "not on github.com"), ("/srv/course.git", "not on github.com")],
+)
+def test_a_remote_that_is_not_on_github_is_told_in_a_sentence(tmp_path, address, words):
+    subprocess.run(["git", "-C", str(tmp_path), "init", "--quiet"], check=True)
+    if address:
+        subprocess.run(["git", "-C", str(tmp_path), "remote", "add", "origin", address], check=True)
+    with pytest.raises(CourseError, match="make relink REPO=owner/name") as caught:
+        links.remote_repository(tmp_path)
+    assert words in str(caught.value) and "secret" not in str(caught.value)
+
+
 def test_the_command_says_what_it_changed_or_what_is_missing(copy):
     def relink(*arguments):
         # without site-packages: this runs in a Python in which nothing is installed
@@ -257,5 +282,9 @@ def test_the_command_says_what_it_changed_or_what_is_missing(copy):
 
     assert "rewrote README.md" in relink(FORK).stdout
     assert relink(FORK).stdout == f"Every link leads to {FORK} already.\n"
+    subprocess.run(["git", "-C", str(copy), "remote", "add", "origin", "git@github.com:ada/fork.git"], check=True)
+    assert "rewrote README.md" in relink().stdout
+    assert relink("ada/fork").stdout == "Every link leads to ada/fork already.\n"
+    subprocess.run(["git", "-C", str(copy), "remote", "remove", "origin"], check=True)
     for wrong in ([], ["nonsense"]):
         assert relink(*wrong).returncode == 1 and "Traceback" not in relink(*wrong).stderr
