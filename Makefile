@@ -54,7 +54,7 @@ ablation: $(INSTALLED) ## measure what each choice of the course is worth, one a
 failures: $(INSTALLED) ## draw where the network fails: the worst test quartets, by cause
 	@$(RUN) -m helpers.benchmarks.failures
 
-relink: ## point badges and clone lines at your fork: make relink REPO=owner/name
+relink: ## point badges and clone lines at your fork (git's remote, or REPO=owner/name)
 	@$(PYTHON) -m helpers.upkeep.links relink $(REPO)
 
 # The stamp is written last: an installation that failed, or was interrupted, is done again by the next make.
