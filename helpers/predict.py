@@ -42,7 +42,7 @@ def load(path: str | Path) -> nn.Module:
             about = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}
     except (SafetensorError, OSError) as error:
-        raise CourseError(f"{file.name} is not a complete safetensors file ({error}): train or copy anew.") from error
+        raise CourseError(f"{file.name} is not a complete safetensors file ({error!s:.200}): train or copy anew.") from error
     if (name := about.get("network")) not in NETWORKS:
         raise CourseError(f"{file.name} names the network {name!r}; this course has {' and '.join(NETWORKS)}.")
     net = NETWORKS[name]()

@@ -100,7 +100,7 @@ def mutated_json(content: object, rng: np.random.Generator) -> bytes:
         kind = rng.integers(5)
         if kind == 0 and holder is not content:
             del holder[key]
-        elif kind == 1 and isinstance(holder[key], (int, float)):
+        elif kind == 1 and isinstance(holder[key], (int, float)) and abs(holder[key]) < 1e300:
             holder[key] = holder[key] * float(rng.choice((-1, 0, 1e-9, 0.1, 10, 1e9)))
         elif kind == 2:
             holder[key] = [holder[key]] * int(rng.integers(4))
@@ -141,7 +141,7 @@ def mutated_zip(data: bytes, rng: np.random.Generator) -> bytes:
             if name == chosen:
                 kind = rng.integers(6)
                 body = mutated(body, rng) if kind < 4 else body
-                other = mutated(name.encode(), rng).decode("latin-1") if kind == 4 else name
+                other = mutated(name.encode(), rng).decode("latin-1") or "x" if kind == 4 else name
                 if kind == 5:
                     new.writestr(name, old.read(names[rng.integers(len(names))]))
             new.writestr(other, body, int(rng.choice((0, 8))))
@@ -306,8 +306,9 @@ def make_arrays(folder: Path) -> dict:
 def use_arrays(folder: Path, rng: np.random.Generator, expected: dict) -> None:
     mutate(folder / "room-0000.npz", rng)
     kept = load_arrays(folder / "room-0000.npz")
-    if kept is not None:
-        same(kept, expected)
+    if kept is not None:  # a directory may lose an entry: all who use them look which there are
+        assert kept, "nothing is kept in it"
+        same(kept, {name: expected.get(name, "nothing of this name") for name in kept})
 
 
 def make_snapshots(folder: Path) -> None:
