@@ -14,7 +14,7 @@ from torch import nn
 
 from helpers.config import CourseError
 from helpers.model import ACTIVATIONS, NETWORKS, STRIDE, probabilities
-from helpers.utils import read_image
+from helpers.utils import checksum, read_image
 
 WEIGHTS = Path(__file__).with_name("weights") / "DuoNet.safetensors"  # made by helpers.upkeep.publish_weights
 MAX_WEIGHTS = 512 * 2**20  # bytes
@@ -41,8 +41,8 @@ def load(path: str | Path) -> nn.Module:
         with safe_open(file, "pt") as stream:
             about = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}
-    except (SafetensorError, OSError) as error:
-        raise CourseError(f"{file.name} is not a complete safetensors file ({error!s:.200}): train or copy anew.") from error
+    except (SafetensorError, OSError) as why:
+        raise CourseError(f"{file.name} is not a complete safetensors file ({why!s:.99}): train or copy anew.") from why
     if (name := about.get("network")) not in NETWORKS:
         raise CourseError(f"{file.name} names the network {name!r}; this course has {' and '.join(NETWORKS)}.")
     net = NETWORKS[name]()
@@ -53,10 +53,11 @@ def load(path: str | Path) -> nn.Module:
         net.trained_size = int(used["stages"][-1]["size"]) if used.get("stages") else None
         if net.depth_activation not in ACTIVATIONS or not STRIDE <= (net.trained_size or STRIDE) <= MAX_SIZE:
             raise ValueError("its recipe is none")
-        if not all(bool(value.isfinite().all()) for value in tensors.values()):
-            raise ValueError("a weight is not finite")
+        whole = about.get("sha256") in (None, checksum(tensors, about))  # None: of an earlier version
+        if not whole or not all(bool(value.isfinite().all()) for value in tensors.values()):
+            raise ValueError("a weight is not finite, or not as it was written")
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise CourseError(f"The weights in {file.name} do not fit {name}: they come from another version.") from error
+        raise CourseError(f"The weights in {file.name} do not fit {name}: damaged, or of another version.") from error
     return net.eval()
 
 

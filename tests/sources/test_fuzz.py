@@ -17,6 +17,7 @@ from helpers.archive.download import _record
 from helpers.config import CourseError
 from helpers.photos import PhotosDataset
 from helpers.photos.builder import save_uploads
+from helpers.predict import load
 from helpers.utils import load_arrays
 
 
@@ -67,9 +68,10 @@ def test_each_kind_of_failure_is_seen(monkeypatch, use, words):
     assert re.search(words, failure) and "--door bad --seed 3 --only 0" in failure
 
 
-def test_the_same_case_twice_is_the_same():
-    kinds = [[outcome.kind for outcome in fuzzing.run_door("weights", 5, 40)] for _ in range(2)]
-    assert kinds[0] == kinds[1] and {"refused", "read"} <= {*kinds[0]}
+@pytest.mark.parametrize("door", ["weights", "archive", "pictures", "checkpoint"])
+def test_the_same_case_twice_is_the_same(door):
+    first, again = ([outcome.kind for outcome in fuzzing.run_door(door, 5, 60)] for _ in range(2))
+    assert first == again and {*first} <= {"refused", "read"}
 
 
 # -- what such files have shown ---------------------------------------------------------------------------------------
@@ -127,3 +129,19 @@ def test_an_upload_has_a_name_that_every_disk_takes(tmp_path, name):
     Image.fromarray(room_picture(40, 40)).save(stream, "PNG")
     (path,) = save_uploads({name: stream.getvalue()}, tmp_path)
     assert path.read_bytes() == stream.getvalue() and len(path.name.encode()) < 200
+
+
+def test_weights_that_are_not_as_they_were_written_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    fuzzing.make_weights(tmp_path)
+    data = path.read_bytes()
+    load(path)
+    lowest_bit_of_a_weight = bytearray(data)
+    lowest_bit_of_a_weight[-4] ^= 1
+    for changed in (bytes(lowest_bit_of_a_weight), data.replace(b"sigmoid", b"clamp  "), data.replace(b": 32", b": 48")):
+        assert changed != data
+        path.write_bytes(changed)
+        with pytest.raises(CourseError, match="damaged, or of another version"):
+            load(path)
+    path.write_bytes(data.replace(b'"sha256"', b'"sha255"'))  # one that was written before there was a checksum
+    load(path)
