@@ -95,7 +95,7 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None
     size = size or getattr(net, "trained_size", None) or min(512, max(height, width))
     scale = size / max(height, width)
     inner = max(1, round(height * scale)), max(1, round(width * scale))
-    pair = torch.from_numpy(np.stack((bg, bg_fg))).permute(0, 3, 1, 2).float() / 255  # (2, 3, H, W)
+    pair = torch.from_numpy(np.stack((bg, bg_fg))).permute(0, 3, 1, 2).float().div_(255)  # (2, 3, H, W)
     pair = F.interpolate(pair, inner, mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
     pair = F.pad(pair, (0, -inner[1] % STRIDE, 0, -inner[0] % STRIDE), mode="replicate")  # to multiples of 16
     was_training = net.training

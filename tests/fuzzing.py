@@ -31,6 +31,7 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]  # when it is run as a command
 
+import cv2
 import numpy as np
 import torch
 from archive_files import write_archive
@@ -563,6 +564,7 @@ def quiet() -> Iterator[None]:
 
 def _child(channel, root: str, name: str, seed: int, first: int, last: int) -> None:
     torch.set_num_threads(1)
+    cv2.setNumThreads(0)  # its threads, like those of torch, do not survive the fork and would be waited for
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders written in C talk there
     try:
         box = Box(Path(root), name)
@@ -615,10 +617,10 @@ def shares(cases: int) -> dict[str, int]:
     return {name: -(-cases * door.share // total) for name, door in DOORS.items()}
 
 
-def run(cases: dict[str, int], seed: int) -> tuple[str, list[str]]:
-    """A table of all doors, and a line for each failure."""
+def run(cases: dict[str, int], seed: int) -> list[str]:
+    """Prints a table, a row for each door when it is done; returns what failed and how to see it again."""
     torch.set_num_threads(1)  # before any fork: threads do not survive it
-    lines = ["door         cases  refused     read  failed  seconds  ms/case  peak MB"]
+    print("door         cases  refused     read  failed  seconds  ms/case  peak MB", flush=True)
     failures, total = [], [0, 0, 0, 0, 0.0, 0.0]
     for name, count in cases.items():
         outcomes = run_door(name, seed, count)
@@ -626,12 +628,13 @@ def run(cases: dict[str, int], seed: int) -> tuple[str, list[str]]:
         seconds = sum(outcome.seconds for outcome in outcomes)
         row = [count, *map(kinds.count, ("refused", "read", "failed")), seconds, max(o.megabytes for o in outcomes)]
         total = [*(a + b for a, b in zip(total[:5], row)), max(total[5], row[5])]
-        lines.append(_row(name, row))
+        print(_row(name, row), flush=True)
         failures += [
             f"{name} {number}: {outcome.why}\n    python tests/fuzzing.py --door {name} --seed {seed} --only {number}"
             for number, outcome in enumerate(outcomes) if outcome.kind == "failed"
         ]  # fmt: skip
-    return "\n".join([*lines, _row("all", total)]), failures
+    print(_row("all", total))
+    return failures
 
 
 def _row(name: str, row: list) -> str:
@@ -655,8 +658,8 @@ def main() -> None:
             with cache_in(box.case):
                 box.door.use(box.case, rng, box.expected)
         return
-    table, failures = run({asked.door: asked.cases} if asked.door else shares(asked.cases), asked.seed)
-    print(table, *failures, sep="\n")
+    failures = run({asked.door: asked.cases} if asked.door else shares(asked.cases), asked.seed)
+    print(*failures, sep="\n")
     sys.exit(bool(failures))
 
 
