@@ -111,26 +111,21 @@ class Augment:
         mirror = torch.where(draws.uniform(0, 1) < 0.5, -1.0, 1.0)
         theta = torch.zeros(count, 2, 3)
         theta[:, 0, 0], theta[:, 1, 1] = scale * mirror, scale
-        theta[:, 0, 2] = (1 - scale) * draws.uniform(-1, 1)
-        theta[:, 1, 2] = (1 - scale) * draws.uniform(-1, 1)
+        theta[:, 0, 2], theta[:, 1, 2] = ((1 - scale) * draws.uniform(-1, 1) for _ in "xy")
         grid = F.affine_grid(theta.to(device), list(batch["bg"].shape), align_corners=False)
         smooth = torch.cat((batch["bg"].float(), batch["bg_fg"].float(), batch["mask"]), 1)  # (B, 7, H, W)
         smooth = F.grid_sample(smooth, grid, mode="bilinear", padding_mode="border", align_corners=False)
         exact = torch.cat((batch["depth"], batch["valid"].float()), 1)  # (B, 2, H, W)
         exact = F.grid_sample(exact, grid, mode="nearest", padding_mode="border", align_corners=False)
         return rescale_depth({
-            "bg": smooth[:, :3].round().to(torch.uint8),
-            "bg_fg": smooth[:, 3:6].round().to(torch.uint8),
-            "mask": smooth[:, 6:].clamp(0, 1),
-            "depth": exact[:, :1],
-            "valid": exact[:, 1:] > 0.5,
+            "bg": smooth[:, :3].round().to(torch.uint8), "bg_fg": smooth[:, 3:6].round().to(torch.uint8),
+            "mask": smooth[:, 6:].clamp(0, 1), "depth": exact[:, :1], "valid": exact[:, 1:] > 0.5,
             "near_far": batch["near_far"],
         })  # fmt: skip
 
     def _tint(self, batch: Quartet, draws: Draws) -> Quartet:
         device = batch["bg"].device
-        gain = draws.uniform(1 - self.colour, 1 + self.colour, 1, 1, 1).to(device)
-        contrast = draws.uniform(1 - self.colour, 1 + self.colour, 1, 1, 1).to(device)
+        gain, contrast = (draws.uniform(1 - self.colour, 1 + self.colour, 1, 1, 1).to(device) for _ in range(2))
         channel = draws.uniform(1 - self.colour / 2, 1 + self.colour / 2, 3, 1, 1).to(device)
         grey = batch["bg"].float().mean((1, 2, 3), keepdim=True)  # one middle for both, or they would drift apart
 
@@ -168,8 +163,6 @@ def resize(batch: Quartet, size: int, antialias: bool = True) -> Quartet:
 
     return rescale_depth({
         **{key: smooth(batch[key]).round().clamp(0, 255).to(torch.uint8) for key in ("bg", "bg_fg")},
-        "mask": smooth(batch["mask"]).clamp(0, 1),
-        "depth": nearest(batch["depth"]),
-        "valid": nearest(batch["valid"]) > 0.5,
-        "near_far": batch["near_far"],
+        "mask": smooth(batch["mask"]).clamp(0, 1), "depth": nearest(batch["depth"]),
+        "valid": nearest(batch["valid"]) > 0.5, "near_far": batch["near_far"],
     })  # fmt: skip

@@ -19,7 +19,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from helpers.config import CourseError
-from helpers.utils import whole_file
+from helpers.utils import checksum, whole_file
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
 LARGEST = 4 << 30  # bytes; ten times the largest network here with its optimizer
@@ -39,9 +39,10 @@ def save_checkpoint(folder: Path, content: dict) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all; ``about`` stands in its header."""
+    """Write a safetensors file, whole or not at all; ``about`` and a checksum of all stand in its header."""
     with whole_file(path) as temporary:
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        about = {**about, "sha256": checksum(tensors, about)}
         temporary.write_bytes(safetensors_bytes(tensors, about))  # whose own writing hides what a full disk says
 
 

@@ -76,8 +76,7 @@ def picture(image) -> np.ndarray:
     image = array(image)
     if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] != 3:
         image = image.transpose(1, 2, 0)  # (H, W, C)
-    if image.ndim == 2:
-        image = image[..., None]
+    image = image[..., None] if image.ndim == 2 else image
     if image.ndim != 3 or image.shape[2] not in (1, 3):
         raise ValueError(f"a picture has shape (3, H, W), (H, W, 3), (1, H, W) or (H, W), not {image.shape}")
     image = image / 255 if image.dtype == np.uint8 else image.astype(float)

@@ -14,7 +14,7 @@ from torch import nn
 
 from helpers.config import CourseError
 from helpers.model import ACTIVATIONS, NETWORKS, STRIDE, probabilities
-from helpers.utils import read_image
+from helpers.utils import checksum, read_image
 
 WEIGHTS = Path(__file__).with_name("weights") / "DuoNet.safetensors"  # made by helpers.upkeep.publish_weights
 MAX_WEIGHTS = 512 * 2**20  # bytes
@@ -41,8 +41,8 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
         with safe_open(file, "pt") as stream:
             about = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}
-    except (SafetensorError, OSError) as error:
-        raise CourseError(f"{file.name} is not a complete safetensors file ({error}): train or copy anew.") from error
+    except (SafetensorError, OSError) as why:
+        raise CourseError(f"{file.name} is not a complete safetensors file ({why!s:.99}): train or copy anew.") from why
     if (name := about.get("network")) not in NETWORKS and net is None:
         raise CourseError(f"{file.name} names the network {name!r}; this course has {' and '.join(NETWORKS)}. "
                           "If the class is yours, hand in a network of it as net.")  # fmt: skip
@@ -54,10 +54,11 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
         net.trained_size = int(used["stages"][-1]["size"]) if used.get("stages") else None
         if net.depth_activation not in ACTIVATIONS or not STRIDE <= (net.trained_size or STRIDE) <= MAX_SIZE:
             raise ValueError("its recipe is none")
-        if not all(bool(value.isfinite().all()) for value in tensors.values()):
-            raise ValueError("a weight is not finite")
+        whole = about.get("sha256") in (None, checksum(tensors, about))  # None: of an earlier version
+        if not whole or not all(bool(value.isfinite().all()) for value in tensors.values()):
+            raise ValueError("a weight is not finite, or not as it was written")
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise CourseError(f"{file.name}: these weights do not fit {type(net).__name__}, or are damaged.") from error
+        raise CourseError(f"{file.name}: its weights do not fit {type(net).__name__}: damaged, or too old.") from error
     return net.eval().to(memory_format=torch.channels_last)  # on a CPU, two thirds of the time
 
 
@@ -94,7 +95,7 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None
     size = size or getattr(net, "trained_size", None) or min(512, max(height, width))
     scale = size / max(height, width)
     inner = max(1, round(height * scale)), max(1, round(width * scale))
-    pair = torch.from_numpy(np.stack((bg, bg_fg))).permute(0, 3, 1, 2).float() / 255  # (2, 3, H, W)
+    pair = torch.from_numpy(np.stack((bg, bg_fg))).permute(0, 3, 1, 2).float().div_(255)  # (2, 3, H, W)
     pair = F.interpolate(pair, inner, mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
     pair = F.pad(pair, (0, -inner[1] % STRIDE, 0, -inner[0] % STRIDE), mode="replicate")  # to multiples of 16
     was_training = net.training

@@ -124,13 +124,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def checksum(tensors: Mapping, about: Mapping[str, str]) -> str:
+    """SHA-256 of named tensors and of what is said about them, as a file of weights carries it in ``about``."""
+    parts = (f"{name} {x.dtype} {[*x.shape]}".encode() + x.numpy().tobytes() for name, x in sorted(tensors.items()))
+    return hashlib.sha256(json.dumps({**about, "sha256": ""}, sort_keys=True).encode() + b"".join(parts)).hexdigest()
+
+
 def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
     """What :func:`save_arrays` kept; None where there is nothing, or anything is wrong with it: make it again."""
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as kept:  # the zip around them has a checksum for each
-            return {name: kept[name] for name in kept.files}
+            return {name: kept[name] for name in kept.files} or None
     except Exception:  # a damaged zip or header raises a dozen kinds
         return None
 

@@ -309,9 +309,9 @@ class ArchiveDataset(SceneDataset):
 
     def _notes(self) -> list[dict]:
         path, notes = self._cache / "unreadable.jsonl", []
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         for line in dict.fromkeys(lines):  # two workers may meet the same file at the same moment
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut by a full disk
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # a line cut by a full disk
                 note = json.loads(line)
                 notes.append({key: str(note[key]) for key in ("where", "name", "why")})
         return notes

@@ -130,7 +130,7 @@ def _record(folder: Path) -> dict[str, dict]:
         kinds = {"size": int, "sha256": str, "mtime_ns": int}
         entries = json.loads((folder / "archive.json").read_text()).items()
         return {name: {key: kind(entry[key]) for key, kind in kinds.items()} for name, entry in entries}
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError):
         return {}
 
 

@@ -248,7 +248,7 @@ def stamps(root: Path) -> list[list]:
 def open_index(root: Path, folder: Path) -> Index:
     """The index kept in ``folder``; made and kept now if there is none, an earlier version's, or a damaged one."""
     path = folder / "index.npz"
-    with suppress(ValueError, KeyError, TypeError):
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
         kept = load_arrays(path)
         facts, rows = json.loads(kept["facts"].tobytes()), kept["rows"]
         facts["sizes"] = {name: tuple(facts["sizes"][name]) for name in ZIPS}

@@ -23,7 +23,7 @@ from helpers.photos.segment_cat import cut_out
 from helpers.utils import as_seen, bar, open_image, whole_file, whole_folder
 
 T = TypeVar("T")
-LONGEST_NAME = 80  # characters of an uploaded picture's name
+LONGEST_NAME = 80  # bytes of an uploaded picture's name
 LONGEST = 1024  # pixels: twice the largest side that a quartet can have
 MAX_UPLOAD = 64 * 2**20  # bytes of one uploaded picture
 
@@ -81,7 +81,7 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
         pairs = [(item["name"], item["content"]) for item in value]
     checked = {}
     for name, content in pairs:
-        plain = PureWindowsPath(str(name)).name  # the last part, whichever slash a browser used
+        plain = PureWindowsPath(str(name).encode(errors="ignore").decode()).name  # whichever slash a browser used
         if not plain or plain.startswith(".") or "\0" in plain:
             raise CourseError(f"An uploaded picture is called {name!r}: give it a name like room.jpg.")
         if len(content) > MAX_UPLOAD:
@@ -105,7 +105,7 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
 
 def _free_name(folder: Path, name: str, content: bytes, taken: Mapping[Path, bytes]) -> Path:
     """``name`` in ``folder``, shortened, and with a number behind it where another picture has it already."""
-    stem, ending = Path(name).stem[:LONGEST_NAME], Path(name).suffix[:10]
+    stem, ending = Path(name).stem.encode()[:LONGEST_NAME].decode(errors="ignore"), Path(name).suffix[:10]
     for number in count(1):
         path = folder / f"{stem}{f'_{number}' if number > 1 else ''}{ending}"
         if path not in taken and not (path.exists() and path.read_bytes() != content):

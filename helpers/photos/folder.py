@@ -235,7 +235,7 @@ def _read_camera(root: Path) -> dict:
     _refuse_escape(root, path)
     try:
         camera = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CourseError(f"camera.json is not valid JSON ({error}): write it anew.") from error
     if missing := [key for key in CAMERA_KEYS if not isinstance(camera, dict) or key not in camera]:
         raise CourseError(f"camera.json lacks {', '.join(missing)}: it needs {', '.join(CAMERA_KEYS)}.")
@@ -243,7 +243,7 @@ def _read_camera(root: Path) -> dict:
     for key, value in [("size", size[0]), ("size", size[1]), *((key, camera[key]) for key in CAMERA_KEYS[1:])]:
         if type(value) not in (int, float) or not 0 < value < 1e6:  # NaN compares False
             raise CourseError(
-                f"camera.json: {key} is {camera[key]!r}; sizes, focal lengths and centre are positive pixels "
+                f"camera.json: {key} is {camera[key]!r:.60}; sizes, focal lengths and centre are positive pixels "
                 '("size": side of a square, or [width, height]), depth_unit_m the metres of one step of depth.'
             )
     for focal, pixels in zip((camera["fx"], camera["fy"]), size):
@@ -330,7 +330,7 @@ def open_npy(path: Path, name: str, remedy: str) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return array.reshape(array.shape)  # an .npz has neither
-    except (OSError, ValueError, EOFError, AttributeError, SyntaxError) as error:
+    except Exception as error:  # a damaged header raises what a parser of Python does
         raise CourseError(f"{name} is not a readable .npy array: {remedy}.") from error
 
 

@@ -362,7 +362,7 @@ def test_weights_that_do_not_fit_are_told(trained, tmp_path, change):
     weights = load_file(trained / "weights.safetensors")
     change(weights)
     save_file(weights, tmp_path / "old.safetensors", {"network": "DuoNet"})
-    with pytest.raises(CourseError, match="old.safetensors: these weights do not fit DuoNet"):
+    with pytest.raises(CourseError, match="old.safetensors: its weights do not fit DuoNet"):
         load(tmp_path / "old.safetensors")
 
 
@@ -377,7 +377,7 @@ def test_a_recipe_that_is_none_is_told(trained, tmp_path, written):
     save_file(
         load_file(trained / "weights.safetensors"), tmp_path / "w.safetensors", {"network": "DuoNet", "recipe": written}
     )
-    with pytest.raises(CourseError, match="do not fit DuoNet, or are damaged"):
+    with pytest.raises(CourseError, match="do not fit DuoNet: damaged"):
         load(tmp_path / "w.safetensors")
 
 

@@ -1,0 +1,146 @@
+"""Mutated files at every door; see tests/fuzzing.py, which runs any number of them."""
+
+import io
+import json
+import re
+
+import fuzzing
+import numpy as np
+import pytest
+from archive_files import write_archive
+from fuzzing import DOORS, Door
+from photo_files import floor_depth, photo_folder, room_picture, write_camera
+from PIL import Image
+
+from helpers.archive import ArchiveDataset
+from helpers.archive.download import _record
+from helpers.config import CourseError
+from helpers.photos import PhotosDataset
+from helpers.photos.builder import save_uploads
+from helpers.predict import load
+from helpers.utils import load_arrays
+
+
+def test_a_thousand_mutated_files_are_refused_with_a_sentence_or_read_right():
+    failures = fuzzing.run(fuzzing.shares(1000), seed=0)
+    assert not failures, "\n".join(failures)
+
+
+def grow():
+    bytes(range(256)) * 1_000_000
+
+
+def escape():
+    open("beside", "w").close()
+
+
+def die():
+    fuzzing.os.kill(fuzzing.os.getpid(), 9)
+
+
+def stop():
+    fuzzing.time.sleep(60)
+
+
+def refuse(words):
+    raise CourseError(words)
+
+
+@pytest.mark.parametrize(
+    "use, words",
+    [
+        (lambda *_: json.loads("{"), "JSONDecodeError"),
+        (lambda *_: refuse("KeyError"), "KeyError"),
+        (lambda *_: escape(), "wrote beside its folder"),
+        (lambda *_: grow(), "took .* MB"),
+        (lambda *_: fuzzing.time.sleep(1.3), "took .* seconds"),
+        (lambda *_: stop(), "hangs"),
+        (lambda *_: die(), "ended with -9"),
+        (lambda *_: fuzzing.same({"a": 1}, {"a": 2}), "other values"),
+    ],
+)
+def test_each_kind_of_failure_is_seen(monkeypatch, use, words):
+    monkeypatch.setattr(fuzzing, "SECONDS", 1)
+    monkeypatch.setattr(fuzzing, "MEGABYTES", 100)
+    monkeypatch.setitem(DOORS, "bad", Door(lambda folder: None, use, 1))
+    (failure,) = fuzzing.run({"bad": 1}, seed=3)
+    assert re.search(words, failure) and "--door bad --seed 3 --only 0" in failure
+
+
+@pytest.mark.parametrize("door", ["weights", "archive", "pictures", "checkpoint"])
+def test_the_same_case_twice_is_the_same(door):
+    first, again = ([outcome.kind for outcome in fuzzing.run_door(door, 5, 60)] for _ in range(2))
+    assert first == again and {*first} <= {"refused", "read"}
+
+
+# -- what such files have shown ---------------------------------------------------------------------------------------
+
+
+def test_a_header_that_pythons_own_parser_refuses_is_no_array(tmp_path):
+    root = photo_folder(tmp_path)
+    (root / "bg_depth/room_0.png").unlink()
+    np.save(root / "bg_depth/room_0.npy", floor_depth())
+    data = (root / "bg_depth/room_0.npy").read_bytes()
+    (root / "bg_depth/room_0.npy").write_bytes(data[:10] + data[10:].replace(b"}", b" ", 1))
+    with pytest.raises(CourseError, match="room_0.npy is not a readable .npy array"):
+        PhotosDataset(root, 32)
+
+
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize("text, words", [(NESTED, "not valid JSON"), (json.dumps({"size": "x" * 9999}), "lacks fx")])
+def test_a_camera_that_is_nested_or_huge_is_told_in_a_short_sentence(tmp_path, text, words):
+    root = photo_folder(tmp_path)
+    (root / "camera.json").write_text(text)
+    with pytest.raises(CourseError, match=words):
+        PhotosDataset(root, 32)
+    write_camera(root, size="x" * 10_000)
+    with pytest.raises(CourseError, match="size is 'xxx") as found:
+        PhotosDataset(root, 32)
+    assert len(str(found.value)) < 400
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe{", NESTED.encode(), b"[1]", b'{"where": 1}'])
+def test_notes_of_unreadable_pictures_that_are_damaged_are_done_without(tmp_path, monkeypatch, line):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    root = write_archive(tmp_path / "archive")
+    ArchiveDataset(root, 48)
+    (kept,) = (tmp_path / "cache").iterdir()
+    (kept / "unreadable.jsonl").write_bytes(line + b"\n")
+    assert ArchiveDataset(root, 48).report()["unreadable"]["count"] == 0
+
+
+@pytest.mark.parametrize("record", [NESTED, '{"mask.zip": {"size": Infinity, "sha256": "", "mtime_ns": 1}}'])
+def test_a_record_of_downloads_that_is_damaged_is_none(tmp_path, record):
+    (tmp_path / "archive.json").write_text(record)
+    assert _record(tmp_path) == {}
+
+
+def test_a_kept_file_without_arrays_is_made_again(tmp_path):
+    np.savez(tmp_path / "kept.npz")
+    assert load_arrays(tmp_path / "kept.npz") is None
+
+
+@pytest.mark.parametrize("name", ["\U0001f63a" * 90 + ".jpg", "a." + "\u732b" * 90, "a\ud800.jpg"])
+def test_an_upload_has_a_name_that_every_disk_takes(tmp_path, name):
+    stream = io.BytesIO()
+    Image.fromarray(room_picture(40, 40)).save(stream, "PNG")
+    (path,) = save_uploads({name: stream.getvalue()}, tmp_path)
+    assert path.read_bytes() == stream.getvalue() and len(path.name.encode()) < 200
+
+
+def test_weights_that_are_not_as_they_were_written_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    fuzzing.make_weights(tmp_path)
+    data = path.read_bytes()
+    load(path)
+    lowest_bit_of_a_weight = bytearray(data)
+    lowest_bit_of_a_weight[-4] ^= 1
+    for changed in (bytes(lowest_bit_of_a_weight), data.replace(b"sigmoid", b"clamp  "), data.replace(b": 32", b": 48")):
+        assert changed != data
+        path.write_bytes(changed)
+        with pytest.raises(CourseError, match="damaged, or of another version"):
+            load(path)
+    path.write_bytes(data.replace(b'"sha256"', b'"sha255"'))  # one that was written before there was a checksum
+    load(path)
