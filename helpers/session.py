@@ -1,8 +1,7 @@
 """What every notebook starts from: its first lines, the data that ``COURSE_DATA`` names, and a trained network (its
 own, or else the one that comes with the course).
 
-Nothing here is needed to use the library; it only spares the notebooks from repeating the same ten lines. Everything
-that needs torch is imported late, so that :func:`setup` can say that torch is missing. Run as a program it trains the
+What needs torch is imported late, so that :func:`setup` can say that torch is missing. Run as a program it trains the
 network of notebook 05: ``torchrun --nproc-per-node 2 -m helpers.session`` on two GPUs.
 """
 
@@ -32,10 +31,8 @@ def setup(number: int) -> None:
         import numpy
         import torch
     except ImportError:
-        raise CourseError(
-            "torch is not installed in the Python that runs this notebook: run 'make lab' in the course's folder, "
-            "or choose its .venv as the notebook's kernel."
-        ) from None
+        raise CourseError("torch is not installed in this Python: run 'make lab', or choose .venv as kernel") from None
+    from helpers.upkeep.packages import advice  # late: nothing else of the library needs it
 
     chosen, source = profile(), data_source()
     data = {"rooms": "rooms, rendered here (no download)", "archive": "the published archive"}.get(source)
@@ -43,16 +40,18 @@ def setup(number: int) -> None:
     times = {name[:2]: by_profile for name, by_profile in json.loads(MINUTES.read_text("utf-8")).items()}
     time = times.get(f"{number:02d}", {}).get(chosen.name, f"not measured with profile {chosen.name} yet")
     others = " or ".join(name for name in PROFILES if name not in (chosen.name, "tiny"))
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}"
-    print(f"Notebook {number:02d} · {versions}")
+    python, versions = platform.python_version(), f"torch {torch.__version__}, numpy {numpy.__version__}"
+    print(f"Notebook {number:02d} · Python {python}, {versions}")
     print(f"Device   {device()}")
     print(f"Profile  {chosen.name}, {chosen.purpose}")
-    print(f"Time     {time}")
-    print(f"Data     {data}")
-    print(f"Change   put %env COURSE_PROFILE=... ({others}) or %env COURSE_DATA=... in a cell above, then run all")
-    if "COLAB_RELEASE_TAG" in os.environ:
-        if not torch.cuda.is_available():
-            print("No GPU   everything works, but slowly: choose Runtime > Change runtime type > T4 GPU, then run all")
+    print(f"Time     {time}\nData     {data}")
+    print(f"Change   put %env COURSE_PROFILE=... ({others}) or %env COURSE_DATA=... in a cell above, then run all",
+          *advice(), sep="\n")  # fmt: skip
+    kaggle = os.environ.keys() & {"KAGGLE_KERNEL_RUN_TYPE", "KAGGLE_URL_BASE"}  # its images set Colab's variables too
+    if (kaggle or "COLAB_RELEASE_TAG" in os.environ) and not torch.cuda.is_available():
+        menu = "Settings > Accelerator" if kaggle else "Runtime > Change runtime type > T4 GPU"
+        print(f"No GPU   everything works, but slowly: choose {menu}, then run all")
+    if "COLAB_RELEASE_TAG" in os.environ and not kaggle:
         print("Runs     " + ("kept on your Drive, in " + runs_dir().name if config.DRIVE in runs_dir().parents else
               "lost when Colab takes this machine back: mount Drive first (folder icon, left)"))  # fmt: skip
 

@@ -101,7 +101,7 @@ MAY_IMPORT = {
     "callbacks": {"config", "utils", "dataset", "augment", "model", "evaluate"},
     "predict": {"config", "utils", "model"},
     "plots": set(),
-    "session": CORE | SOURCES,
+    "session": CORE | SOURCES | {"upkeep"},  # upkeep.packages
     **dict.fromkeys(SOURCES, {"config", "utils", "dataset", "augment"}),
     "demos": CORE | SOURCES,
     "widgets": CORE | SOURCES | {"demos"},
@@ -199,7 +199,7 @@ def test_to_import_the_library_costs_nothing():
 
 
 def test_all_that_is_imported_is_declared():
-    missing = (library(runners=True) | notebooks()) - set(COURSE) - OPTIONAL - {"ipython"}  # comes with ipykernel
+    missing = (library(runners=True) | notebooks()) - set(COURSE) - OPTIONAL - {"ipython", "packaging"}  # with ipykernel
     assert not missing, f"add {missing} to pyproject.toml, or do without"
 
 

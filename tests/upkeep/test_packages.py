@@ -1,0 +1,79 @@
+"""What the first cell says of packages that are missing or outside their range."""
+
+import re
+from importlib import metadata
+
+import pytest
+import torch
+from packaging.requirements import Requirement
+
+from helpers import session
+from helpers.upkeep import packages
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A function that pretends that every package is at its lowest version but for those given, None for missing."""
+
+    def pretend(**changed):
+        lowest = {one.name: re.search(r">=([\d.]+)", str(one.specifier))[1] for one in packages.wanted()}
+        found = {**lowest, **{name.replace("_", "-"): version for name, version in changed.items()}}
+        found = {name: version for name, version in found.items() if version}
+        monkeypatch.setattr(packages, "installed", lambda: found)
+
+    return pretend
+
+
+def test_all_is_well_where_every_package_is_in_its_range(machine):
+    machine()
+    assert packages.advice() == []
+
+
+def test_a_missing_package_and_one_outside_its_range_get_one_line_that_keeps_torch_and_numpy(machine):
+    machine(torch="2.11.0+cu128", albumentations=None, plotly="4.9")
+    lines = packages.advice()
+    assert len(lines) == 3, "one pip line for all"
+    assert any(line.startswith("Package  plotly 4.9: needs to be") for line in lines)
+    assert any(line.startswith("Package  albumentations is missing: needs to be") for line in lines)
+    named = [Requirement(text) for text in re.findall('"(.+?)"', lines[2].partition("%pip install ")[2])]
+    assert {one.name: str(one.specifier) for one in named if one.name in packages.KEPT} == {
+        "torch": "==2.11.0+cu128",
+        "numpy": "==2.1",
+    }
+    assert {one.name for one in named} == {"albumentations", "plotly", "torch", "numpy"}
+
+
+def test_torch_and_numpy_are_named_but_never_to_be_installed(machine):
+    machine(torch="2.5.1", numpy="1.26.4")
+    lines = packages.advice()
+    assert len(lines) == 3 and lines[1].startswith("Package  torch 2.5.1")
+    assert "pip" not in "\n".join(lines) and "kernel" in lines[-1]
+
+
+@pytest.mark.parametrize("name", packages.OPENCV)
+def test_opencv_may_be_installed_under_any_of_its_names(monkeypatch, name):
+    others = [one for one in metadata.distributions() if not one.metadata["Name"].startswith("opencv")]
+    made = type("Made", (), {"metadata": {"Name": name}, "version": "4.10.0"})()
+    monkeypatch.setattr(metadata, "distributions", lambda: [*others, made])
+    assert not any("opencv" in line for line in packages.advice())
+
+
+def test_a_course_without_pyproject_has_nothing_to_check(monkeypatch, tmp_path):
+    monkeypatch.setattr(packages, "ROOT", tmp_path)
+    assert packages.wanted() == [] == packages.advice()
+
+
+def test_setup_prints_the_advice(capsys, machine):
+    machine(tqdm=None)
+    session.setup(1)
+    said = capsys.readouterr().out
+    assert "Package  tqdm is missing" in said and 'restart and run all: %pip install "tqdm' in said
+
+
+def test_on_kaggle_setup_speaks_of_kaggle(capsys, monkeypatch):
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    session.setup(1)
+    said = capsys.readouterr().out
+    assert "Settings > Accelerator" in said and "Colab" not in said and "Drive" not in said
