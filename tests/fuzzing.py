@@ -160,6 +160,8 @@ def mutate(path: Path, rng: np.random.Generator, forge: bool = False) -> None:
         data = mutated_json(json.loads(data), rng)
     elif ending == ".safetensors" and whole:
         header, body = header_and_body(data)
+        if rng.random() < 0.5:  # as one of an earlier version: then its recipe and its values are looked at alone
+            del header["__metadata__"]["sha256"]
         if "recipe" in header["__metadata__"] and rng.random() < 0.5:
             recipe = mutated_json(json.loads(header["__metadata__"]["recipe"]), rng)
             header["__metadata__"]["recipe"] = recipe.decode("latin-1")
