@@ -101,7 +101,8 @@ class Meter:
         borders = torch.linspace(0, 1, CALIBRATION_BINS + 1).to(prob.device)
         bins = torch.bucketize(prob, borders, right=True) - 1  # 0 to 15: exactly 1 lies in a bin of its own
         weights = {"bin_pixels": torch.ones_like(prob), "bin_prob": prob, "bin_cat": mask.flatten() > 0.5}
-        self._add_pixels(**{name: torch.bincount(bins, x.double(), len(borders)) for name, x in weights.items()})
+        none = torch.zeros(len(borders), dtype=torch.double, device=prob.device)  # bincount would wait for the GPU
+        self._add_pixels(**{name: none.index_add(0, bins, x.double()) for name, x in weights.items()})
 
     def _update_depth(self, depth: Tensor, target: Tensor, valid: Tensor) -> None:
         error = torch.where(valid, depth - target, 0.0)
