@@ -57,18 +57,9 @@ def test_the_prediction_is_that_of_predict(pair):
 
 def test_a_frozen_part_stays_as_it_is_and_the_rest_learns():
     fine_tune = defined("07", "fine_tune", device="cpu")["fine_tune"]
-    batch = rendered()
-
-    class Four(torch.utils.data.Dataset):
-        def __len__(self):
-            return 4
-
-        def get_batch(self, indices):
-            return {key: value[list(indices)] for key, value in batch.items()}
-
     net = seeded(DuoNet, 0)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    fine_tune(net, Four(), 4e-3, (net.stem, net.encoder, net.context), steps=2, batch_size=2)
+    fine_tune(net, rendered(), 4e-3, (net.stem, net.encoder, net.context), steps=2, batch_size=2)
     changed = {name.split(".")[0] for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"decoder", "mask_head", "depth_head"}  # of the last, the statistics of its normalisation alone
     assert all(torch.equal(value, before[f"depth_head.{name}"]) for name, value in net.depth_head.named_parameters())
