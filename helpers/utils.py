@@ -136,7 +136,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
 
     try:
         with np.load(path, allow_pickle=False) as kept:  # the zip around them has a checksum for each
-            return {name: kept[name] for name in kept.files} or None
+            return {name: kept[name][...] for name in kept.files} or None  # [...]: what is no array comes as bytes
     except Exception:  # a damaged zip or header raises a dozen kinds
         return None
 

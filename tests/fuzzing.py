@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import hashlib
 import io
 import json
@@ -107,7 +108,7 @@ def mutated_json(content: object, rng: np.random.Generator) -> bytes:
         elif kind == 2:
             holder[key] = [holder[key]] * int(rng.integers(4))
         else:
-            holder[key] = ODD[rng.integers(len(ODD))]
+            holder[key] = copy.deepcopy(ODD[rng.integers(len(ODD))])  # or later cases would find what this one put in
     text = json.dumps(content[""]).encode()
     return b"[" * 100_000 + text if rng.random() < 0.02 else mutated(text, rng) if rng.random() < 0.2 else text
 

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import zipfile
 
 import fuzzing
 import numpy as np
@@ -119,6 +120,9 @@ def test_a_record_of_downloads_that_is_damaged_is_none(tmp_path, record):
 
 def test_a_kept_file_without_arrays_is_made_again(tmp_path):
     np.savez(tmp_path / "kept.npz")
+    assert load_arrays(tmp_path / "kept.npz") is None
+    with zipfile.ZipFile(tmp_path / "kept.npz", "w") as file:
+        file.writestr("picture.npy", b"no array")
     assert load_arrays(tmp_path / "kept.npz") is None
 
 
