@@ -4,8 +4,6 @@ Everything here works on a whole batch on its device, which is what training nee
 albumentations, is in :mod:`helpers.demos.transforms`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -6,8 +6,6 @@ must be of the same run. One that is cut short, damaged or foreign is refused wi
 taken.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Batches from a dataset of quartets: made by other processes, if asked for, and brought to a device."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Iterator, Sequence

@@ -8,8 +8,6 @@ Depth is compared on ``valid`` pixels only. Every part is finite, with a finite 
 no valid pixel, and a prediction equal to the target.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -4,8 +4,6 @@ Everything here takes *probabilities* (the sigmoid has been applied, once). Mask
 depth metrics at ``valid`` pixels only.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -5,8 +5,6 @@ Both take a room and the same room with a cat, ``net(bg, bg_fg)``, each uint8 or
 metrics say whether they want logits or probabilities. Normalisation is inside, so nobody can forget it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

@@ -5,8 +5,6 @@ shows it once, nothing piles up in memory, and ``figure.savefig(...)`` works any
 throughout, bright near and dark far; where it is not known there are grey stripes, which no depth looks like.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """From two photographs to a mask and a depth map: load a trained network, run it on pictures of any size."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,8 +4,6 @@ What arrives waits in ``incoming/`` until it has been found whole; only then it 
 notes size, checksum and time of change, so that later a glance is enough.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl

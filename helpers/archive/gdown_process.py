@@ -4,8 +4,6 @@ gdown 5, which Colab has, waits for ever when a connection falls silent and prin
 them. A thread that waits cannot be stopped, neither by the stop button nor when it stalls: a process can.
 """
 
-from __future__ import annotations
-
 import gc
 import inspect
 import json

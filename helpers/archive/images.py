@@ -1,7 +1,5 @@
 """The archive's JPEGs: checked before they are decoded, decoded no larger than needed, and freed of their ringing."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -4,8 +4,6 @@ Nothing in a zip is believed: names are never used as paths, sizes are bounded b
 a member counts only if its own header and checksum agree with the directory. What is refused is counted and named.
 """
 
-from __future__ import annotations
-
 import gc
 import hashlib
 import io

@@ -7,8 +7,6 @@ Results go to ``runs/ablation/``, and finished runs are not repeated. A differen
 over seeds counts as none.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import statistics

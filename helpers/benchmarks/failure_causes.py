@@ -6,8 +6,6 @@ the share of the squared error that would be gone without the cause; these overl
 also off in its worst region. The cause with the largest share is that of the case, the first of equals.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field

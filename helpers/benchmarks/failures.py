@@ -5,8 +5,6 @@ the ten worst masks and the ten worst depth maps, and writes ``runs/bench/failur
 chosen by hand: each is a rule of :mod:`helpers.benchmarks.failure_causes`.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 

@@ -5,8 +5,6 @@ PyTorch, with channels last, in 16 bits where the processor multiplies them fast
 take turns, one prediction each in every round, so that a busy moment hits all alike.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.metadata
 import os

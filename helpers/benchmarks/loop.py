@@ -6,8 +6,6 @@ after every batch), with ready tensors in place of its JPEG loader, so that only
 :func:`helpers.train.train` itself. Each row runs twice and the faster run counts: the rest is the machine being busy.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 import time

@@ -4,8 +4,6 @@ They are called like the networks of :mod:`helpers.model`. Output convolutions h
 that no network wins or loses by its first step. All are trained from scratch: nothing is downloaded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

@@ -5,8 +5,6 @@ failures`` have left in ``runs/``. Each section of the page stands between ``<!-
 -->``; one of which nothing is stored keeps what it has.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from helpers.benchmarks import ablation, failures, latency, loop, table

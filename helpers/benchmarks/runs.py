@@ -4,8 +4,6 @@ An experiment that was interrupted resumes from its checkpoint; one that is fini
 folder, if it is of exactly the same thing.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

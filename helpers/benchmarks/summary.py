@@ -1,7 +1,5 @@
 """What the results of all benchmarks have in common: numbers of several seeds, and how they are written down."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections.abc import Iterable, Sequence

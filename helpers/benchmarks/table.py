@@ -6,8 +6,6 @@ depth map, on rooms and cats that none was trained on: clean, on perturbed pairs
 under one corruption at a time (:mod:`helpers.demos.corruptions`).
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Where a variant takes something away, zeros stand in its place, so that all other layers and weights begin the same.
 """
 
-from __future__ import annotations
-
 import copy
 from functools import partial
 

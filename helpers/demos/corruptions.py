@@ -5,8 +5,6 @@ to.
 exposure, a moved camera, and a room that was saved again as JPEG, as the published archive's were.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 

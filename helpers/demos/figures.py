@@ -1,7 +1,5 @@
 """Two figures of the first notebooks: what one row of an image holds, and which rooms meet which cats."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt

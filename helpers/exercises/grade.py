@@ -11,8 +11,6 @@ notebooks of people whom you do not know in a container that holds nothing else 
 limits, macOS does not limit memory, and Windows cannot fork: there, grade in WSL.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 from pathlib import Path

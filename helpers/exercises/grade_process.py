@@ -4,8 +4,6 @@ The child runs the student's code and the course's checker, and reports in one l
 nonce, which stands in no module. Any other line is no result, and what the student's code prints is thrown away.
 """
 
-from __future__ import annotations
-
 import ast
 import linecache
 import os

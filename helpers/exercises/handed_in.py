@@ -5,8 +5,6 @@ For an exercise counts the last ``check("N.k", name)``, and of all code before i
 that stands in the same notebook, unless a function uses the trained network.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """``python -m helpers.exercises strip``, for teachers: takes the answers to the exercises out of this copy."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

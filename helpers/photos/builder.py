@@ -4,8 +4,6 @@ Phones save large pictures, and uploads arrive in the form of whichever widget t
 sensible size and a folder with ``bg/`` and ``fg/``, written whole or not at all; importers write theirs the same way.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress

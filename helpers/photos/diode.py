@@ -1,7 +1,5 @@
 """Importer: the indoor rooms of DIODE's validation part (Vasiljevic et al., 2019), with depth from a laser scanner."""
 
-from __future__ import annotations
-
 import re
 import tarfile
 import tempfile

@@ -5,8 +5,6 @@ camera, so its rooms come from one of the two. Whoever wants one downloads it un
 checked before it is believed, read with bounded memory, and written whole or not at all.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -3,8 +3,6 @@
 Every fault that a student can make is a CourseError of one sentence that names the file and the remedy.
 """
 
-from __future__ import annotations
-
 import json
 import unicodedata
 import warnings

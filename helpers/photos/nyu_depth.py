@@ -1,7 +1,5 @@
 """Importer: the rooms of NYU Depth v2's labelled part (Silberman et al., 2012), with depth from a Kinect."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Importer: the cats of Oxford-IIIT Pet (Parkhi et al., 2012), cut out along their trimaps."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from itertools import zip_longest

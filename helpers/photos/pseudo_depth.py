@@ -5,8 +5,6 @@ The course's depth goes the other way and linearly; :func:`depth_from_disparity`
 The outcome is useful to train on and worthless to measure by: its quartets never claim metres.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

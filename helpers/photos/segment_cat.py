@@ -5,8 +5,6 @@ aligned with the scene and brought into its light; what differs then is cat, sha
 2004) finds the outline between what certainly differs and what certainly does not. Deterministic, on the CPU.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ coordinates*: the picture's central square is [0, 1] x [0, 1], u to the right, v
 x points right, y down, all in metres.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,8 +5,6 @@ always step as far as the nearest skin is away. Only pixels that the cat or its 
 are component-first: B bundles of R rays are (3, B, R).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

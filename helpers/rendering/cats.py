@@ -6,8 +6,6 @@ metre long without the tail. A *capsule* is a segment with a radius at each end.
 baked once into a grid of distances; looking a distance up there takes the same time however fine the anatomy.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from enum import IntEnum

@@ -4,8 +4,6 @@ Each thing is designed in its own frame: the origin lies on the floor in the mid
 hangs on, is towards +z. Sizes and colours are drawn from the palette's random generator.
 """
 
-from __future__ import annotations
-
 import colorsys
 import math
 

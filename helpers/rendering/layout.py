@@ -1,7 +1,5 @@
 """Furnished rooms: what stands where, of what material, seen from where."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

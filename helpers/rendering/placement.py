@@ -3,8 +3,6 @@
 All checks use the room's plan, a 64 px depth image that no output size changes, and the cat as spheres.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from functools import cache

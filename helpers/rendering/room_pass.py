@@ -4,8 +4,6 @@ Vectors are component-first: a bundle of rays is a tensor (3, ...). A ray is ``o
 ``direction = forward + x * right + y * up``; so t *is* the depth along the optical axis, in metres.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -5,8 +5,6 @@ numbers. IEEE 754 defines those to the last bit, so a pixel is the same in every
 and on every processor; ``sin``, ``exp`` and ``pow`` are not defined so strictly, and are avoided for that reason.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

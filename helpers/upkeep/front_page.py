@@ -5,8 +5,6 @@ minutes into ``minutes.json``, from which a notebook's first code cell reads how
 notebooks`` leaves it in ``runs/course/measured.json``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@ Two are drawn from the networks' modules, one from the data. The others show the
 first if it is not there. The same run gives the same files.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from pathlib import Path

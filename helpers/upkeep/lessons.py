@@ -4,8 +4,6 @@
 reader is taken to need for each of them stands below. Nobody has measured that with a class: it is for planning.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import NamedTuple

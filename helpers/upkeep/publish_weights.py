@@ -6,8 +6,6 @@ course is new to these weights. ``... publish [--photos FOLDER]`` scores the net
 the weights in 16 bits, which :func:`helpers.predict.pretrained` loads, and a model card.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json

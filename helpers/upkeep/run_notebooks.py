@@ -6,8 +6,6 @@ new outputs, small and without a trace of the machine, as readers on GitHub see 
 ``runs/course/measured.json``. The first cell that fails ends the run.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import io

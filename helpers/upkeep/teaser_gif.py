@@ -5,8 +5,6 @@ GIF that repeats without a seam. Photographs are shown as large as the panels; t
 picture names, and its predictions are enlarged as :func:`helpers.predict.predict` enlarges them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -2,8 +2,6 @@
 profile and data source. :mod:`~helpers.upkeep.run_notebooks` writes it, :mod:`~helpers.upkeep.front_page` reads it.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 import time

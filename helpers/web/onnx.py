@@ -4,8 +4,6 @@
 PyTorch.
 """
 
-from __future__ import annotations
-
 import argparse
 import warnings
 from pathlib import Path
