@@ -6,7 +6,7 @@ from functools import cache
 
 import nbformat
 
-from helpers.config import ROOT
+from helpers.config import REPOSITORY, ROOT
 
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
 
@@ -15,6 +15,18 @@ NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[
 def cells(number: str) -> tuple[nbformat.NotebookNode, ...]:
     """All cells of notebook ``number``, such as "03"."""
     return tuple(nbformat.read(NOTEBOOKS[number], as_version=4).cells)
+
+
+def first_cell(number: int) -> str:
+    """The set-up cell of notebook ``number``: that of notebook 01, with this number in its last line."""
+    source = next(cell.source for cell in cells("01") if cell.cell_type == "code")
+    return f"{source.removesuffix('setup(1)')}setup({number})"
+
+
+def badge(notebook: str, repository: str = REPOSITORY) -> str:
+    """The Markdown of the badge that opens ``notebook`` (its name without ``.ipynb``) in Colab."""
+    url = f"https://colab.research.google.com/github/{repository}/blob/main/notebooks/{notebook}.ipynb"
+    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({url})"
 
 
 def prose(number: str) -> str:

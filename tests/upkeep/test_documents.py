@@ -4,10 +4,10 @@ import re
 
 import nbformat
 import pytest
+from notebook_cells import badge
 
 from helpers import config
 from helpers.config import ROOT
-from helpers.upkeep import links
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BEHIND = ["notebooks/README.md", "helpers/README.md", "helpers/benchmarks/README.md", "helpers/archive/README.md",
@@ -24,7 +24,7 @@ def test_it_lists_every_notebook_with_its_badge():
     there = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
     listed = re.findall(r"^\| \d \| \[(\w+)\]\(notebooks/\1\.ipynb\) \|", README, re.MULTILINE)
     assert listed == there
-    assert all(links.badge(name) in README for name in listed)
+    assert all(badge(name) in README for name in listed)
 
 
 def test_it_has_one_small_table_of_results():

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from notebook_cells import badge, first_cell
 
 from helpers import config, session
 from helpers.config import REPOSITORY, ROOT, CourseError
@@ -19,7 +20,7 @@ from helpers.upkeep import links
 FORK = "some-teacher/depth.course_2"
 
 
-def run_cell(folder: Path, code: str = links.FIRST_CELL, **environment: str) -> subprocess.CompletedProcess:
+def run_cell(folder: Path, code: str = first_cell(1).removesuffix("setup(1)"), **environment: str) -> subprocess.CompletedProcess:
     """Run a first cell in ``folder`` as a kernel would, in a fresh Python that knows no helpers."""
     code += "\nprint(Path(sys.modules['helpers.session'].__file__).resolve())"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("COLAB_", "KAGGLE_", "PYTHONPATH"))}
@@ -71,7 +72,7 @@ def test_on_colab_the_cell_clones_the_course_once(tmp_path, published):
 
 
 def test_the_cell_installs_nothing_and_keeps_albumentations_off_the_network():
-    cell = links.first_cell(4)
+    cell = first_cell(4)
     assert "pip" not in cell and "install(" not in cell
     assert 'os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"' in cell
     assert cell.splitlines()[-1] == "setup(4)"
@@ -185,9 +186,9 @@ def test_relink_leaves_no_old_address_and_keeps_the_credit(copy):
 
 def test_relinked_notebooks_agree_with_the_relinked_helpers_and_keep_their_outputs(copy):
     output = nbformat.v4.new_output("stream", text="déjà vu")
-    badge = nbformat.v4.new_markdown_cell(links.badge("99_test"))
-    cell = nbformat.v4.new_code_cell(links.first_cell(99), outputs=[output])
-    notebook = nbformat.v4.new_notebook(cells=[badge, cell])
+    title = nbformat.v4.new_markdown_cell(badge("99_test"))
+    cell = nbformat.v4.new_code_cell(first_cell(99), outputs=[output])
+    notebook = nbformat.v4.new_notebook(cells=[title, cell])
     path = copy / "notebooks" / "99_test.ipynb"
     path.parent.mkdir(exist_ok=True)
     nbformat.write(notebook, path)
@@ -196,9 +197,9 @@ def test_relinked_notebooks_agree_with_the_relinked_helpers_and_keep_their_outpu
     relinked = nbformat.read(path, as_version=4)
     nbformat.validate(relinked)
     assert relinked.cells[1].outputs == notebook.cells[1].outputs
-    code = "from helpers.upkeep import links; print(links.badge('99_test'), links.first_cell(99), sep='\\n', end='')"
-    expected = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, check=True).stdout
-    assert relinked.cells[0].source + "\n" + relinked.cells[1].source == expected
+    assert relinked.cells[0].source == badge("99_test", FORK)
+    assert relinked.cells[1].source == first_cell(99).replace(REPOSITORY, FORK)
+    assert f'REPOSITORY = "{FORK}"' in (copy / "helpers" / "config.py").read_text()
 
 
 def test_relink_twice_changes_nothing_and_back_again_restores_every_byte(copy):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from notebook_cells import badge, first_cell
 
 from helpers.config import ROOT
-from helpers.upkeep import links
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ABSOLUTE = re.compile(r"(?<![\w.:/~-])/(root|home|tmp|content|work|Users|var|usr|opt|mnt)/|\b[A-Z]:\\{1,2}\w")
@@ -49,12 +49,12 @@ def test_it_is_a_valid_notebook_of_reasonable_size(path, notebook):
 def test_it_begins_with_its_title_and_its_own_badge(path, notebook):
     first = notebook.cells[0]
     assert first.cell_type == "markdown" and first.source.startswith("# ")
-    assert links.badge(path.stem) in first.source
+    assert badge(path.stem) in first.source
     assert first.source.count("colab.research.google.com/github/") == 1, "one badge, its own"
 
 
 def test_its_first_code_cell_is_the_set_up_cell(path, notebook):
-    assert code_cells(notebook)[0].source == links.first_cell(int(path.stem.split("_")[0]))
+    assert code_cells(notebook)[0].source == first_cell(int(path.stem.split("_")[0]))
 
 
 def test_it_was_run_from_top_to_bottom(notebook):
