@@ -109,7 +109,7 @@ def one_writer(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise CourseError(
                 f"Another process (another tab?) is writing into {folder.name}/: wait for it, stop it, or choose "
-                "another run_dir."
+                "another folder."
             ) from error
         except (ImportError, OSError):  # there are disks without locks
             pass
@@ -160,7 +160,7 @@ def bar(total: int, description: str, unit: str, keep: bool = False, show: bool 
     from tqdm import tqdm
 
     return tqdm(total=total, desc=description, unit=unit, file=sys.stdout, leave=keep, disable=not show,
-                mininterval=0.5, ncols=None if sys.stdout.isatty() else 110)  # fmt: skip
+                unit_scale=unit == "B", mininterval=0.5, ncols=None if sys.stdout.isatty() else 110)  # fmt: skip
 
 
 def table(rows: Mapping[str, Mapping[str, float]], digits: int = 3) -> str:

@@ -6,7 +6,6 @@ notes size, checksum and time of change, so that later a glance is enough.
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -16,12 +15,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from helpers.archive.gdown_process import GdownError, fetched_bytes, run_gdown, unfinished
 from helpers.archive.index import read_directory
 from helpers.config import ROOT, CourseError, cache_dir
-from helpers.utils import bar, sha256_of, whole_folder, write_json
+from helpers.utils import bar, one_writer, sha256_of, whole_folder, write_json
 
 FOLDER = "1ACsG-epUmRCJ0zaKIAGGc5DzeG3SSY65"  # the published project's public folder on Google Drive
 NAMES = ("bg_fg.zip", "mask.zip", "depth.zip")
@@ -81,13 +78,6 @@ def _cause_of_os_error(error: OSError, folder: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of {folder} is full; {LARGER_DISK}"
     return f"{error.filename or folder} cannot be read or written ({error.strerror or error})"
-
-
-def _counter(what: str, total: int, done: int = 0) -> tqdm:
-    """A progress bar that counts bytes, from ``done`` on."""
-    counter = bar(total, what, "B")
-    counter.unit_scale, counter.initial, counter.n = True, done, done
-    return counter
 
 
 def _in_bytes(count: int) -> str:
@@ -250,7 +240,7 @@ def _copy_from_mount(here: _Folder) -> str:
 
 
 def _copy(source: Path, here: _Folder) -> None:
-    counter = _counter(f"copying {source.name}", source.stat().st_size)
+    counter = bar(source.stat().st_size, f"copying {source.name}", "B")
     with counter, open(source, "rb") as reading, open(here.incoming / source.name, "wb") as writing:
         while block := reading.read(4 << 20):
             counter.update(writing.write(block))
@@ -276,8 +266,7 @@ def _download(here: _Folder, note: str, gdown: Callable) -> None:
     print(f"Fetching {', '.join(here.missing())} from Google Drive into {here.path}{note}.")
     name = "the list of files"
     try:
-        with open(here.incoming / "lock", "w") as lock:  # other processes stay out while this block runs
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with one_writer(here.path):
             missing = [name for name in here.missing() if not here.settle(name)]
             if not missing:
                 return
@@ -293,9 +282,6 @@ def _download(here: _Folder, note: str, gdown: Callable) -> None:
                     here.accept("bg.zip")
             for name in missing:
                 _download_zip(here, gdown, name, ids[name])
-    except BlockingIOError:
-        cause = f"another process is fetching it into {here.path}; wait until that one is done"
-        raise _failure(cause + note) from None
     except GdownError as error:
         kept = fetched_bytes(here.incoming / name)
         kept = f" ({_in_bytes(kept)} of it are kept)" if kept else ""
@@ -310,7 +296,8 @@ def _download_zip(here: _Folder, gdown: Callable, name: str, file: str) -> None:
     for attempt in range(ATTEMPTS):
         before, last = fetched_bytes(path), attempt == ATTEMPTS - 1
         try:
-            with _counter(f"fetching {name}", ROUGH_BYTES[name], before) as counter:
+            with bar(ROUGH_BYTES[name], f"fetching {name}", "B") as counter:
+                counter.initial = counter.n = before
                 gdown({file: str(path)}, seen=lambda size: counter.update(size - counter.n))
             return here.accept(name)
         except GdownError as error:

@@ -69,7 +69,6 @@ def _scans(paths: Iterable[str]) -> dict[str, list[str]]:
 def _members(source: Path, verb: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """DIODE's indoor files in the archive, which is read as a stream: what is not read at once is gone."""
     counter = bar(source.stat().st_size, f"{verb} {source.name}", "B")
-    counter.unit_scale = True
     with _damage(source.name), open(source, "rb") as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
         for number, member in enumerate(archive):
             if member.offset_data + member.size > MAX_ARCHIVE or number > MAX_MEMBERS:

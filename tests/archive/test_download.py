@@ -1,6 +1,5 @@
 """The published data: fetched whole or not at all, from a stand-in for Google Drive and with real gdown."""
 
-import fcntl
 import hashlib
 import io
 import json
@@ -21,6 +20,7 @@ from drive_server import DriveServer
 from helpers.archive import download as drive
 from helpers.archive.download import NAMES, Refused, check_zip, fetch_archive
 from helpers.config import ROOT, CourseError
+from helpers.utils import one_writer
 
 pytestmark = pytest.mark.slow
 
@@ -238,11 +238,9 @@ def test_of_several_half_files_one_is_used(server, folder):
 
 
 def test_two_downloads_into_one_folder_are_kept_apart(server, folder):
-    (folder / "incoming").mkdir(parents=True)
-    with open(folder / "incoming" / "lock", "w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(CourseError, match="another process is fetching it into"):
-            fetch(server, folder)
+    folder.mkdir()
+    with one_writer(folder), pytest.raises(CourseError, match="Another process .* is writing into archive/: wait"):
+        fetch(server, folder)
     fetch(server, folder)
     assert_complete(folder)
 
