@@ -21,6 +21,7 @@ DEPTH_COLOURS = "viridis_r"
 ERROR_COLOURS, ERROR_LIMIT = "magma", 0.3  # from black, no error, to the depth error of the brightest colour
 MASK_COLOUR = "#e8590c"  # laid over photographs
 TRUE, FALSE_ALARM, MISSED = "#ffffff", "#e8590c", "#1c7ed6"  # of a predicted mask, against black
+PIXELS = {"cat, found": TRUE, "cat, missed": MISSED, "no cat, but taken for one": FALSE_ALARM}  # for a legend
 STRIPES = (0.62, 0.86)  # two greys, for pixels whose depth is not known
 
 # Okabe and Ito's colours, which stay apart for every kind of colour vision.
@@ -161,8 +162,8 @@ def _label(axes: np.ndarray, titles: Iterable[str], labels: Sequence[str] | None
         axis.set_ylabel(label)
 
 
-def patches(names: Sequence[str], colours: Sequence[str]) -> list[Patch]:
-    return [Patch(facecolor=colour, edgecolor="grey", label=name) for name, colour in zip(names, colours)]
+def patches(colours: Mapping[str, str]) -> list[Patch]:
+    return [Patch(facecolor=colour, edgecolor="grey", label=name) for name, colour in colours.items()]
 
 
 def _note(axis: Axes, text: str) -> None:
@@ -258,8 +259,7 @@ def show_predictions(batch, mask_prob, depth, rows: int = 4, labels: Sequence[st
         _note(row[4], in_metres(quartet["near_far"]))
     _label(axes, titles, labels)
     _colour_bar(figure, axes, "absolute depth error", ERROR_COLOURS, 0, ERROR_LIMIT)
-    handles = patches(("cat, found", "cat, missed", "no cat, but taken for one"), (TRUE, MISSED, FALSE_ALARM))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.legend(handles=patches(PIXELS), loc="outside lower center", ncols=3)
     return figure
 
 

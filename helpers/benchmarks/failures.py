@@ -14,7 +14,7 @@ import torch
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from torch.utils.data import Dataset
 
 from helpers import plots
@@ -32,7 +32,6 @@ COLUMNS = {
     "mask": ("bg_fg", "the cat", "mask", "predicted", "errors"),
     "depth": ("bg_fg", "depth", "predicted", "error"),
 }
-PIXELS = {"cat, found": plots.TRUE, "cat, missed": plots.MISSED, "no cat, but taken for one": plots.FALSE_ALARM}
 SCALES = (
     (plots.DEPTH_COLOURS, 1, "relative depth", ("near", "far")),
     (plots.ERROR_COLOURS, plots.ERROR_LIMIT, "depth error", ("0", f"{plots.ERROR_LIMIT} and more")),
@@ -111,8 +110,7 @@ def figure(cases: Sequence[Case]) -> Figure:
         for axis, name in zip(axes[0], COLUMNS[task]):
             axis.annotate(name, (0, 1), (0, 26), "axes fraction", "offset points", fontsize=8, color="0.35")
         if task == "mask":
-            handles = [Patch(facecolor=colour, edgecolor="grey", label=name) for name, colour in PIXELS.items()]
-            part.legend(handles=handles, loc="lower left", ncols=3)
+            part.legend(handles=plots.patches(plots.PIXELS), loc="lower left", ncols=3)
             continue
         for left, (colours, high, label, ends) in zip((0.08, 0.57), SCALES):
             axis = part.add_axes((left, 0.25 / height, 0.3, 0.12 / height))

@@ -39,10 +39,10 @@ def show_matrix(codes, values: Mapping[int, tuple[str, str]], xlabel: str, ylabe
     """Codes (rows, columns) as coloured cells, the first row below; ``values``: code -> name and colour."""
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     order = sorted(values)
-    names, colours = zip(*(values[code] for code in order))
+    colours = [values[code][1] for code in order]
     axis.imshow(np.searchsorted(order, plots.array(codes)), ListedColormap(colours), aspect="auto", vmin=-0.5,
                 vmax=len(order) - 0.5, origin="lower", interpolation="nearest")  # fmt: skip
     axis.grid(False)
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title, xticks=[], yticks=[])
-    figure.legend(handles=plots.patches(names, colours), loc="outside right upper")
+    figure.legend(handles=plots.patches(dict(values[code] for code in order)), loc="outside right upper")
     return figure

@@ -13,7 +13,7 @@ import numpy as np
 
 from helpers.config import CourseError
 from helpers.photos.builder import Report, read_photo
-from helpers.photos.download import DIODE, check_counts, evenly, published_file, write_rooms
+from helpers.photos.download import DIODE, check_limit, evenly, published_file, write_rooms
 from helpers.photos.folder import open_npy
 from helpers.utils import bar
 
@@ -27,27 +27,25 @@ MAX_ARCHIVE = 16 * 2**30  # bytes, unpacked; the real one has some 4 GB
 MAX_MEMBERS = 100_000  # the real one has some 2,400
 
 
-def import_diode(source: str | Path, root: str | Path, limit: int | None = None, per_scan: int = 1,
-                 md5: str | None = DIODE.md5) -> Report:  # fmt: skip
+def import_diode(source: str | Path, root: str | Path, limit: int | None = None, md5: str | None = DIODE.md5) -> Report:
     """Turn DIODE's indoor pictures into ``root/bg``, ``root/bg_depth`` and ``root/camera.json``.
 
-    A *scan* is one position of the scanner, from which many pictures look around. They show the same room: take more
-    than one of a scan, and a room may be in training and test set.
+    A *scan* is one position of the scanner, from which many pictures look around. They show the same room, so the
+    middle one alone is taken: else a room could be in training and test set.
 
     Args:
         source: ``val.tar.gz``, read as a stream, twice; only the pictures that are taken reach the disk.
         root: the folder of photographs.
         limit: at most so many rooms, spread evenly over the scans.
-        per_scan: at most so many pictures of one scan.
         md5: sum of the archive, checked first; None: do not check.
 
     Raises:
         CourseError: not DIODE, damaged, nothing indoors in it, or ``root`` has rooms already.
     """
-    check_counts(limit=limit, per_scan=per_scan)
+    check_limit(limit)
     source = published_file(source, "val.tar.gz of DIODE", md5)
     scans = _scans(member.name for _, member in _members(source, "looking through"))
-    chosen = evenly([frame for scan in sorted(scans) for frame in evenly(sorted(scans[scan]), per_scan)], limit)
+    chosen = evenly([sorted(frames)[len(frames) // 2] for _, frames in sorted(scans.items())], limit)
     report = write_rooms(source, root, CAMERA, _read_frames(source, set(chosen)), len(chosen))
     further = sum(map(len, scans.values())) - len(chosen)
     report.left_out += Counter({"further views of the same scans": further})  # drops a count of 0

@@ -99,10 +99,9 @@ def published_file(source: str | Path, what: str, md5: str | None) -> Path:
     return source
 
 
-def check_counts(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise CourseError(f"{name}={value}: choose at least 1" + (", or None for all." if name == "limit" else "."))
+def check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise CourseError(f"limit={limit}: choose at least 1, or None for all.")
 
 
 def evenly(items: Sequence[T], count: int | None) -> list[T]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from helpers.config import CourseError
 from helpers.photos.builder import Report
-from helpers.photos.download import NYU, check_counts, evenly, published_file, write_rooms
+from helpers.photos.download import NYU, check_limit, evenly, published_file, write_rooms
 
 WIDTH, HEIGHT = 640, 480
 # Warped to the depth sensor's view, the pictures kept a white frame; inside this window is none.
@@ -24,24 +24,22 @@ MAX_FRAMES = 5000  # the real file has 1449
 MAX_CHUNK = 256 * 2**20  # bytes that HDF5 unpacks at a time
 
 
-def import_nyu(source: str | Path, root: str | Path, limit: int | None = None, per_scene: int = 1,
-               md5: str | None = NYU.md5) -> Report:  # fmt: skip
+def import_nyu(source: str | Path, root: str | Path, limit: int | None = None, md5: str | None = NYU.md5) -> Report:
     """Turn the labelled part of NYU Depth v2 into ``root/bg``, ``root/bg_depth`` and ``root/camera.json``.
 
-    Several frames show one *scene*: take more than one of it, and a room may be in training and test set. Parts of one
-    scene, named ``..._0029a``, ``..._0029b``, count as one.
+    Several frames show one *scene*; the middle one alone is taken: else a room could be in training and test set. Parts
+    of one scene, named ``..._0029a``, ``..._0029b``, count as one.
 
     Args:
         source: ``nyu_depth_v2_labeled.mat``, an HDF5 file (MATLAB 7.3); read frame by frame.
         root: the folder of photographs.
         limit: at most so many rooms, spread evenly over the scenes.
-        per_scene: at most so many frames of one scene.
         md5: sum of the file, checked first; None: do not check.
 
     Raises:
         CourseError: not that file, damaged, or ``root`` has rooms already.
     """
-    check_counts(limit=limit, per_scene=per_scene)
+    check_limit(limit)
     source = published_file(source, "nyu_depth_v2_labeled.mat", md5)
     with _reading(source.name):
         data = h5py.File(source, "r", rdcc_nbytes=32 * 2**20)
@@ -52,7 +50,7 @@ def import_nyu(source: str | Path, root: str | Path, limit: int | None = None, p
             if len(images) != len(depths):
                 raise ValueError(f"{len(images)} pictures and {len(depths)} depth maps")
             scenes = _scenes(data, len(images))
-        chosen = evenly([(scene, i) for scene in sorted(scenes) for i in evenly(scenes[scene], per_scene)], limit)
+        chosen = evenly([(scene, frames[len(frames) // 2]) for scene, frames in sorted(scenes.items())], limit)
 
         def rooms() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
             window = np.s_[TOP:BOTTOM, LEFT:RIGHT]

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from helpers.config import CourseError
 from helpers.photos.builder import Report, counted, read_photo, save_cutout, written_together
-from helpers.photos.download import check_counts
+from helpers.photos.download import check_limit
 from helpers.utils import open_image
 
 PET, BACKGROUND, BORDER = 1, 2, 3  # the classes of a trimap
@@ -31,7 +31,7 @@ def import_pets(source: str | Path, root: str | Path, limit: int | None = None) 
     Raises:
         CourseError: not that folder, no cat that passes, or ``root`` has an ``fg/`` already.
     """
-    check_counts(limit=limit)
+    check_limit(limit)
     base = Path(source)
     if not (base / "annotations").is_dir():
         raise CourseError(f"{base.name}/ has no folder annotations/: give the oxford-iiit-pet/ that torchvision made.")

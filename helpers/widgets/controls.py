@@ -16,10 +16,9 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from PIL import Image
 
-from helpers.plots import DEPTH_COLOURS, ERROR_COLOURS, ERROR_LIMIT, FALSE_ALARM, MISSED, TRUE, show_images
+from helpers.plots import DEPTH_COLOURS, ERROR_COLOURS, ERROR_LIMIT, FALSE_ALARM, MISSED, PIXELS, patches, show_images
 
 PANEL = 192  # pixels of a picture's height: a multiple of the image sizes in use; two rows fit on a laptop's screen
 GAP = 8  # pixels between pictures
@@ -188,9 +187,7 @@ class PairPanels(widgets.VBox):
                 size = {"fraction": 0.05, "pad": 0.02, "aspect": 18 * len(shown)}
                 figure.colorbar(ScalarMappable(Normalize(*ends), colours), ax=shown, label=label, location="bottom", **size)
         if any(title.startswith("mask errors") for title in panels.values()):
-            colours = {"cat, found": TRUE, "cat, missed": MISSED, "no cat, but taken for one": FALSE_ALARM}
-            patches = [Patch(facecolor=colour, edgecolor="grey", label=name) for name, colour in colours.items()]
-            figure.legend(handles=patches, loc="outside lower center", ncols=3, frameon=False)
+            figure.legend(handles=patches(PIXELS), loc="outside lower center", ncols=3, frameon=False)
         return figure
 
     def _render(self, *picked) -> tuple[str, list[_Row]]:
