@@ -14,8 +14,6 @@ near_far   float32 (2,)             metres of depth 0 and of depth 1, or NaN whe
 ========== ======================== =====================================================================
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -92,7 +90,7 @@ class SceneDataset(Dataset):
         """The quartets of ``indices`` with a leading batch dimension; byte for byte what one-by-one would give."""
         raise NotImplementedError
 
-    def at_size(self, size: int) -> SceneDataset:
+    def at_size(self, size: int) -> "SceneDataset":
         """The same quartets at another image size (the next training stage)."""
         raise NotImplementedError
 
@@ -131,7 +129,7 @@ class Subset(Dataset):
     def size(self) -> int:
         return self.dataset.size
 
-    def at_size(self, size: int) -> Subset:
+    def at_size(self, size: int) -> "Subset":
         return Subset(at_size(self.dataset, size), self.indices)
 
     def key(self) -> dict:

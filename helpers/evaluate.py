@@ -4,8 +4,6 @@
 :func:`subtract_background`, for the mask, and :class:`MeanDepth`, for the depth.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -142,7 +140,7 @@ class MeanDepth:
 
     map: Tensor  # (1, 1, H, W) in [0, 1], at the training set's size
 
-    def fit(self, train_set: Dataset) -> MeanDepth:
+    def fit(self, train_set: Dataset) -> "MeanDepth":
         """Average ``depth`` over the valid pixels at each place; one without any gets the mean of all, or 0.5."""
         total = count = torch.zeros(())
         for batch in test_batches(train_set):

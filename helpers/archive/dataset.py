@@ -5,8 +5,6 @@ background b, cat f, and a number, whose lower half (0..19) shows the cat as it 
 mirrored. Whatever cannot be used is counted and named.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import hashlib
@@ -114,7 +112,7 @@ class ArchiveDataset(SceneDataset):
         keys = self._index.rows["key"]
         return np.searchsorted(self._room_names, keys >> 32), np.searchsorted(self._cat_names, keys >> 16 & 0xFFFF)
 
-    def at_size(self, size: int) -> ArchiveDataset:
+    def at_size(self, size: int) -> "ArchiveDataset":
         other = copy.copy(self)
         SceneDataset.__init__(other, self.rooms, self.cats, self.placements, size, self.seed)
         other._rooms_in_memory = {}

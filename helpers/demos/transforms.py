@@ -5,8 +5,6 @@ What belongs to one photograph, *camera shift, exposure, blur, noise, JPEG*, is 
 Training uses the batched :class:`helpers.augment.Augment` instead.
 """
 
-from __future__ import annotations
-
 import os
 import random
 from dataclasses import dataclass, replace
@@ -47,7 +45,7 @@ class Magnitudes:
     noise: float = 5.0  # greatest standard deviation, of 255
     jpeg: float = 30.0  # quality lost at most, of 100
 
-    def times(self, factor: float) -> Magnitudes:
+    def times(self, factor: float) -> "Magnitudes":
         """Everything ``factor`` times as strong (0: nothing is changed), within what makes sense."""
         most = {"mirror": 0.5, "crop": 0.9, "brightness": 1.0, "contrast": 1.0, "exposure": 1.0, "jpeg": 99.0}
         return replace(self, **{name: min(value * factor, most.get(name, 180)) for name, value in vars(self).items()})

@@ -1,7 +1,5 @@
 """The machine behind the exercises: the gap ``____``, what a notebook calls, and the verdict on an answer."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import linecache
@@ -21,7 +19,7 @@ MAIN = "__main__"  # the module of a notebook's cells
 class Blank:
     """A gap. Whatever is done with it gives the gap again, so that a notebook with gaps runs to its end."""
 
-    def _itself(self, *args, **kwargs) -> Blank:
+    def _itself(self, *args, **kwargs) -> "Blank":
         return self
 
     __call__ = __getitem__ = __enter__ = __pos__ = __neg__ = __abs__ = __invert__ = __round__ = _itself
@@ -32,10 +30,10 @@ class Blank:
     __array_ufunc__ = None  # numpy leaves arithmetic with a gap to the gap
 
     @classmethod
-    def __torch_function__(cls, function, types, args=(), kwargs=None) -> Blank:
+    def __torch_function__(cls, function, types, args=(), kwargs=None) -> "Blank":
         return ____
 
-    def __getattr__(self, name: str) -> Blank:
+    def __getattr__(self, name: str) -> "Blank":
         if name.startswith("_"):  # what Python and Jupyter ask every object for
             raise AttributeError(name)
         return self

@@ -6,8 +6,6 @@ distance, hidden by what is nearer, with its own depth. Else, and in a room with
 give 400,000 quartets from about 30 MB.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,7 +114,7 @@ class PhotosDataset(SceneDataset):
     def key(self) -> dict:
         return dict(self._key)
 
-    def at_size(self, size: int) -> PhotosDataset:
+    def at_size(self, size: int) -> "PhotosDataset":
         return PhotosDataset(self.root, size, self.placements, self.seed)
 
     # -- where the cat goes: numpy, independent of the size of the picture ------------------------------------------

@@ -4,8 +4,6 @@ What the room pass gives is kept in memory and on disk; the cat pass runs for ea
 the image size only decides how sharply one sees.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -85,7 +83,7 @@ class RoomsDataset(SceneDataset):
         names = ("size", "rooms", "cats", "placements", "seed")
         return {"source": "rooms", "version": VERSION, **{name: getattr(self, name) for name in names}}
 
-    def at_size(self, size: int) -> RoomsDataset:
+    def at_size(self, size: int) -> "RoomsDataset":
         """The same scenes at another image size."""
         other = RoomsDataset(size, self.rooms, self.cats, self.placements, self.seed, str(self.device))
         other._plans, other._placements, other._volumes = self._plans, self._placements, self._volumes

@@ -4,8 +4,6 @@ A room is a box with x in [-width/2, width/2], y in [0, height] and z in [0, dep
 stands near the wall z = 0 and looks towards +z.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -30,7 +28,7 @@ class Material(NamedTuple):
     glow: float = 0.0  # light that the surface gives off itself
 
     @classmethod
-    def plain(cls, colour: Colour, glow: float = 0.0) -> Material:
+    def plain(cls, colour: Colour, glow: float = 0.0) -> "Material":
         return cls(Pattern.PLAIN, colour, colour, glow=glow)
 
 
@@ -70,7 +68,7 @@ class Item:
     def ball(self, x, y, z, radius_x, radius_y, radius_z, material: Material) -> None:
         self.balls.append(Ball((x, y, z), (radius_x, radius_y, radius_z), material))
 
-    def moved(self, x: float, z: float, yaw: float) -> Item:
+    def moved(self, x: float, z: float, yaw: float) -> "Item":
         """This item turned by ``yaw`` about its origin, then carried to (x, z)."""
         cos, sin = math.cos(yaw), math.sin(yaw)
 
