@@ -223,9 +223,7 @@ def a_hidden_square(cutout):
             places.append(place)
         again = cutout(_copy(quartet), side, torch.Generator().set_state(state))
         if _black_square(again, side) != places[-1]:
-            raise Wrong(
-                "The same state of the generator gave two different squares: draw with `generator`, nothing else."
-            )
+            raise Wrong("The same state of the generator gave two different squares: draw with `generator` alone.")
         _check_places(np.array(places), SIZE - side)
     return f"{DRAWS} squares, everywhere in the image; what they hide is no cat, and its depth is unknown."
 
@@ -239,10 +237,7 @@ def _black_square(got: Quartet, side: int) -> tuple[int, int]:
             raise Wrong(f"Nothing in {key!r} has become black (0).")
         height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
         if (height, width, len(rows)) != (side, side, side * side):
-            raise Wrong(
-                f"What is black in {key!r} has {height} rows and {width} columns; "
-                f"all of a square of {side} is expected."
-            )
+            raise Wrong(f"What is black in {key!r} lies within {height} x {width}; a square of {side} is expected.")
         squares.append((int(rows.min()), int(columns.min())))
     if squares[0] != squares[1]:
         raise Wrong("Each photograph has a square of its own: draw the place once for all images.")
@@ -278,8 +273,6 @@ def _check_places(places: np.ndarray, last: int) -> None:
         return
     for name, starts in zip(("row", "column"), places.T):
         if missing := sorted({0, last} - set(starts.tolist())):
-            raise Wrong(
-                f"In {len(places)} draws the square never began in {name} {missing[0]}, which is possible as well."
-            )
+            raise Wrong(f"In {len(places)} draws the square never began in {name} {missing[0]}, where it may as well.")
     if abs(np.corrcoef(places.T)[0, 1]) > 0.5:
         raise Wrong("Row and column are not independent: draw a number for each.")

@@ -76,9 +76,7 @@ def _looks_at_the_right_place(step: nn.Module, x: torch.Tensor, features: torch.
             line = gradient.sum(1 - axis)
             centre = float((line * torch.arange(len(line))).sum() / line.sum())
             if abs(centre - ((place + 0.5) / scale - 0.5)) > 1.5:  # pixels
-                raise Wrong(
-                    f"A pixel depends on another place of {name} than its own: is something flipped or shifted?"
-                )
+                raise Wrong(f"A pixel depends on another place of {name} than its own: is anything flipped or shifted?")
 
 
 @exercise(
@@ -129,9 +127,7 @@ def doubling_without_a_grid(doubling):
         with torch.no_grad():
             maps = nn.Sequential(*steps, last)(features)[..., 32:-32, 32:-32]  # away from the border's padding
         if (maps.amax((1, 2, 3)) - maps.amin((1, 2, 3))).min() < 1e-6:
-            raise Wrong(
-                "Four of these make the same value everywhere of a tilted plane: the output must depend on the input."
-            )
+            raise Wrong("Four of these make one value of a whole tilted plane: the output must depend on the input.")
         grids.append(networks.repeated_tile(networks.stretched(maps)))
     grid = sum(grids) / len(grids)
     if grid > 0.04:  # of the range of depth; a pixel-shuffle has five times that, resizing a tenth of it
