@@ -12,6 +12,7 @@ import json
 from datetime import date
 from pathlib import Path
 
+from helpers.benchmarks.report import parts
 from helpers.callbacks import standard
 from helpers.checkpoints import save_tensors
 from helpers.config import CourseError, plain_errors, runs_dir
@@ -64,25 +65,22 @@ def publish(run: Path, photos: Path | None = None) -> str:
         for row, perturbed in ((name, False), (f"{name}, perturbed", True)):
             scores = evaluate(net, test_set, perturbed=perturbed)
             rows[row] = {title: scores[key] for key, title in METRICS.items() if key in scores}
-    text = card(rows, json.loads((run / "facts.json").read_text()))
+    before, _, after = parts(CARD.read_text(encoding="utf-8"), "card")
+    text = f"{before}\n{card(rows, json.loads((run / 'facts.json').read_text()))}{after}"
     with whole_file(CARD) as path:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return text
 
 
 def card(rows: dict[str, dict[str, float]], facts: dict) -> str:
-    """The model card, in Markdown."""
+    """What the model card says of this run, in Markdown; what it does and its limits stand on the page itself."""
     used = plan()
     stages = ", ".join(f"{stage.epochs} x {stage.size} px" for stage in used.stages)
     magnitudes = ", ".join(f"{name} {value:g}" for name, value in used.augment.items())
-    return f"""# {NETWORK}, trained on rendered rooms
-
+    return f"""
 `{WEIGHTS.name}` holds the {count_parameters(build(NETWORK)):,} parameters of `helpers.model.{NETWORK}` in 16 bits
 ({WEIGHTS.stat().st_size / 1e6:.1f} MB). The notebooks load it when there is no network of your own yet:
-`helpers.predict.pretrained()`. This page was written by `python -m helpers.upkeep.publish_weights publish`.
-
-**What it does.** From a photograph of a room and the same view with a cat in it, it predicts the probability of cat for
-each pixel, and relative depth (0 the nearest, 1 the farthest point of the image).
+`helpers.predict.pretrained()`. This part was written by `python -m helpers.upkeep.publish_weights publish`.
 
 **Data.** {facts["train_quartets"]:,} quartets of {ROOMS} rendered rooms and {CATS} rendered cats
 (`RoomsDataset`, seed {SEED}; a tenth of both was held out and only watched). No photograph. The rooms and cats of the
@@ -105,12 +103,6 @@ earlier comparison on other photographs, of which no record is kept.
 {table(rows)}
 ```
 
-## Limits
-
-It has seen rendered furniture and rendered cats only. On photographs the mask is far better than the depth, which is
-relative, smooth, and often wrong where a photograph shows what no rendered room has. Both images must show the same
-view. It finds what is cat-sized, stands in the room and is in one image only. It is made for teaching, not for
-measuring anything.
 """
 
 

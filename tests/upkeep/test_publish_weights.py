@@ -68,6 +68,8 @@ def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeyp
     with pytest.raises(CourseError, match="run/ holds no finished training"):
         publish(run)
     assert not module.WEIGHTS.exists()
+    module.CARD.parent.mkdir()
+    module.CARD.write_text("# A title\n\n<!-- card:begin -->\nof an earlier run\n<!-- card:end -->\n\n## Limits\n")
 
     net, data = build("DuoNet"), ToyQuartets()
     history = train(net, data, data, small, run)
@@ -76,6 +78,7 @@ def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeyp
     (run / "facts.json").write_text(json.dumps(facts))
     text = publish(run)
     assert module.CARD.read_text() == text and "rooms, 32 px, perturbed" in text and "a test" in text
+    assert text.startswith("# A title\n") and text.endswith("\n## Limits\n") and "earlier run" not in text
     shipped = load(module.WEIGHTS)
     for name, value in net.state_dict().items():
         expected = value.half().float() if value.is_floating_point() else value
