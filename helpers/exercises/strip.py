@@ -48,9 +48,3 @@ def _strip_notebook(path: Path) -> int:
             text = json.dumps(notebook, ensure_ascii=False, indent=1, separators=(",", ": "))
             temporary.write_text(text + "\n", encoding="utf-8")
     return count
-
-
-def still_readable(root: Path = ROOT) -> list[str]:
-    """The checkers: each computes what is right to compare an answer with it, and says so in its source."""
-    paths = sorted((root / "helpers" / "exercises").glob("nb[0-9][0-9].py"))
-    return [path.relative_to(root).as_posix() for path in paths]

@@ -110,9 +110,6 @@ def _free_name(folder: Path, name: str, content: bytes, taken: Mapping[Path, byt
             return path
 
 
-# -- writing folders -----------------------------------------------------------------------------------------------
-
-
 def counted(items: Iterable[T], total: int, description: str, unit: str) -> Iterator[T]:
     """``items`` one by one, with a progress bar."""
     counter = bar(total, description, unit)

@@ -82,9 +82,6 @@ def download(data: PublicData, folder: str | Path) -> Path:
     return target
 
 
-# -- what importers do alike ---------------------------------------------------------------------------------------
-
-
 def published_file(source: str | Path, what: str, md5: str | None) -> Path:
     """``source``, if it is there and has this sum, where one is given; else a CourseError."""
     source = Path(source)
