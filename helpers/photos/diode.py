@@ -46,10 +46,8 @@ def import_diode(source: str | Path, root: str | Path, limit: int | None = None,
     source = published_file(source, "val.tar.gz of DIODE", md5)
     scans = _scans(member.name for _, member in _members(source, "looking through"))
     chosen = evenly([sorted(frames)[len(frames) // 2] for _, frames in sorted(scans.items())], limit)
-    report = write_rooms(source, root, CAMERA, _read_frames(source, set(chosen)), len(chosen))
     further = sum(map(len, scans.values())) - len(chosen)
-    report.left_out += Counter({"further views of the same scans": further})  # drops a count of 0
-    return report
+    return write_rooms(source, root, CAMERA, _read_frames(source, set(chosen)), len(chosen), further)
 
 
 def _scans(paths: Iterable[str]) -> dict[str, list[str]]:

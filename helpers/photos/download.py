@@ -10,6 +10,7 @@ import json
 import shutil
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -108,15 +109,16 @@ def evenly(items: Sequence[T], count: int | None) -> list[T]:
 
 
 def write_rooms(source: Path, root: str | Path, camera: dict, rooms: Iterator[tuple[str, np.ndarray, np.ndarray]],
-                count: int) -> Report:  # fmt: skip
+                count: int, further: int) -> Report:  # fmt: skip
     """Write ``root/bg``, ``root/bg_depth`` and ``root/camera.json``, all of it or nothing.
 
     ``rooms`` makes ``count`` of them, one by one: name, picture (H, W, 3) uint8, metres (H, W), 0 or NaN where unknown.
+    ``further`` pictures were left out before.
 
     Raises:
         CourseError: no room has depth in a tenth of its picture, or ``root`` has rooms already.
     """
-    report = Report("rooms")
+    report = Report("rooms", left_out=+Counter({"further pictures of the same scenes": further}))  # +: without a 0
     with written_together(root, ("bg_depth/", "camera.json", "bg/")) as folder, closing(rooms):
         (folder / "camera.json").write_text(json.dumps({**camera, "depth_unit_m": DEPTH_UNIT}, indent=1))
         for name, picture, metres in counted(rooms, count, "writing rooms", "room"):

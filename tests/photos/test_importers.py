@@ -247,7 +247,7 @@ def test_diode_gives_rooms_with_metres_and_camera(diode, tmp_path):
     archive = diode[1]
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
     report = import_diode(archive, tmp_path / "photos", md5=md5)
-    assert report.kept == 2 and report.left_out == {"further views of the same scans": 2}
+    assert report.kept == 2 and report.left_out == {"further pictures of the same scenes": 2}
     root = tmp_path / "photos"
     assert len(files(root)) == 5 and not any("outdoor" in name for name in files(root))
     camera = json.loads((root / "camera.json").read_text())
@@ -278,7 +278,7 @@ def test_the_middle_view_of_each_scan_is_taken(diode, tmp_path):
 
 def test_views_of_one_scan_are_counted_and_a_limit_keeps_the_rest_away(diode, tmp_path):
     report = import_diode(diode[1], tmp_path / "photos", limit=1, md5=None)
-    assert (report.kept, report.left_out) == (1, {"further views of the same scans": 3})
+    assert (report.kept, report.left_out) == (1, {"further pictures of the same scenes": 3})
 
 
 def test_a_room_without_depth_is_left_out(tmp_path):
@@ -426,7 +426,7 @@ def test_nyu_gives_rooms_the_right_way_round(tmp_path):
 def test_one_frame_of_a_scene_is_taken(tmp_path):
     source = nyu(tmp_path / "labeled.mat")
     report = import_nyu(source, tmp_path / "photos", md5=None)
-    assert (report.kept, report.left_out) == (2, {"further frames of the same scenes": 2})
+    assert (report.kept, report.left_out) == (2, {"further pictures of the same scenes": 2})
     assert {name.split("/")[1][:-9] for name in files(tmp_path / "photos") if name.startswith("bg/")} == {
         "bath_0002", "kitchen_0001",
     }  # fmt: skip
