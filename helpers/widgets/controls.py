@@ -102,14 +102,18 @@ def strip(pictures: Sequence[np.ndarray], height: int = PANEL) -> bytes:
     return stream.getvalue()
 
 
+def ramp(colours: str) -> str:
+    """HTML: all colours of one of matplotlib's maps, side by side."""
+    stops = ", ".join(to_hex(colour) for colour in matplotlib.colormaps[colours](np.linspace(0, 1, 9)))
+    return f'<span style="background:linear-gradient(to right, {stops})">{12 * "&emsp;"}</span>'
+
+
 def legend() -> widgets.HTML:
     """What the colours of mask errors, depth and depth errors mean."""
     missed, taken = (f'<span style="background:{colour}">&emsp;</span>' for colour in (MISSED, FALSE_ALARM))
-    stops = ", ".join(to_hex(colour) for colour in matplotlib.colormaps[DEPTH_COLOURS](np.linspace(0, 1, 9)))
-    ramp = f'<span style="background:linear-gradient(to right, {stops})">{12 * "&emsp;"}</span>'
     return widgets.HTML(
         f"Mask errors: white is cat that was found, {missed} cat that was missed, {taken} room taken for cat.<br>"
-        f"Depth: near {ramp} far; grey stripes where it is unknown. "
+        f"Depth: near {ramp(DEPTH_COLOURS)} far; grey stripes where it is unknown. "
         f"Depth error: black is none, the brightest is {ERROR_LIMIT} and more."
     )
 

@@ -7,14 +7,13 @@ the maps, which a forward hook collects: no network is needed.
 from collections.abc import Mapping
 
 import ipywidgets as widgets
-import matplotlib
 import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_hex
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from helpers.plots import ERROR_COLOURS, array, depth_picture, picture, show_images, styled
-from helpers.widgets.controls import Chooser, PairPanels
+from helpers.widgets.controls import Chooser, PairPanels, ramp
 
 CHANNELS = 12  # of a stage that can be looked at: those that vary most over the scene
 
@@ -53,7 +52,8 @@ class FeatureViewer(PairPanels):
         self.stage = Chooser("stage", len(self._names))
         self.channel = Chooser("channel", len(self._order[self._names[0]]))
         self.stage.slider.observe(self._begin, "value")  # observed first: before anything is drawn
-        super().__init__([self.stage, self.channel], [_legend()])
+        legend = widgets.HTML(f"Activation: none {ramp(ERROR_COLOURS)} the highest of this map.")
+        super().__init__([self.stage, self.channel], [legend])
 
     def _begin(self, _) -> None:
         """Another stage has other channels: begin with its liveliest."""
@@ -72,13 +72,6 @@ class FeatureViewer(PairPanels):
             f"channel {channel}": _scaled(maps[channel]),
         }
         return f"{name}: {count} channels of {height} × {width} pixels", [row]
-
-
-def _legend() -> widgets.HTML:
-    """What the colours of a map mean."""
-    stops = ", ".join(to_hex(colour) for colour in matplotlib.colormaps[ERROR_COLOURS](np.linspace(0, 1, 9)))
-    ramp = f'<span style="background:linear-gradient(to right, {stops})">{12 * "&emsp;"}</span>'
-    return widgets.HTML(f"Activation: none {ramp} the highest of this map.")
 
 
 def explore_features(scene, stages: Mapping[str, object]) -> FeatureViewer:
