@@ -142,9 +142,3 @@ def pair_of(value: object, names: str) -> tuple:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise Wrong(f"Two values are expected: return {names}.")
     return tuple(value)
-
-
-def has_gradient(loss: object) -> None:
-    """Raise :class:`Wrong` for a loss, right in value, that nothing can be learnt from."""
-    if not getattr(loss, "requires_grad", False):
-        raise Wrong("The value is right, but it has no gradient: return a tensor, without .item(), .detach() or NumPy.")

@@ -7,20 +7,26 @@ from torch import Tensor
 
 from helpers.demos.distortions import confident
 from helpers.exercises.checker import Wrong, exercise
-from helpers.exercises.compare import Either, dice, expect, has_gradient, quartets, shaped, wrong_masks
+from helpers.exercises.compare import Either, dice, expect, quartets, shaped, wrong_masks
 from helpers.losses import CourseLoss, masked_mean, soft_dice_loss
 from helpers.metrics import Meter
 
 
 def learns(loss: object, x: Tensor, *right: Tensor) -> None:
     """Raise :class:`Wrong` for a loss of ``x``, right in value, whose gradient is none of those of ``right``."""
-    has_gradient(loss)
+    if not getattr(loss, "requires_grad", False):
+        raise Wrong("The value is right, but it has no gradient: return a tensor, without .item(), .detach() or NumPy.")
     (got,) = torch.autograd.grad(loss.sum(), x, allow_unused=True)
     if got is None:
         raise Wrong("The value is right, but no gradient reaches the prediction: is it detached on its way?")
     close = (torch.allclose(got, one, rtol=1e-3, atol=1e-3 * float(one.abs().max())) for one in right)
     if not any(close):
         raise Wrong("The value is right, but its gradient is not that of this loss: is a part of it detached?")
+
+
+def soft_images(prob: Tensor, mask: Tensor, smooth: float = 1.0) -> Tensor:
+    """The Dice of probabilities, image by image, smoothed as the loss is."""
+    return torch.stack([1 - soft_dice_loss(p[None], m[None], smooth) for p, m in zip(prob, mask)])
 
 
 def gradient(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -39,7 +45,7 @@ def soft_iou(soft_iou_loss):
     prob[-1] = mask[-1] = 0  # nothing there, nothing found
 
     def from_dice(prob, smooth):  # IoU = Dice / (2 - Dice), for the images one by one
-        scores = torch.stack([1 - soft_dice_loss(p[None], m[None], 2 * smooth) for p, m in zip(prob, mask)])
+        scores = soft_images(prob, mask, 2 * smooth)
         return (1 - scores / (2 - scores)).mean()
 
     both, overlap, either = (x.sum((1, 2, 3)) for x in (prob + mask, prob * mask, torch.maximum(prob, mask)))
@@ -211,11 +217,6 @@ def dice_of_every_image(dice_of):
     }  # fmt: skip
     expect(dice_of(prob.clone(), mask.clone()), right, mistakes, "the Dice of five images")
     return f"The five images score {', '.join(f'{value:.2f}' for value in right)}: the empty ones 0 and 1."
-
-
-def soft_images(prob: Tensor, mask: Tensor) -> Tensor:
-    """The Dice of probabilities, image by image, smoothed as the loss is."""
-    return torch.stack([1 - soft_dice_loss(p[None], m[None]) for p, m in zip(prob, mask)])
 
 
 @exercise(
