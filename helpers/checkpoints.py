@@ -101,7 +101,4 @@ def _check_identity(content: dict, identity: dict, folder: Path) -> None:
     saved = json.loads(content["identity"])
     for what, value in json.loads(json.dumps(identity)).items():
         if saved.get(what) != value and what != "precision":  # another device rounds in another way, no more
-            raise CourseError(
-                f"The folder {folder.name}/ holds a run with another {what}: choose another run_dir, "
-                "or delete the folder to train anew."
-            )
+            raise CourseError(f"{folder.name}/ holds a run with another {what}: choose another run_dir, or delete it.")
