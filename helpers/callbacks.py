@@ -122,9 +122,6 @@ class TensorBoardLogger(Callback):
         if self.writer is not None:
             self.writer.close()
 
-
-# -- snapshots ----------------------------------------------------------------------------------------------------
-
 SNAPSHOTS = "snapshots.npz"
 QUARTETS = 4
 CANDIDATES = 32  # quartets of the validation set from which they are chosen

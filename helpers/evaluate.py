@@ -18,8 +18,6 @@ from helpers.dataset import CachedDataset, Quartet, at_size, loader, to_device
 from helpers.metrics import Meter, grid_index, phase_bias
 from helpers.model import probabilities
 
-# -- a network on a data set --------------------------------------------------------------------------------------
-
 BATCH = 64
 ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth
 
@@ -89,9 +87,6 @@ def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[st
             result[f"{prefix}grid"] = grid_index(torch.cat(maps))
             result[f"{prefix}phase_bias"] = phase_bias(torch.cat(errors))
     return result
-
-
-# -- predictions without a network --------------------------------------------------------------------------------
 
 THRESHOLD = 20  # of 255, in the channel that differs most; above the noise of a photograph, below most fur
 CLOSING = 1 / 64  # radius of the closing, as a share of the image size: 1 pixel at 64, 3 at 192

@@ -44,9 +44,6 @@ def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (image - mean) / std
 
 
-# -- the published network ----------------------------------------------------------------------------------------
-
-
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False)
 
@@ -104,9 +101,6 @@ class DepthMaskNet(nn.Module):
         x = self.merge(torch.cat((room, scene), 1))  # (B, 32, H, W)
         x = self.encoder(x)  # (B, 512, H/16, W/16)
         return self.mask_decoder(x), self.depth_decoder(x)
-
-
-# -- the course's network -----------------------------------------------------------------------------------------
 
 
 def conv_bn_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

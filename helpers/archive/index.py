@@ -62,9 +62,6 @@ def _note(findings: Findings, reason: str, names: Iterable[str]) -> None:
             entry["examples"].append("".join(c if c.isprintable() else "?" for c in name[:80]))
 
 
-# -- the directory of one zip ---------------------------------------------------------------------------------------
-
-
 class _BoundedFile(io.FileIO):
     """A zip as zipfile may read it: its directory, which comes in one piece, is bounded and its SHA-256 is noted."""
 
@@ -153,9 +150,6 @@ def _overlapping(places: np.ndarray) -> np.ndarray:
     clash = begin[1:] < end[:-1]
     bad[order[1:][clash]] = bad[order[:-1][clash]] = True
     return bad
-
-
-# -- the index of all three -----------------------------------------------------------------------------------------
 
 
 @dataclass

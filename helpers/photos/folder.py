@@ -254,9 +254,6 @@ def _read_camera(root: Path) -> dict:
     return {**camera, "size": size}
 
 
-# -- pixels --------------------------------------------------------------------------------------------------------
-
-
 def refuse_depth(image: Image.Image, name: str) -> None:
     if image.mode.startswith("I"):
         what = "so it looks like depth and not like a photograph: depth belongs into bg_depth/"
@@ -344,9 +341,6 @@ def nearest(depth: np.ndarray, size: int) -> np.ndarray:
     """(n, n) depth at (size, size), by the pixel that holds each centre: measured values are never blended."""
     index = ((np.arange(size) + 0.5) * len(depth) / size).astype(int)
     return depth[np.ix_(index, index)]
-
-
-# -- cut-outs ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -158,9 +158,6 @@ def _rays(batch: _Batch, pixels: Tensor, size: int) -> Tensor:
     return batch.forward + (x / batch.focal) * batch.right + (y / batch.focal) * batch.up
 
 
-# -- marching -------------------------------------------------------------------------------------------------------
-
-
 class _Hit(NamedTuple):
     """What a ray finds: depth of the skin (of the nearest pass where it misses) and coverage of its pixel."""
 
@@ -263,9 +260,6 @@ def _unhidden(view: View, pixels: Tensor, depth: Tensor) -> Tensor:
     for corner in range(view["corner_depth"].shape[1]):
         seen = seen + (view["corner_depth"][:, corner].float().gather(1, pixels) > depth - _HIDDEN)
     return seen * 0.2
-
-
-# -- light ----------------------------------------------------------------------------------------------------------
 
 
 def _shade(batch: _Batch, looks: Looks, rays: Tensor, hit: _Hit, size: int) -> Tensor:

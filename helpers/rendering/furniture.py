@@ -11,8 +11,6 @@ import numpy as np
 
 from helpers.rendering.primitives import Colour, Item, Material, Pattern
 
-# -- colours ------------------------------------------------------------------------------------------------------
-
 
 class Palette:
     """The colours of one room: one family of woods, one wall, a few accents that recur, so that things match."""
@@ -70,9 +68,6 @@ def _legs(item: Item, half_x: float, half_z: float, height: float, thickness: fl
     for side_x in (-1, 1):
         for side_z in (-1, 1):
             item.box(side_x * half_x, height / 2, side_z * half_z, thickness, height / 2, thickness, material)
-
-
-# -- furniture ----------------------------------------------------------------------------------------------------
 
 
 def sofa(palette: Palette) -> Item:
