@@ -42,10 +42,8 @@ class Experiment:
     loss: nn.Module | None = None
 
 
-def run(
-    experiment: Experiment, train_set: Dataset, validation_set: Dataset, test_set: CachedDataset, folder: Path,
-    seed: int = 0,
-) -> dict:  # fmt: skip
+def run(experiment: Experiment, train_set: Dataset, validation_set: Dataset, test_set: CachedDataset, folder: Path,
+        seed: int = 0) -> dict:  # fmt: skip
     """Train on the first set, watch on the second, score the third; or resume, or read what an earlier call found.
 
     JSON-ready: ``what`` was trained, on which ``machine`` and ``date``, its ``facts`` (parameters, operations, samples,
@@ -85,10 +83,8 @@ def run(
     return result
 
 
-def run_seeds(
-    experiment: Experiment, train_set: Dataset, validation_set: Dataset, test_set: CachedDataset, folder: Path,
-    seeds: Iterable[int],
-) -> dict:  # fmt: skip
+def run_seeds(experiment: Experiment, train_set: Dataset, validation_set: Dataset, test_set: CachedDataset,
+              folder: Path, seeds: Iterable[int]) -> dict:  # fmt: skip
     """:func:`run` under each of ``seeds``, in ``folder-SEED``: the results, one value a seed, and ``machines``."""
     results = []
     for seed in seeds:
