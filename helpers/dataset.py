@@ -193,7 +193,10 @@ def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: in
     for name, ids in zip(("room", "cat"), scenes(dataset)):
         distinct, where = np.unique(ids, return_inverse=True)
         if len(distinct) < len(parts):
-            raise CourseError(f"This data has {len(distinct)} {name}(s), a split needs {len(parts)} or more: add some.")
+            raise CourseError(
+                f"This data has {len(distinct)} {name}(s); holding some out for the test needs at least {len(parts)}: "
+                f"add a {name}."
+            )
         tests = min(max(1, round(test * len(distinct))), len(distinct) - len(parts) + 1)  # one stays for each other
         validations = min(max(1, round(validation * len(distinct))), len(distinct) - tests - 1) if validation else 0
         order, part = rng.permutation(np.arange(len(distinct))), np.zeros(len(distinct), int)
