@@ -122,6 +122,7 @@ class TensorBoardLogger(Callback):
         if self.writer is not None:
             self.writer.close()
 
+
 SNAPSHOTS = "snapshots.npz"
 QUARTETS = 4
 CANDIDATES = 32  # quartets of the validation set from which they are chosen

@@ -101,4 +101,5 @@ def _check_identity(content: dict, identity: dict, folder: Path) -> None:
     saved = json.loads(content["identity"])
     for what, value in json.loads(json.dumps(identity)).items():
         if saved.get(what) != value and what != "precision":  # another device rounds in another way, no more
-            raise CourseError(f"{folder.name}/ holds a run with another {what}: choose another run_dir, or delete it.")
+            why = f"The folder {folder.name}/ holds a run with another {what}: choose another run_dir"
+            raise CourseError(f"{why}, or delete the folder to train anew.")

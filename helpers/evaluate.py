@@ -88,6 +88,7 @@ def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[st
             result[f"{prefix}phase_bias"] = phase_bias(torch.cat(errors))
     return result
 
+
 THRESHOLD = 20  # of 255, in the channel that differs most; above the noise of a photograph, below most fur
 CLOSING = 1 / 64  # radius of the closing, as a share of the image size: 1 pixel at 64, 3 at 192
 SMALLEST_PART = 1 / 500  # of the image's area: a fifth of the smallest cat; 8 pixels at 64, 74 at 192

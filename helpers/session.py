@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,10 +172,12 @@ def train_network() -> list[dict]:
         parts = sets("train", "validation")
     net, recipe = start()
     history = train(net, *parts, recipe, run_dir(), standard())
-    PartialState().destroy_process_group()  # else a process may end with its connections open, and abort
+    PartialState().destroy_process_group()
     return history
 
 
 if __name__ == "__main__":
     with config.plain_errors():
         train_network()
+    sys.stdout.flush()
+    os._exit(0)  # a usual end would abort now and then: threads of torch.distributed outlive its process group

@@ -282,6 +282,10 @@ def _download(here: _Folder, note: str, gdown: Callable) -> None:
                     here.accept("bg.zip")
             for name in missing:
                 _download_zip(here, gdown, name, ids[name])
+    except CourseError as error:
+        if isinstance(error.__cause__, BlockingIOError):
+            raise CourseError(f"{error} {WAYS}") from None
+        raise
     except GdownError as error:
         kept = fetched_bytes(here.incoming / name)
         kept = f" ({_in_bytes(kept)} of it are kept)" if kept else ""

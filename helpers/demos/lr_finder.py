@@ -84,7 +84,7 @@ def find_rate(
         optimizer.step()
     counter.close()
     if not losses:
-        raise CourseError(f"The loss is not finite even at a learning rate of {low:.1e}: begin lower, or check data.")
+        raise CourseError(f"The loss is not finite even at a learning rate of {low:.1e}: begin lower, or check the data.")
     falls = [after - before for before, after in pairwise(smoothed)] or [0.0]
     steepest = rates[falls.index(min(falls))]
     return RateCurve(rates, losses, smoothed, steepest, steepest / 3)

@@ -21,6 +21,7 @@ from helpers.plots import styled
 FEATURES = 64  # channels of the decoders that are compared; the published ones begin with 512
 UPSAMPLERS = ("transposed 3x3", "pixel-shuffle", "pixel-shuffle, ICNR", "pixel-shuffle + blur", "bilinear + 3x3")
 
+
 class Cost(NamedTuple):
     parameters: int
     gflop: float  # forward, one pair; a multiply-add counts as two

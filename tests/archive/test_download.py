@@ -239,8 +239,9 @@ def test_of_several_half_files_one_is_used(server, folder):
 
 def test_two_downloads_into_one_folder_are_kept_apart(server, folder):
     folder.mkdir()
-    with one_writer(folder), pytest.raises(CourseError, match="Another process .* is writing into archive/: wait"):
+    with one_writer(folder), pytest.raises(CourseError, match="Another process .* is writing into archive/: wait") as no:
         fetch(server, folder)
+    assert str(no.value).endswith(drive.WAYS)
     fetch(server, folder)
     assert_complete(folder)
 

@@ -57,7 +57,7 @@ def test_it_runs_all_in_order_and_leaves_pages_and_figures(folder):
         "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
         "import os, ipywidgets\nfrom tqdm.auto import tqdm\nprint(os.environ['COURSE_DATA'])\n"
         "for _ in tqdm(range(3)): pass\nipywidgets.IntSlider(description='threshold')",
-        "import time\nballast = bytearray(400 << 20)\ntime.sleep(2)",
+        "import time\nballast = bytearray(400 << 20)\ntime.sleep(4)",
     )
     write(folder / "02_two.ipynb", "assert 'ballast' not in globals()")
     before = first.read_bytes()
