@@ -5,6 +5,7 @@ always step as far as the nearest skin is away. Only pixels that the cat or its 
 are component-first: B bundles of R rays are (3, B, R).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from helpers.rendering.cats import Cat, Looks, Volume, fur
 from helpers.rendering.placement import Placement, to_world
-from helpers.rendering.primitives import Room
-from helpers.rendering.room_pass import VIEW_NAMES, View, dot, pixel_grid, screen_rectangle, slab, unit
+from helpers.rendering.primitives import Camera, Room
+from helpers.rendering.room_pass import VIEW_NAMES, View, dot, pixel_grid, slab, unit
 from helpers.rendering.textures import smooth
 
 STEPS = 48  # marching steps at most; nearly all rays need fewer than 20
@@ -142,6 +143,29 @@ def _window(cats: list[PlacedCat], size: int, spheres: list[tuple[np.ndarray, fl
                            for rows, columns in rectangles], device=device)  # fmt: skip
     inside = torch.arange(height, device=device)[:, None] * size + torch.arange(width, device=device)
     return corner[:, None] + inside.flatten()
+
+
+def screen_rectangle(camera: Camera, centre: np.ndarray, radius: float, size: int) -> tuple[slice, slice]:
+    """Rows and columns of a ``size`` px image that contain the picture of a sphere; empty if it is behind."""
+    x, y, z = camera.axes() @ (np.asarray(centre, float) - camera.position)
+    if z < -radius:
+        return slice(0, 0), slice(0, 0)
+    spans = []
+    for side in (x, y):
+        distance = math.hypot(side, z)
+        if z <= radius or distance <= radius:  # around or beside the camera: no bound
+            spans.append((-1.0, 1.0))
+            continue
+        angle, spread = math.atan2(side, z), math.asin(radius / distance)
+        spans.append(tuple(camera.focal * math.tan(a) if abs(a) < 1.5 else math.copysign(9, a)
+                           for a in (angle - spread, angle + spread)))  # fmt: skip
+    (left, right), (bottom, top) = spans
+
+    def pixel(x: float) -> int:
+        return int(min(max((x + 1) * size / 2, -1), size + 1))
+
+    rows = slice(max(pixel(-top) - 1, 0), min(pixel(-bottom) + 2, size))
+    return rows, slice(max(pixel(left) - 1, 0), min(pixel(right) + 2, size))
 
 
 def _body(placed: PlacedCat) -> tuple[np.ndarray, float]:

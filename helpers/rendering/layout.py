@@ -32,9 +32,9 @@ class _Floor:
 
 def _corners(x: float, z: float, half_width: float, half_depth: float, yaw: float) -> np.ndarray:
     """The corners (4, 2) of a rectangle on the floor."""
-    local = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (half_width, half_depth)
     cos, sin = math.cos(yaw), math.sin(yaw)
-    return np.stack([x + cos * local[:, 0] + sin * local[:, 1], z - sin * local[:, 0] + cos * local[:, 1]], 1)
+    ends = ((-half_width, -half_depth), (half_width, -half_depth), (half_width, half_depth), (-half_width, half_depth))
+    return np.array([(x + cos * u + sin * v, z - sin * u + cos * v) for u, v in ends])
 
 
 def _overlap(first: np.ndarray, second: np.ndarray) -> bool:

@@ -5,17 +5,21 @@ Vectors are component-first: a bundle of rays is a tensor (3, ...). A ray is ``o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.rendering.primitives import Camera, Item, Material, Pattern, Room
+from helpers.rendering.primitives import Camera, Material, Pattern, Room
 from helpers.rendering.textures import chance, paint
 
 FAR = 1e9  # "hits nothing"
 _LIGHT_HALF = 0.35  # half the side of the square light under the ceiling, metres
+_NEAR = 1e-3  # metres in front of the camera where sight begins
+_PART = 2**13  # places at a time on a CPU
+_SIGNS = np.array([[-1, -1, -1, -1, 1, 1, 1, 1], [-1, -1, 1, 1, -1, -1, 1, 1], [-1, 1, -1, 1, -1, 1, -1, 1]])
 
 VIEW_NAMES = ("colour", "depth", "corner_depth", "normal", "lamp_share", "sky_share")
 View = dict[str, Tensor]
@@ -35,6 +39,11 @@ sky_share       float16 (H, W)          how much comes from all around, 0..1 (th
 def vector(numbers: Sequence[float], device: torch.device) -> Tensor:
     """Three numbers as a column (3, 1)."""
     return torch.tensor([float(number) for number in numbers], device=device)[:, None]
+
+
+def pick(values: Tensor, which: Tensor) -> Tensor:
+    """``values[..., which]``, several times as fast on a CPU."""
+    return values.index_select(values.dim() - 1, which)
 
 
 def dot(first: Tensor, second: Tensor) -> Tensor:
@@ -59,46 +68,76 @@ def camera_rays(camera: Camera, size: int, device: torch.device) -> Tensor:
 
 
 class Solids:
-    """A room's boxes and ellipsoids as tensors, thing by thing, with a bounding sphere for each thing.
+    """A room's boxes and ellipsoids as tensors, and their corners, from which follows where each of them can matter.
 
     Surfaces are numbered: 0..5 the faces of the room, then all boxes, then all ellipsoids.
     """
 
     def __init__(self, room: Room, device: torch.device):
-        boxes = [box for item in room.items for box in item.boxes]
-        balls = [ball for item in room.items for ball in item.balls]
-        self.boxes = _tensor([(*b.centre, *b.half, math.cos(b.yaw), math.sin(b.yaw)) for b in boxes], 8, device)
-        self.balls = _tensor([(*b.centre, *b.radii) for b in balls], 6, device)
+        boxes = [(box, number) for number, item in enumerate(room.items) for box in item.boxes]
+        balls = [(ball, number) for number, item in enumerate(room.items) for ball in item.balls]
+        self.materials: list[Material] = [*room.walls, *(solid.material for solid, _ in (*boxes, *balls))]
+        rows = [(*b.centre, *b.half, math.cos(b.yaw), math.sin(b.yaw)) for b, _ in boxes]
+        rows += [(*b.centre, *b.radii, 1.0, 0.0) for b, _ in balls]
+        rows = np.array(rows).reshape(-1, 8)
+        self.boxes = torch.tensor(rows[: len(boxes)], dtype=torch.float32, device=device)  # (K, 8)
+        self.balls = torch.tensor(rows[len(boxes) :, :6], dtype=torch.float32, device=device)  # (M, 6)
         self.first_ball = 6 + len(boxes)
-        self.materials: list[Material] = [*room.walls, *(b.material for b in boxes), *(b.material for b in balls)]
-        self.things: list[tuple[slice, slice, np.ndarray, float]] = []
-        box, ball = 0, 0
-        for item in room.items:
-            box_slice, ball_slice = slice(box, box + len(item.boxes)), slice(ball, ball + len(item.balls))
-            self.things.append((box_slice, ball_slice, *_bounds(item)))
-            box, ball = box_slice.stop, ball_slice.stop
+        x, y, z = (rows[:, i, None] + _SIGNS[i] * rows[:, 3 + i, None] for i in range(3))
+        cos, sin, x, z = rows[:, 6, None], rows[:, 7, None], x - rows[:, :1], z - rows[:, 2:3]
+        self.corners = np.stack([rows[:, :1] + cos * x + sin * z, y, rows[:, 2:3] - sin * x + cos * z], 2)  # (K + M, 8, 3)
+        # Of surfaces that a ray meets at the same depth counts the one whose thing was placed first.
+        things = [*range(-6, 0), *(number for _, number in (*boxes, *balls))]
+        self.tried = torch.from_numpy(np.argsort(things, kind="stable")).to(device)
+        self.turn = torch.argsort(self.tried)
+
+    def kinds(self) -> list[tuple[Callable, Tensor, slice]]:
+        """For boxes and for ellipsoids, if there are any: their test, their numbers in columns, which corners."""
+        boxes, number = slice(0, len(self.boxes)), len(self.corners)
+        kinds = ((box_hits, self.boxes, boxes), (ball_hits, self.balls, slice(boxes.stop, number)))
+        return [(hits, solids.T.contiguous(), which) for hits, solids, which in kinds if len(solids)]
 
 
-def _tensor(rows: list, columns: int, device: torch.device) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float32, device=device).reshape(-1, columns)
+class _Grid:
+    """Cells over D coordinates of a ray or a point, and for each cell the solids that can matter there.
 
+    Args:
+        spans: (K, 2, D) least and greatest coordinates at which each of K solids can matter.
+        low, high: (D,) coordinates where the first cell begins and the last one ends; these two reach on for ever.
+        cells: (D,) how many.
+    """
 
-def _bounds(item: Item) -> tuple[np.ndarray, float]:
-    """Centre and radius of a sphere around an item."""
-    centres = np.array([solid.centre for solid in (*item.boxes, *item.balls)])
-    reach = [np.linalg.norm(box.half) for box in item.boxes] + [max(ball.radii) for ball in item.balls]
-    low, high = (centres - np.array(reach)[:, None]).min(0), (centres + np.array(reach)[:, None]).max(0)
-    middle = (low + high) / 2
-    return middle, float((np.linalg.norm(centres - middle, axis=1) + reach).max())
+    def __init__(self, spans: np.ndarray, low: Sequence, high: Sequence, cells: Sequence[int], device: torch.device):
+        self.low, self.cells = low, cells
+        self.per_unit = [count / (end - begin) for count, begin, end in zip(cells, low, high)]
+        table = np.ones((1, len(spans)), bool)
+        for axis, count in enumerate(cells):
+            first, last = ((spans[:, i, axis] - low[axis]) * self.per_unit[axis] for i in (0, 1))
+            at = np.arange(count)[:, None]
+            meets = ((at + 1 >= first - 1e-3) | (at == count - 1)) & ((at <= last + 1e-3) | (at == 0))
+            table = (table[:, None] & (meets & (first <= last))).reshape(-1, len(spans))
+        cell, solid = np.divmod(np.flatnonzero(table), len(spans))
+        count = np.bincount(cell, minlength=len(table))
+        lists = (count, count.cumsum() - count, solid)
+        self.count, self.first, self.solids = (torch.from_numpy(x.astype(np.int32)).to(device) for x in lists)
+
+    def pairs(self, places: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """All pairs of a place (D, R) and a solid in its cell, as two lists of numbers; in parts that stay in a cache."""
+        part = places.shape[1] if places.is_cuda else _PART
+        for begin in range(0, places.shape[1], part):
+            cell = 0
+            for x, low, per_unit, count in zip(places[:, begin : begin + part], self.low, self.per_unit, self.cells):
+                cell = cell * count + ((x - low) * per_unit).int().clamp(0, count - 1)
+            count, first = pick(self.count, cell), pick(self.first, cell)
+            place = torch.repeat_interleave(count)
+            number = torch.arange(len(place), dtype=torch.int32, device=cell.device)
+            solid = pick(first - count.cumsum(0, dtype=torch.int32) + count, place) + number
+            yield place.long() + begin, pick(self.solids, solid)
 
 
 def box_hits(origin: Tensor, direction: Tensor, boxes: Tensor) -> Tensor:
-    """Where rays enter boxes (K, 8: centre, half-sides, cosine and sine of the yaw): (K, ...) values of t, or FAR.
-
-    ``origin`` may have sizes 1 where all rays start together.
-    """
-    shape = (-1, *[1] * (direction.dim() - 1))
-    x, y, z, half_x, half_y, half_z, cos, sin = (column.reshape(shape) for column in boxes.unbind(1))
+    """Where rays (3, P) enter boxes (8, P: centre, half-sides, cosine and sine of the yaw): (P,) values of t, or FAR."""
+    x, y, z, half_x, half_y, half_z, cos, sin = boxes
     from_x, from_z = origin[0] - x, origin[2] - z
     enter, leave = slab(origin[1] - y, direction[1], half_y)
     for start, slope, half in (
@@ -118,11 +157,9 @@ def slab(start: Tensor, slope: Tensor, half: Tensor | float) -> tuple[Tensor, Te
 
 
 def ball_hits(origin: Tensor, direction: Tensor, balls: Tensor) -> Tensor:
-    """Where rays enter ellipsoids (K, 6: centre, radii): (K, ...) values of t, or FAR."""
-    shape = (-1, *[1] * (direction.dim() - 1))
-    columns = [column.reshape(shape) for column in balls.unbind(1)]
-    start = [(origin[i] - columns[i]) / columns[3 + i] for i in range(3)]
-    slope = [direction[i] / columns[3 + i] for i in range(3)]
+    """Where rays (3, P) enter ellipsoids (6, P: centre, radii): (P,) values of t, or FAR."""
+    start = [(origin[i] - balls[i]) / balls[3 + i] for i in range(3)]
+    slope = [direction[i] / balls[3 + i] for i in range(3)]
     a, b, c = dot(slope, slope), dot(start, slope), dot(start, start) - 1
     root = b * b - a * c
     t = (-b - root.clamp_min(0).sqrt()) / a
@@ -143,47 +180,38 @@ def wall_hits(room: Room, origin: Tensor, direction: Tensor) -> tuple[Tensor, Te
 
 
 def first_hits(room: Room, solids: Solids, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-    """Depth and surface number seen through each pixel of ``rays`` (3, size, size).
-
-    Each thing is tested only inside the rectangle of the image that its bounding sphere covers.
-    """
-    depth, surface = wall_hits(room, origin, rays)
-    for box_slice, ball_slice, centre, radius in solids.things:
-        rows, columns = screen_rectangle(room.camera, centre, radius, rays.shape[-1])
-        window = rays[:, rows, columns]
-        for hits, solid, first in (
-            (box_hits, solids.boxes[box_slice], 6 + box_slice.start),
-            (ball_hits, solids.balls[ball_slice], solids.first_ball + ball_slice.start),
-        ):
-            if len(solid):
-                near, which = hits(origin, window, solid).min(0)
-                closer = near < depth[rows, columns]
-                depth[rows, columns] = torch.where(closer, near, depth[rows, columns])
-                surface[rows, columns] = torch.where(closer, which + first, surface[rows, columns])
-    return depth, surface
+    """Depth and surface number seen through each pixel of ``rays`` (3, size, size)."""
+    size, device = rays.shape[-1], rays.device
+    depth, face = (walls.flatten() for walls in wall_hits(room, origin, rays))
+    nearest = _sortable(depth, face)
+    origin, rays = origin.flatten(1), rays.flatten(1)
+    pixel = torch.arange(size, device=device)
+    places = torch.stack([pixel.repeat_interleave(size), pixel.repeat(size)])
+    spans = _in_picture(room.camera, solids.corners, size)
+    for hits, columns, which in solids.kinds():
+        turn = solids.turn[6 + which.start : 6 + which.stop]
+        for ray, solid in _Grid(spans[which], (0, 0), (size, size), (32, 32), device).pairs(places):
+            found = _sortable(hits(origin, pick(rays, ray), pick(columns, solid)), pick(turn, solid))
+            nearest.scatter_reduce_(0, ray, found, "amin")
+    depth = (nearest >> 32).int().view(torch.float32)
+    return depth.reshape(size, size), solids.tried[nearest & 0xFFFFFFFF].reshape(size, size)
 
 
-def screen_rectangle(camera: Camera, centre: np.ndarray, radius: float, size: int) -> tuple[slice, slice]:
-    """Rows and columns of a ``size`` px image that contain the picture of a sphere; empty if it is behind."""
-    x, y, z = camera.axes() @ (np.asarray(centre, float) - camera.position)
-    if z < -radius:
-        return slice(0, 0), slice(0, 0)
-    spans = []
-    for side in (x, y):
-        distance = math.hypot(side, z)
-        if z <= radius or distance <= radius:  # around or beside the camera: no bound
-            spans.append((-1.0, 1.0))
-            continue
-        angle, spread = math.atan2(side, z), math.asin(radius / distance)
-        spans.append(tuple(camera.focal * math.tan(a) if abs(a) < 1.5 else math.copysign(9, a)
-                           for a in (angle - spread, angle + spread)))  # fmt: skip
-    (left, right), (bottom, top) = spans
+def _sortable(t: Tensor, turn: Tensor) -> Tensor:
+    """One whole number for both, so that the least is that of the least t, and among equals of the first in turn."""
+    return t.view(torch.int32).long() << 32 | turn  # positive floats are in the order of their bits
 
-    def pixel(x: float) -> int:
-        return int(min(max((x + 1) * size / 2, -1), size + 1))
 
-    rows = slice(max(pixel(-top) - 1, 0), min(pixel(-bottom) + 2, size))
-    return rows, slice(max(pixel(left) - 1, 0), min(pixel(right) + 2, size))
+def _in_picture(camera: Camera, corners: np.ndarray, size: int) -> np.ndarray:
+    """Rows and columns (K, 2, 2) between which each solid is seen, given its corners (K, 8, 3)."""
+    seen = (corners - camera.position) @ camera.axes().T  # right, up, forward
+    first, second = (seen[:, ends] for ends in np.triu_indices(8, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):  # where a line between two corners comes into view, if it does
+        share = (_NEAR - first[..., 2:]) / (second[..., 2:] - first[..., 2:])
+        points = np.concatenate([seen, first + (second - first) * share], 1)
+        visible = np.concatenate([seen[..., 2:] >= _NEAR, (share > 0) & (share < 1)], 1)
+        places = (points[..., [1, 0]] * (-1, 1) * camera.focal / points[..., 2:] + 1) * (size / 2) - 0.5
+    return np.stack([np.where(visible, places, np.inf).min(1) - 1, np.where(visible, places, -np.inf).max(1) + 1], 1)
 
 
 # -- surfaces and light ---------------------------------------------------------------------------------------------
@@ -200,13 +228,14 @@ class _Surfaces:
         self._on_balls(solids, points, surface)
 
     def _set(self, where: Tensor, normal: Tensor, u: Tensor, v: Tensor, half_u: Tensor, half_v: Tensor) -> None:
-        self.normal[:, where] = normal
-        self.u[where], self.v[where], self.half_u[where], self.half_v[where] = u, v, half_u, half_v
+        self.normal.index_copy_(1, where, normal)
+        for name, values in {"u": u, "v": v, "half_u": half_u, "half_v": half_v}.items():
+            getattr(self, name).index_copy_(0, where, values)
 
     def _on_walls(self, room: Room, points: Tensor, surface: Tensor) -> None:
         where = (surface < 6).nonzero()[:, 0]
-        face = surface[where]
-        axis, x, y, z = face // 2, *points[:, where]
+        face = pick(surface, where)
+        axis, x, y, z = face // 2, *pick(points, where)
         sign = 1.0 - 2.0 * (face % 2)
         normal = torch.stack([torch.where(axis == i, sign, 0.0) for i in range(3)])
         half = torch.full_like(x, max(room.width, room.depth))
@@ -214,9 +243,9 @@ class _Surfaces:
 
     def _on_boxes(self, solids: Solids, points: Tensor, surface: Tensor) -> None:
         where = ((surface >= 6) & (surface < solids.first_ball)).nonzero()[:, 0]
-        x, y, z, half_x, half_y, half_z, cos, sin = solids.boxes[surface[where] - 6].unbind(1)
-        from_x, from_z = points[0, where] - x, points[2, where] - z
-        local = torch.stack([cos * from_x - sin * from_z, points[1, where] - y, sin * from_x + cos * from_z])
+        x, y, z, half_x, half_y, half_z, cos, sin = pick(solids.boxes.T, pick(surface, where) - 6)
+        from_x, from_y, from_z = pick(points, where) - torch.stack([x, y, z])
+        local = torch.stack([cos * from_x - sin * from_z, from_y, sin * from_x + cos * from_z])
         axis = (local.abs() / torch.stack([half_x, half_y, half_z])).argmax(0)  # the face that the point is on
         side, top = axis == 0, axis == 1
         sign = torch.where(local.gather(0, axis[None])[0] < 0, -1.0, 1.0)
@@ -227,28 +256,29 @@ class _Surfaces:
 
     def _on_balls(self, solids: Solids, points: Tensor, surface: Tensor) -> None:
         where = (surface >= solids.first_ball).nonzero()[:, 0]
-        balls = solids.balls[surface[where] - solids.first_ball].T
-        local, radii = points[:, where] - balls[:3], balls[3:]
+        balls = pick(solids.balls.T, pick(surface, where) - solids.first_ball)
+        local, radii = pick(points, where) - balls[:3], balls[3:]
         self._set(where, unit(local / (radii * radii)), local[0] + local[2], local[1], radii[0], radii[1])
 
 
 def _albedo(solids: Solids, at: _Surfaces, surface: Tensor) -> tuple[Tensor, Tensor]:
     """Colour (3, R) and glow (R,) of the points."""
     device = surface.device
-    looks = _tensor([(*m.colour, *m.second, m.scale, m.glow) for m in solids.materials], 8, device)
-    patterns = torch.tensor([m.pattern for m in solids.materials], device=device)[surface]
+    looks = [(*m.colour, *m.second, m.scale, m.glow) for m in solids.materials]
+    looks = torch.tensor(looks, dtype=torch.float32, device=device)
+    patterns = pick(torch.tensor([m.pattern for m in solids.materials], device=device), surface)
     albedo, glow = torch.zeros_like(at.normal), torch.zeros_like(at.u)
     # Offsets in the noise, so that no two things carry the same stains.
     shift = torch.tensor([i * 0.37 % 1 for i in range(len(solids.materials))], device=device)
     for pattern in sorted({m.pattern for m in solids.materials}):
         where = (patterns == pattern).nonzero()[:, 0]
-        number = surface[where]
-        look = looks[number].T  # (8, R)
-        u, v = at.u[where], at.v[where]
+        number = pick(surface, where)
+        look = pick(looks.T, number)  # (8, R)
+        u, v, half_u, half_v = (pick(values, where) for values in (at.u, at.v, at.half_u, at.half_v))
         if pattern in (Pattern.WOOD, Pattern.PAINTING):
-            u, v = u + shift[number], v + shift[number]
-        albedo[:, where] = paint(pattern, u, v, at.half_u[where], at.half_v[where], look[0:3], look[3:6], look[6])
-        glow[where] = look[7]
+            u, v = u + pick(shift, number), v + pick(shift, number)
+        albedo.index_copy_(1, where, paint(pattern, u, v, half_u, half_v, look[0:3], look[3:6], look[6]))
+        glow.index_copy_(0, where, look[7])
     return albedo, glow
 
 
@@ -258,13 +288,13 @@ def _lamp_light(room: Room, solids: Solids, points: Tensor, normal: Tensor, surf
     square = dot(to_lamp, to_lamp)
     light = (dot(normal, to_lamp) / square.sqrt()).clamp_min(0) / (1 + 0.08 * square)
     lit = (light > 0).nonzero()[:, 0]
-    start = points[:, lit] + normal[:, lit] * 4e-3
-    toward = to_lamp[:, lit] - normal[:, lit] * 4e-3
+    aside = pick(normal, lit) * 4e-3
+    start, toward = pick(points, lit) + aside, pick(to_lamp, lit) - aside
     jitter = _jitter(fine, points.device)
-    toward[0] += jitter[0, lit] * _LIGHT_HALF
-    toward[2] += jitter[1, lit] * _LIGHT_HALF
+    toward[0] += pick(jitter[0], lit) * _LIGHT_HALF
+    toward[2] += pick(jitter[1], lit) * _LIGHT_HALF
     visible = torch.ones_like(light)
-    visible[lit[_shadowed(solids, start, toward)]] = 0.0
+    visible[lit[_shadowed(room, solids, start, toward)]] = 0.0
     facing = torch.where(light > 0, surface, -1)  # do not average over the edge of a thing, or its dark side
     for step in (1, 2, 4):
         visible = _smoothed(visible, facing, step, fine)
@@ -286,20 +316,33 @@ def _smoothed(values: Tensor, surface: Tensor, step: int, fine: int) -> Tensor:
     return (total / count).reshape(-1)
 
 
-def _shadowed(solids: Solids, start: Tensor, toward: Tensor) -> Tensor:
-    """Whether anything stands between ``start`` and ``start + toward`` (R,): bounding spheres first, then solids."""
-    shaded = torch.zeros_like(start[0], dtype=torch.bool)
-    inverse = dot(toward, toward).reciprocal()
-    for box_slice, ball_slice, centre, radius in solids.things:
-        offset = start - vector(centre, start.device)
-        along = (-dot(offset, toward) * inverse).clamp(0, 1)
-        nearest = offset + toward * along
-        candidates = ((dot(nearest, nearest) < radius * radius) & ~shaded).nonzero()[:, 0]
-        origin, direction = start[:, candidates], toward[:, candidates]
-        for hits, solid in ((box_hits, solids.boxes[box_slice]), (ball_hits, solids.balls[ball_slice])):
-            if len(solid):
-                shaded[candidates] |= hits(origin, direction, solid).amin(0) < 1
-    return shaded
+def _shadowed(room: Room, solids: Solids, start: Tensor, toward: Tensor) -> Tensor:
+    """Whether anything stands between ``start`` and ``start + toward``, a spot on the lamp (R,)."""
+    nearest = torch.full_like(start[0], FAR)
+    below = (room.lamp[1] - start[1]).clamp_min(1e-3)
+    places = torch.stack([(start[0] - room.lamp[0]) / below, (start[2] - room.lamp[2]) / below, start[1]])
+    spans = _from_lamp(room, solids.corners)
+    for hits, columns, which in solids.kinds():
+        grid = _Grid(spans[which], (-3, -3, 0), (3, 3, room.height), (32, 32, 6), start.device)
+        for ray, solid in grid.pairs(places):
+            t = hits(pick(start, ray), pick(toward, ray), pick(columns, solid))
+            nearest.scatter_reduce_(0, ray, t, "amin")
+    return nearest < 1
+
+
+def _from_lamp(room: Room, corners: np.ndarray) -> np.ndarray:
+    """Where points lie whose light a solid can take (K, 2, 3): how far aside for each metre below the lamp, and height.
+
+    Similar triangles: seen from a spot j metres beside the middle of the lamp, what lies h metres below it moves by j / h,
+    and what lies lower still by less.
+    """
+    below = room.lamp[1] - corners[..., 1:2]  # (K, 8, 1)
+    aside = (corners[..., [0, 2]] - (room.lamp[0], room.lamp[2])) / below.clip(0.02)
+    reach = _LIGHT_HALF * (1 / below.min(1).clip(0.02) - 1 / room.lamp[1])
+    reach[below.min(1) < 0.02] = np.inf  # beside the lamp: anywhere
+    top = corners[..., 1].max(1)
+    return np.stack([np.column_stack([aside.min(1) - reach, np.full_like(top, -np.inf)]),
+                     np.column_stack([aside.max(1) + reach, top])], 1)  # fmt: skip
 
 
 def _openness(room: Room, solids: Solids, points: Tensor, normal: Tensor) -> Tensor:
@@ -309,7 +352,7 @@ def _openness(room: Room, solids: Solids, points: Tensor, normal: Tensor) -> Ten
         distance = torch.minimum((points[axis] - low).abs(), (high - points[axis]).abs())
         facing = normal[axis].abs() > 0.5
         result = result * torch.where(facing, 1.0, 1 - 0.36 * _falloff(distance * 4.0))
-    return result * (1 - 0.5 * _falloff(_clearance(solids, points + normal * 0.05) * 9.0))
+    return result * (1 - 0.5 * _falloff(_clearance(room, solids, points + normal * 0.05) * 9.0))
 
 
 def _falloff(x: Tensor) -> Tensor:
@@ -318,21 +361,20 @@ def _falloff(x: Tensor) -> Tensor:
     return (x * x).reciprocal()
 
 
-def _clearance(solids: Solids, points: Tensor, reach: float = 0.4) -> Tensor:
+def _clearance(room: Room, solids: Solids, points: Tensor, reach: float = 0.4) -> Tensor:
     """Distance from points (3, R) to the nearest box, at most ``reach``."""
     nearest = torch.full_like(points[0], reach)
-    for box_slice, _, centre, radius in solids.things:
-        offset = points - vector(centre, points.device)
-        close = (dot(offset, offset) < (radius + reach) * (radius + reach)).nonzero()[:, 0]
-        boxes = solids.boxes[box_slice]
-        if len(boxes):
-            nearest[close] = torch.minimum(nearest[close], box_distance(points[:, close], boxes).amin(0))
+    corners, columns = solids.corners[: len(solids.boxes)], solids.boxes.T.contiguous()
+    spans = np.stack([corners.min(1) - reach, corners.max(1) + reach], 1)
+    low, high = (-room.width / 2, 0, 0), (room.width / 2, room.height, room.depth)
+    for point, box in _Grid(spans, low, high, (12, 8, 12), points.device).pairs(points):
+        nearest.scatter_reduce_(0, point, box_distance(pick(points, point), pick(columns, box)), "amin")
     return nearest
 
 
 def box_distance(points: Tensor, boxes: Tensor) -> Tensor:
-    """Distance (K, R) of points (3, R) to boxes (K, 8); 0 inside."""
-    x, y, z, half_x, half_y, half_z, cos, sin = boxes.T[:, :, None].unbind(0)
+    """Distance (...) of points (3, ...) to boxes (8, ...); 0 inside."""
+    x, y, z, half_x, half_y, half_z, cos, sin = boxes
     from_x, from_z = points[0] - x, points[2] - z
     out_x = ((cos * from_x - sin * from_z).abs() - half_x).clamp_min(0)
     out_y = ((points[1] - y).abs() - half_y).clamp_min(0)
@@ -385,6 +427,7 @@ def _shade(room: Room, solids: Solids, points: Tensor, surface: Tensor, fine: in
     return albedo * colour * lamp, albedo * (around * room.gain), albedo * (glow * 1.6)
 
 
+@lru_cache(2)
 def _jitter(fine: int, device: torch.device) -> Tensor:
     """A spot on the lamp for each fine ray, (2, fine * fine) in [-1, 1]: each ray of a pixel has its own quarter."""
     ray = torch.arange(fine * fine, device=device)
