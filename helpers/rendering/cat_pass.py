@@ -16,7 +16,8 @@ from torch import Tensor
 from helpers.rendering.cats import Cat, Looks, Volume, fur
 from helpers.rendering.placement import Placement, to_world
 from helpers.rendering.primitives import Camera, Room
-from helpers.rendering.room_pass import VIEW_NAMES, View, dot, pixel_grid, slab, unit
+from helpers.rendering.room_pass import VIEW_NAMES, View, pixel_grid, unit
+from helpers.rendering.solids import dot, slab
 from helpers.rendering.textures import smooth
 
 STEPS = 48  # marching steps at most; nearly all rays need fewer than 20

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.rendering.room_pass import dot
+from helpers.rendering.solids import dot
 from helpers.rendering.textures import mix, noise, smooth, wave
 
 GRID = (40, 56, 80)  # voxels along z, y and x

@@ -13,7 +13,8 @@ import torch
 
 from helpers.rendering.cats import Cat, draw_cat
 from helpers.rendering.primitives import Room
-from helpers.rendering.room_pass import Solids, centre_pass
+from helpers.rendering.room_pass import centre_pass
+from helpers.rendering.solids import Solids
 
 PLAN_SIZE = 64
 _TRIES = 60
@@ -160,17 +161,23 @@ def to_world(points: np.ndarray, position: np.ndarray, heading: float) -> np.nda
 
 def _is_clear(plan: Plan, centres: np.ndarray, radii: np.ndarray, floor: float) -> bool:
     """Whether spheres stay inside the room, out of all solids, and stand on something."""
-    half = plan.room.width / 2
-    for axis, low, high in ((0, -half, half), (2, 0.0, plan.room.depth)):
-        if (centres[:, axis] - radii < low + 0.01).any() or (centres[:, axis] + radii > high - 0.01).any():
-            return False
-    if (box_distances(centres, plan.boxes) < radii[:, None] - 0.004).any():
+    low, high, half = (centres - radii[:, None]).min(0), (centres + radii[:, None]).max(0), plan.room.width / 2
+    if low[0] < -half + 0.01 or high[0] > half - 0.01 or low[2] < 0.01 or high[2] > plan.room.depth - 0.01:
         return False
-    if len(plan.balls):
-        offset = (centres[:, None] - plan.balls[:, :3]) / (plan.balls[:, 3:] + radii[:, None, None])
-        if (np.square(offset).sum(-1) < 1).any():
-            return False
+    boxes = _beside(plan.boxes, np.hypot(plan.boxes[:, 3], plan.boxes[:, 5])[:, None], low, high)
+    if (box_distances(centres, boxes) < radii[:, None] - 0.004).any():
+        return False
+    balls = _beside(plan.balls, plan.balls[:, [3, 5]], low, high)
+    offset = (centres[:, None] - balls[:, :3]) / (balls[:, 3:] + radii[:, None, None])
+    if (np.square(offset).sum(-1) < 1).any():
+        return False
     return floor < 0.02 or _on_top(plan.tops, centres[centres[:, 1] - radii < floor + 0.02], floor)
+
+
+def _beside(solids: np.ndarray, reach: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Those of ``solids``, whose rows begin with their centres, that may come between ``low`` and ``high`` (3,)."""
+    middle, reach = solids[:, [0, 2]], reach + 0.01
+    return solids[((middle + reach > low[[0, 2]]) & (middle - reach < high[[0, 2]])).all(1)]
 
 
 def box_distances(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -200,11 +207,20 @@ def _is_seen(plan: Plan, centres: np.ndarray, radii: np.ndarray) -> bool:
         return False
     pixels = camera.focal * PLAN_SIZE / 2  # pixels of the plan per unit of slope
     column, row, reach = PLAN_SIZE / 2 + x / z * pixels, PLAN_SIZE / 2 - y / z * pixels, radii / z * pixels
-    left, right = math.floor((column - reach).min()), math.ceil((column + reach).max())
-    top, bottom = math.floor((row - reach).min()), math.ceil((row + reach).max())
-    rows, columns = np.arange(top, bottom), np.arange(left, right)
-    inside = np.square(columns + 0.5 - column[:, None])[:, None] + np.square(rows + 0.5 - row[:, None])[:, :, None]
-    front = np.where(inside <= np.square(reach)[:, None, None], (z - 0.7 * radii)[:, None, None], np.inf).min(0)
+    (top, left), (bottom, right) = (np.floor([row - reach, column - reach]).astype(int),
+                                    np.ceil([row + reach, column + reach]).astype(int))  # fmt: skip
+    # One entry for each sphere and each pixel of the square around it.
+    width, count = right - left, (right - left) * (bottom - top)
+    sphere = np.repeat(np.arange(len(centres)), count)
+    down, across = np.divmod(np.arange(len(sphere)) - (count.cumsum() - count)[sphere], width[sphere])
+    rows, columns = top[sphere] + down, left[sphere] + across
+    square = np.square(columns + 0.5 - column[sphere]) + np.square(rows + 0.5 - row[sphere])
+    inside = square <= np.square(reach)[sphere]
+    top, left = top.min(), left.min()
+    front = np.full((bottom.max() - top, right.max() - left), np.inf)
+    place = ((rows - top) * front.shape[1] + columns - left)[inside]
+    np.minimum.at(front.reshape(-1), place, (z - 0.7 * radii)[sphere[inside]])
+    rows, columns = top + np.arange(front.shape[0]), left + np.arange(front.shape[1])
     covered = np.isfinite(front)
     visible = np.zeros_like(covered)
     rows_in, columns_in = (axis[(axis >= 0) & (axis < PLAN_SIZE)] for axis in (rows, columns))

@@ -4,22 +4,19 @@ Vectors are component-first: a bundle of rays is a tensor (3, ...). A ray is ``o
 ``direction = forward + x * right + y * up``; so t *is* the depth along the optical axis, in metres.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.rendering.primitives import Camera, Material, Pattern, Room
+from helpers.rendering.primitives import Camera, Pattern, Room
+from helpers.rendering.solids import FAR, Grid, Solids, box_distance, dot, pick
 from helpers.rendering.textures import chance, paint
 
-FAR = 1e9  # "hits nothing"
 _LIGHT_HALF = 0.35  # half the side of the square light under the ceiling, metres
 _NEAR = 1e-3  # metres in front of the camera where sight begins
-_PART = 2**13  # places at a time on a CPU
-_SIGNS = np.array([[-1, -1, -1, -1, 1, 1, 1, 1], [-1, -1, 1, 1, -1, -1, 1, 1], [-1, 1, -1, 1, -1, 1, -1, 1]])
 
 VIEW_NAMES = ("colour", "depth", "corner_depth", "normal", "lamp_share", "sky_share")
 View = dict[str, Tensor]
@@ -41,16 +38,6 @@ def vector(numbers: Sequence[float], device: torch.device) -> Tensor:
     return torch.tensor([float(number) for number in numbers], device=device)[:, None]
 
 
-def pick(values: Tensor, which: Tensor) -> Tensor:
-    """``values[..., which]``, several times as fast on a CPU."""
-    return values.index_select(values.dim() - 1, which)
-
-
-def dot(first: Tensor, second: Tensor) -> Tensor:
-    """Dot product over the leading dimension of 3, written out: a matrix product may sum in any order."""
-    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
-
-
 def unit(vector: Tensor) -> Tensor:
     return vector / dot(vector, vector).clamp_min(1e-20).sqrt()
 
@@ -65,105 +52,6 @@ def camera_rays(camera: Camera, size: int, device: torch.device) -> Tensor:
     right, up, forward = torch.tensor(camera.axes(), dtype=torch.float32, device=device)[:, :, None, None]
     x = pixel_grid(size, device) * (1 / camera.focal)
     return forward + x * right - x[:, None] * up
-
-
-class Solids:
-    """A room's boxes and ellipsoids as tensors, and their corners, from which follows where each of them can matter.
-
-    Surfaces are numbered: 0..5 the faces of the room, then all boxes, then all ellipsoids.
-    """
-
-    def __init__(self, room: Room, device: torch.device):
-        boxes = [(box, number) for number, item in enumerate(room.items) for box in item.boxes]
-        balls = [(ball, number) for number, item in enumerate(room.items) for ball in item.balls]
-        self.materials: list[Material] = [*room.walls, *(solid.material for solid, _ in (*boxes, *balls))]
-        rows = [(*b.centre, *b.half, math.cos(b.yaw), math.sin(b.yaw)) for b, _ in boxes]
-        rows += [(*b.centre, *b.radii, 1.0, 0.0) for b, _ in balls]
-        rows = np.array(rows).reshape(-1, 8)
-        self.boxes = torch.tensor(rows[: len(boxes)], dtype=torch.float32, device=device)  # (K, 8)
-        self.balls = torch.tensor(rows[len(boxes) :, :6], dtype=torch.float32, device=device)  # (M, 6)
-        self.first_ball = 6 + len(boxes)
-        x, y, z = (rows[:, i, None] + _SIGNS[i] * rows[:, 3 + i, None] for i in range(3))
-        cos, sin, x, z = rows[:, 6, None], rows[:, 7, None], x - rows[:, :1], z - rows[:, 2:3]
-        self.corners = np.stack([rows[:, :1] + cos * x + sin * z, y, rows[:, 2:3] - sin * x + cos * z], 2)  # (K + M, 8, 3)
-        # Of surfaces that a ray meets at the same depth counts the one whose thing was placed first.
-        things = [*range(-6, 0), *(number for _, number in (*boxes, *balls))]
-        self.tried = torch.from_numpy(np.argsort(things, kind="stable")).to(device)
-        self.turn = torch.argsort(self.tried)
-
-    def kinds(self) -> list[tuple[Callable, Tensor, slice]]:
-        """For boxes and for ellipsoids, if there are any: their test, their numbers in columns, which corners."""
-        boxes, number = slice(0, len(self.boxes)), len(self.corners)
-        kinds = ((box_hits, self.boxes, boxes), (ball_hits, self.balls, slice(boxes.stop, number)))
-        return [(hits, solids.T.contiguous(), which) for hits, solids, which in kinds if len(solids)]
-
-
-class _Grid:
-    """Cells over D coordinates of a ray or a point, and for each cell the solids that can matter there.
-
-    Args:
-        spans: (K, 2, D) least and greatest coordinates at which each of K solids can matter.
-        low, high: (D,) coordinates where the first cell begins and the last one ends; these two reach on for ever.
-        cells: (D,) how many.
-    """
-
-    def __init__(self, spans: np.ndarray, low: Sequence, high: Sequence, cells: Sequence[int], device: torch.device):
-        self.low, self.cells = low, cells
-        self.per_unit = [count / (end - begin) for count, begin, end in zip(cells, low, high)]
-        table = np.ones((1, len(spans)), bool)
-        for axis, count in enumerate(cells):
-            first, last = ((spans[:, i, axis] - low[axis]) * self.per_unit[axis] for i in (0, 1))
-            at = np.arange(count)[:, None]
-            meets = ((at + 1 >= first - 1e-3) | (at == count - 1)) & ((at <= last + 1e-3) | (at == 0))
-            table = (table[:, None] & (meets & (first <= last))).reshape(-1, len(spans))
-        cell, solid = np.divmod(np.flatnonzero(table), len(spans))
-        count = np.bincount(cell, minlength=len(table))
-        lists = (count, count.cumsum() - count, solid)
-        self.count, self.first, self.solids = (torch.from_numpy(x.astype(np.int32)).to(device) for x in lists)
-
-    def pairs(self, places: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """All pairs of a place (D, R) and a solid in its cell, as two lists of numbers; in parts that stay in a cache."""
-        part = places.shape[1] if places.is_cuda else _PART
-        for begin in range(0, places.shape[1], part):
-            cell = 0
-            for x, low, per_unit, count in zip(places[:, begin : begin + part], self.low, self.per_unit, self.cells):
-                cell = cell * count + ((x - low) * per_unit).int().clamp(0, count - 1)
-            count, first = pick(self.count, cell), pick(self.first, cell)
-            place = torch.repeat_interleave(count)
-            number = torch.arange(len(place), dtype=torch.int32, device=cell.device)
-            solid = pick(first - count.cumsum(0, dtype=torch.int32) + count, place) + number
-            yield place.long() + begin, pick(self.solids, solid)
-
-
-def box_hits(origin: Tensor, direction: Tensor, boxes: Tensor) -> Tensor:
-    """Where rays (3, P) enter boxes (8, P: centre, half-sides, cosine and sine of the yaw): (P,) values of t, or FAR."""
-    x, y, z, half_x, half_y, half_z, cos, sin = boxes
-    from_x, from_z = origin[0] - x, origin[2] - z
-    enter, leave = slab(origin[1] - y, direction[1], half_y)
-    for start, slope, half in (
-        (cos * from_x - sin * from_z, cos * direction[0] - sin * direction[2], half_x),
-        (sin * from_x + cos * from_z, sin * direction[0] + cos * direction[2], half_z),
-    ):
-        low, high = slab(start, slope, half)
-        enter, leave = torch.maximum(enter, low), torch.minimum(leave, high)
-    return torch.where((enter < leave) & (enter > 1e-3), enter, FAR)
-
-
-def slab(start: Tensor, slope: Tensor, half: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the slab -half..half of one axis, any equal shapes."""
-    inverse = (slope + 1e-12).reciprocal()  # so that no ray is exactly parallel to the slab
-    middle, reach = -start * inverse, half * inverse.abs()
-    return middle - reach, middle + reach
-
-
-def ball_hits(origin: Tensor, direction: Tensor, balls: Tensor) -> Tensor:
-    """Where rays (3, P) enter ellipsoids (6, P: centre, radii): (P,) values of t, or FAR."""
-    start = [(origin[i] - balls[i]) / balls[3 + i] for i in range(3)]
-    slope = [direction[i] / balls[3 + i] for i in range(3)]
-    a, b, c = dot(slope, slope), dot(start, slope), dot(start, start) - 1
-    root = b * b - a * c
-    t = (-b - root.clamp_min(0).sqrt()) / a
-    return torch.where((root > 0) & (t > 1e-3), t, FAR)
 
 
 def wall_hits(room: Room, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,21 +77,21 @@ def first_hits(room: Room, solids: Solids, origin: Tensor, rays: Tensor) -> tupl
     places = torch.stack([pixel.repeat_interleave(size), pixel.repeat(size)])
     spans = _in_picture(room.camera, solids.corners, size)
     for hits, columns, which in solids.kinds():
-        turn = solids.turn[6 + which.start : 6 + which.stop]
-        for ray, solid in _Grid(spans[which], (0, 0), (size, size), (32, 32), device).pairs(places):
-            found = _sortable(hits(origin, pick(rays, ray), pick(columns, solid)), pick(turn, solid))
+        order = solids.order[6 + which.start : 6 + which.stop]
+        for ray, solid in Grid(spans[which], (0, 0), (size, size), (32, 32), device).pairs(places):
+            found = _sortable(hits(origin, pick(rays, ray), pick(columns, solid)), pick(order, solid))
             nearest.scatter_reduce_(0, ray, found, "amin")
     depth = (nearest >> 32).int().view(torch.float32)
-    return depth.reshape(size, size), solids.tried[nearest & 0xFFFFFFFF].reshape(size, size)
+    return depth.reshape(size, size), solids.surfaces[nearest & 0xFFFFFFFF].reshape(size, size)
 
 
-def _sortable(t: Tensor, turn: Tensor) -> Tensor:
-    """One whole number for both, so that the least is that of the least t, and among equals of the first in turn."""
-    return t.view(torch.int32).long() << 32 | turn  # positive floats are in the order of their bits
+def _sortable(t: Tensor, order: Tensor) -> Tensor:
+    """One whole number for both, so that the least is that of the least t, and among equals of the first in order."""
+    return t.view(torch.int32).long() << 32 | order  # positive floats are in the order of their bits
 
 
 def _in_picture(camera: Camera, corners: np.ndarray, size: int) -> np.ndarray:
-    """Rows and columns (K, 2, 2) between which each solid is seen, given its corners (K, 8, 3)."""
+    """First and last row and column (K, 2, 2) in which each solid is seen, given its corners (K, 8, 3)."""
     seen = (corners - camera.position) @ camera.axes().T  # right, up, forward
     first, second = (seen[:, ends] for ends in np.triu_indices(8, 1))
     with np.errstate(divide="ignore", invalid="ignore"):  # where a line between two corners comes into view, if it does
@@ -222,15 +110,14 @@ class _Surfaces:
 
     def __init__(self, room: Room, solids: Solids, points: Tensor, surface: Tensor):
         self.normal = torch.zeros_like(points)
-        self.u, self.v, self.half_u, self.half_v = (torch.zeros_like(points[0]) for _ in range(4))
+        self.face = points.new_zeros(4, points.shape[1])  # u, v, and half the sides along them
         self._on_walls(room, points, surface)
         self._on_boxes(solids, points, surface)
         self._on_balls(solids, points, surface)
 
-    def _set(self, where: Tensor, normal: Tensor, u: Tensor, v: Tensor, half_u: Tensor, half_v: Tensor) -> None:
+    def _set(self, where: Tensor, normal: Tensor, *face: Tensor) -> None:
         self.normal.index_copy_(1, where, normal)
-        for name, values in {"u": u, "v": v, "half_u": half_u, "half_v": half_v}.items():
-            getattr(self, name).index_copy_(0, where, values)
+        self.face.index_copy_(1, where, torch.stack(face))
 
     def _on_walls(self, room: Room, points: Tensor, surface: Tensor) -> None:
         where = (surface < 6).nonzero()[:, 0]
@@ -267,14 +154,14 @@ def _albedo(solids: Solids, at: _Surfaces, surface: Tensor) -> tuple[Tensor, Ten
     looks = [(*m.colour, *m.second, m.scale, m.glow) for m in solids.materials]
     looks = torch.tensor(looks, dtype=torch.float32, device=device)
     patterns = pick(torch.tensor([m.pattern for m in solids.materials], device=device), surface)
-    albedo, glow = torch.zeros_like(at.normal), torch.zeros_like(at.u)
+    albedo, glow = torch.zeros_like(at.normal), torch.zeros_like(at.face[0])
     # Offsets in the noise, so that no two things carry the same stains.
     shift = torch.tensor([i * 0.37 % 1 for i in range(len(solids.materials))], device=device)
     for pattern in sorted({m.pattern for m in solids.materials}):
         where = (patterns == pattern).nonzero()[:, 0]
         number = pick(surface, where)
         look = pick(looks.T, number)  # (8, R)
-        u, v, half_u, half_v = (pick(values, where) for values in (at.u, at.v, at.half_u, at.half_v))
+        u, v, half_u, half_v = pick(at.face, where)
         if pattern in (Pattern.WOOD, Pattern.PAINTING):
             u, v = u + pick(shift, number), v + pick(shift, number)
         albedo.index_copy_(1, where, paint(pattern, u, v, half_u, half_v, look[0:3], look[3:6], look[6]))
@@ -323,7 +210,7 @@ def _shadowed(room: Room, solids: Solids, start: Tensor, toward: Tensor) -> Tens
     places = torch.stack([(start[0] - room.lamp[0]) / below, (start[2] - room.lamp[2]) / below, start[1]])
     spans = _from_lamp(room, solids.corners)
     for hits, columns, which in solids.kinds():
-        grid = _Grid(spans[which], (-3, -3, 0), (3, 3, room.height), (32, 32, 6), start.device)
+        grid = Grid(spans[which], (-3, -3, 0), (3, 3, room.height), (32, 32, 6), start.device)
         for ray, solid in grid.pairs(places):
             t = hits(pick(start, ray), pick(toward, ray), pick(columns, solid))
             nearest.scatter_reduce_(0, ray, t, "amin")
@@ -367,19 +254,9 @@ def _clearance(room: Room, solids: Solids, points: Tensor, reach: float = 0.4) -
     corners, columns = solids.corners[: len(solids.boxes)], solids.boxes.T.contiguous()
     spans = np.stack([corners.min(1) - reach, corners.max(1) + reach], 1)
     low, high = (-room.width / 2, 0, 0), (room.width / 2, room.height, room.depth)
-    for point, box in _Grid(spans, low, high, (12, 8, 12), points.device).pairs(points):
+    for point, box in Grid(spans, low, high, (12, 8, 12), points.device).pairs(points):
         nearest.scatter_reduce_(0, point, box_distance(pick(points, point), pick(columns, box)), "amin")
     return nearest
-
-
-def box_distance(points: Tensor, boxes: Tensor) -> Tensor:
-    """Distance (...) of points (3, ...) to boxes (8, ...); 0 inside."""
-    x, y, z, half_x, half_y, half_z, cos, sin = boxes
-    from_x, from_z = points[0] - x, points[2] - z
-    out_x = ((cos * from_x - sin * from_z).abs() - half_x).clamp_min(0)
-    out_y = ((points[1] - y).abs() - half_y).clamp_min(0)
-    out_z = ((sin * from_x + cos * from_z).abs() - half_z).clamp_min(0)
-    return (out_x * out_x + out_y * out_y + out_z * out_z).sqrt()
 
 
 # -- the pass -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from helpers.rendering.dataset import RoomsDataset
 from helpers.rendering.layout import furnish
 from helpers.rendering.placement import Placement
 from helpers.rendering.primitives import Box, Camera, Item, Material, Pattern
-from helpers.rendering.room_pass import VIEW_NAMES, Solids, box_distance, camera_rays, first_hits, view_room
+from helpers.rendering.room_pass import VIEW_NAMES, camera_rays, first_hits, view_room
+from helpers.rendering.solids import Solids, box_distance
 
 GREY = Material(Pattern.PLAIN, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -170,8 +171,8 @@ def test_depth_of_a_turned_box_ends_on_its_surface():
     on_box = surface == 6
     assert 100 < on_box.sum() < 2000
     points = (origin + rays * depth)[:, on_box]
-    assert box_distance(points, solids.boxes).abs().max() < 1e-4
-    assert (box_distance((origin + rays * (depth - 0.02))[:, on_box], solids.boxes) > 0).all()
+    assert box_distance(points, solids.boxes.T).abs().max() < 1e-4
+    assert (box_distance((origin + rays * (depth - 0.02))[:, on_box], solids.boxes.T) > 0).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -179,7 +180,7 @@ def test_rooms_are_plausible(seed):
     room = furnish(np.random.default_rng(seed))
     solids = Solids(room, torch.device("cpu"))
     assert 1.0 <= room.camera.position[1] <= 1.8
-    away = box_distance(torch.tensor(room.camera.position)[:, None], solids.boxes)
+    away = box_distance(torch.tensor(room.camera.position)[:, None], solids.boxes.T)
     assert away.min() > 0.5  # never inside furniture or against it
     for item in room.items:
         for box in item.boxes:
@@ -382,7 +383,7 @@ def test_cats_stand_on_something(scenes):
         heights.append(y)
         if y > 0.02:
             rows = Solids(placed.room, torch.device("cpu")).boxes
-            assert box_distance(torch.tensor([[x], [y], [z]]), rows).min() < 0.016
+            assert box_distance(torch.tensor([[x], [y], [z]]), rows.T).min() < 0.016
     assert sum(height > 0.2 for height in heights) >= 3  # some sit on furniture
     assert sum(height < 0.02 for height in heights) >= 20
 
