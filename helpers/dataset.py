@@ -14,6 +14,7 @@ near_far   float32 (2,)             metres of depth 0 and of depth 1, or NaN whe
 ========== ======================== =====================================================================
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from helpers import config
 from helpers.config import CourseError, cache_dir
 from helpers.loading import get_batch, loader, to_device  # noqa: F401 - whoever has quartets wants batches
 from helpers.utils import UNWRITABLE, bar, sha256_of, whole_folder
@@ -129,6 +131,10 @@ class Subset(Dataset):
     def size(self) -> int:
         return self.dataset.size
 
+    @property
+    def device(self) -> torch.device:
+        return getattr(self.dataset, "device", torch.device("cpu"))
+
     def at_size(self, size: int) -> "Subset":
         return Subset(at_size(self.dataset, size), self.indices)
 
@@ -146,9 +152,9 @@ class Subset(Dataset):
 
 
 def data_key(dataset: Dataset) -> dict:
-    """What decides the quartets, JSON-ready; of a dataset without ``key()``, their number and three of them."""
+    """What decides the scenes, JSON-ready; of a dataset without ``key()``, their number and three of them."""
     if hasattr(dataset, "key"):
-        return {name: value for name, value in dataset.key().items() if name != "store"}
+        return {name: value for name, value in dataset.key().items() if name not in ("store", "device")}
     count = len(dataset)
     few = get_batch(dataset, [0, count // 2, count - 1])
     digest = hashlib.sha256(b"".join(few[key].cpu().numpy().tobytes() for key in sorted(few))).hexdigest()
@@ -335,7 +341,8 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_co
     """Make every quartet of ``dataset`` once, keep them on disk, and read them from there ever after.
 
     The folder is named by a hash of ``dataset.key()``, so another seed, size, split or version never meets old pixels
-    (photographs are known by their content). A run that is killed leaves nothing that a later one would trust.
+    (photographs are known by their content). A run that is killed leaves nothing that a later one would trust. Where
+    Colab has mounted a Google Drive, a copy is kept there, and the next machine begins with it.
 
     Args:
         dataset: a source, or a :class:`Subset` of one, with ``key()``. ``bg`` must depend on the room alone.
@@ -347,11 +354,16 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_co
     key = {**dataset.key(), "store": CACHE_VERSION}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
     path = Path(folder or cache_dir()) / f"quartets-{name}"
+    kept = config.DRIVE / "course-cache" / path.name if not folder and config.DRIVE.is_dir() else path
+    if not path.exists() and kept.exists():
+        with contextlib.suppress(OSError, CourseError):  # whatever is in the way of copying is told below
+            _copy(kept, path)
     if path.exists():
         try:
             return _opened(path, dataset, key)
         except Exception:  # a cut, changed or foreign file raises a dozen kinds: it is made anew
-            _set_aside(path)
+            for place in {path, kept}:
+                _set_aside(place)
     try:
         with whole_folder(path) as temporary:
             _write(dataset, key, temporary, workers, progress)
@@ -360,7 +372,15 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_co
             raise
         print(f"{error} Until then this set lasts as long as this process.")
         return cached(dataset, tempfile.mkdtemp(prefix="course-"), workers, progress)
+    if kept != path:
+        with contextlib.suppress(OSError, CourseError):  # a full Drive: then the next machine makes the set again
+            _copy(path, kept)
     return CachedDataset(path)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with whole_folder(target) as temporary:
+        shutil.copytree(source, temporary, dirs_exist_ok=True)
 
 
 def _opened(path: Path, dataset: Dataset, key: dict) -> CachedDataset:
@@ -376,6 +396,8 @@ def _opened(path: Path, dataset: Dataset, key: dict) -> CachedDataset:
 
 def _set_aside(path: Path) -> None:
     """A damaged set is removed under another name first, so that no other process opens it half-removed."""
+    if not path.exists():
+        return
     trash = Path(tempfile.mkdtemp(prefix=".damaged-", dir=path.parent))
     path.rename(trash / path.name)
     shutil.rmtree(trash, ignore_errors=True)

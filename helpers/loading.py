@@ -44,6 +44,8 @@ def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0)
     Raises:
         CourseError: a worker died, or nothing came from one for five minutes.
     """
+    if getattr(dataset, "device", torch.device("cpu")).type != "cpu":
+        workers = 0  # what renders on a GPU does so in this process: one that is forked cannot use it
     workers = _that_fit(min(workers, len(batches)), dataset, max(map(len, batches), default=0))
     batches = DataLoader(
         _Batches(dataset), sampler=batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available(),

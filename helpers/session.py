@@ -62,9 +62,9 @@ def source(size: int | None = None) -> SceneDataset:
     wanted, p = _data(), profile()
     size = size or p.size
     if wanted == "rooms":
-        from helpers.rendering.dataset import RoomsDataset
+        from helpers.rendering.dataset import RoomsDataset, renderer
 
-        return RoomsDataset(size, p.rooms, p.cats, p.placements)
+        return RoomsDataset(size, p.rooms, p.cats, p.placements, device=renderer())
     if wanted == "archive":
         from helpers.archive.dataset import ArchiveDataset
 

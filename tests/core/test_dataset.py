@@ -428,3 +428,60 @@ def test_sets_are_kept_in_the_cache_unless_told_otherwise(tmp_path, monkeypatch)
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     stored = cached(ToyQuartets(rooms=1, placements=1), workers=0, progress=False)
     assert stored.folder.parent == tmp_path / "cache"
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine of Colab's with a mounted Drive: ``machine("two")`` goes on as another one."""
+
+    def fresh(name):
+        monkeypatch.setenv("COURSE_CACHE", str(tmp_path / name))
+        return tmp_path / "drive" / "course-cache"
+
+    (tmp_path / "drive").mkdir()
+    monkeypatch.setattr(quartets.config, "DRIVE", tmp_path / "drive")
+    return fresh
+
+
+def test_the_next_machine_finds_the_set_on_the_drive(machine):
+    toys = CountingToys(rooms=2)
+    on_drive = machine("one")
+    cached(toys, workers=0, progress=False)
+    made, (kept,) = toys.calls, on_drive.iterdir()
+    machine("two")
+    stored = cached(toys, workers=0, progress=False)
+    assert toys.calls == made and on_drive not in stored.folder.parents, "read from a disk of its own, which is faster"
+    assert_equal(stored.get_batch([3, 9]), toys.get_batch([3, 9]))
+
+    (kept / "mask.npy").write_bytes(b"cut")
+    machine("three")
+    assert_equal(cached(toys, workers=0, progress=False).get_batch([3, 9]), toys.get_batch([3, 9]))
+    machine("four")
+    made = toys.calls
+    cached(toys, workers=0, progress=False)
+    assert toys.calls == made, "a damaged copy was replaced by a whole one"
+
+
+def test_a_drive_that_takes_nothing_is_no_failure(machine, monkeypatch):
+    on_drive = machine("one")
+    on_drive.parent.rmdir()
+    on_drive.parent.write_text("no folder any more")
+    monkeypatch.setattr(type(on_drive), "is_dir", lambda self: True)
+    assert len(cached(ToyQuartets(rooms=1, placements=1), workers=0, progress=False)) == 8
+
+
+def test_what_renders_on_a_gpu_stays_in_this_process_and_is_the_same_data():
+    class OnGpu(ToyQuartets):
+        device = torch.device("cuda")
+
+        def key(self):
+            return {**super().key(), "device": "cuda"}
+
+        def get_batch(self, indices):
+            assert torch.utils.data.get_worker_info() is None
+            return super().get_batch(indices)
+
+    part = Subset(OnGpu(), range(8))
+    assert len(list(loader(part, [[0, 1], [2, 3]], workers=2))) == 2
+    assert part.key() != Subset(ToyQuartets(), range(8)).key(), "another set on disk"
+    assert quartets.data_key(part) == quartets.data_key(Subset(ToyQuartets(), range(8))), "a run on it goes on"

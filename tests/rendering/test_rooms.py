@@ -416,3 +416,22 @@ def test_the_systematic_search_finds_what_chance_misses(monkeypatch):
     assert placement.place(plan, cat, 0, np.random.default_rng(0)) is not None
     nowhere = dataclasses.replace(plan, spots=plan.spots[:0])
     assert placement.place(nowhere, cat, 0, np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize("off, expected", [(0.0, "cuda"), (1e-4, "cuda"), (0.01, "cpu")])
+def test_the_gpu_renders_if_it_draws_what_the_cpu_draws(monkeypatch, capsys, off, expected):
+    def on(*numbers, device):
+        quartet = small()[0]
+        return [quartet if device == "cpu" else {**quartet, "mask": quartet["mask"] + off}]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(rooms, "RoomsDataset", on)
+    assert rooms.renderer.__wrapped__() == expected
+    assert ("on the CPU" in capsys.readouterr().out) == (expected == "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="only where there is no GPU")
+def test_a_gpu_that_fails_leaves_the_work_to_the_cpu(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert rooms.renderer.__wrapped__() == "cpu"
+    assert "Rooms are rendered on the CPU" in capsys.readouterr().out
