@@ -107,3 +107,9 @@ def test_its_links_lead_somewhere(path, notebook):
 )  # fmt: skip
 def test_absolute_paths_are_told_from_others(text, absolute):
     assert bool(ABSOLUTE.search(text)) == absolute
+
+
+def test_colab_folds_the_set_up_cell_and_shows_its_address(notebook):
+    cell = code_cells(notebook)[0]
+    assert cell.metadata["cellView"] == "form" and cell.source.startswith("# @title Set-up")
+    assert re.search(r'^address = "https://[^"]+\.git"  # @param \{type: "string"\}$', cell.source, re.MULTILINE)
