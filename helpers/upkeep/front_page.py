@@ -32,6 +32,7 @@ def duration(minutes: float) -> str:
 def newest(runs: list[dict]) -> dict | None:
     """The newest of a notebook's runs on rendered rooms in :data:`PROFILE` without a GPU; None if there is none."""
     wanted = [run for run in runs if (run["profile"], run["data"]) == (PROFILE, "rooms") and "CPU" in run["device"]]
+    wanted = [run for run in wanted if "disk" in run]  # not from an earlier version, which did not ask
     return max(wanted, key=lambda run: run["date"], default=None)
 
 
@@ -43,7 +44,8 @@ def _how(run: dict) -> str:
 def with_rows(source: str, run: dict) -> str:
     """The text of a notebook's first cell with the rows *Time* and *Memory* of its table filled."""
     time = f"{duration(run['minutes'])} on {run['device']} ({_how(run)}); on a T4: not measured yet"
-    for name, text in {"Time": time, "Memory": f"at most {run['gigabytes']:.1f} GB (the same run)"}.items():
+    memory = f"at most {run['gigabytes']:.1f} GB, and {run['disk']:.1f} GB of disk for rendered sets (the same run)"
+    for name, text in {"Time": time, "Memory": memory}.items():
         source, count = re.subn(rf"^\| {name} \|.*\|$", lambda _: f"| {name} | {text} |", source, flags=re.MULTILINE)
         if count != 1:
             raise CourseError(f"{source.splitlines()[0]}: it has {count} rows '| {name} | ... |' and must have one.")

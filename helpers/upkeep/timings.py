@@ -65,11 +65,17 @@ def record(notebook: str, timing: Timing, from_nothing: bool) -> None:
     """Keep what one whole run of ``notebook`` took, in place of the last on this machine, profile and data."""
     entry = {
         "device": device(), "profile": profile().name, "data": data_source(), "minutes": round(timing.minutes, 2),
-        "gigabytes": round(timing.gigabytes, 2), "from_nothing": from_nothing, "date": date.today().isoformat(),
+        "gigabytes": round(timing.gigabytes, 2), "disk": round(_disk() / 2**30, 2),
+        "from_nothing": from_nothing, "date": date.today().isoformat(),
     }  # fmt: skip
     log, same = read(), ("device", "profile", "data")
     others = [old for old in log.get(notebook, []) if any(old[key] != entry[key] for key in same)]
     write_json(log_file(), {**log, notebook: [*others, entry]})
+
+
+def _disk() -> int:
+    """Bytes of all that is kept to be used again: rendered rooms and sets."""
+    return sum(path.stat().st_size for path in cache_dir().rglob("*") if path.is_file())
 
 
 def _memory() -> int:

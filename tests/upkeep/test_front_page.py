@@ -32,7 +32,7 @@ OUTPUTS = [nbformat.v4.new_output("stream", text="Profile  quick\nTime     9 min
 
 
 def run(**changed) -> dict:
-    plain = {"device": "2 CPU cores", "profile": "quick", "data": "rooms", "minutes": 2.34, "gigabytes": 1.26,
+    plain = {"device": "2 CPU cores", "profile": "quick", "data": "rooms", "minutes": 2.34, "gigabytes": 1.26, "disk": 0.42,
              "from_nothing": True, "date": "2026-11-23"}  # fmt: skip
     return {**plain, **changed}
 
@@ -78,7 +78,7 @@ def test_times_go_into_the_table_and_above_each_notebook(course, capsys):
     assert text.startswith("# Title") and text.endswith("The end.\n")
     source = first_cell(course, "01_a")
     assert "| Time | 2.3 min on 2 CPU cores (profile `quick`, measured 2026-11-23); on a T4: not measured yet |" in source
-    assert "| Memory | at most 1.3 GB (the same run) |" in source
+    assert "| Memory | at most 1.3 GB, and 0.4 GB of disk for rendered sets (the same run) |" in source
     assert "| You will be able to | read |" in source and "| Download | none |" in source
     assert "2 notebooks" in capsys.readouterr().out
 
@@ -137,3 +137,10 @@ def test_the_readme_and_every_notebook_have_the_places():
     assert text.count("2.3 min, 1.3 GB") == len(every)
     for path in paths:
         front_page.with_rows(nbformat.read(path, as_version=4).cells[0].source, every[path.stem])
+
+
+def test_a_run_of_an_earlier_version_is_not_used(course):
+    old = {key: value for key, value in run(date="2026-11-30").items() if key != "disk"}
+    log(course, a1=[old], b2=[run()])
+    with pytest.raises(CourseError, match="No run of 01_a"):
+        front_page.main(course)

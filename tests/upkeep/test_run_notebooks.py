@@ -57,7 +57,8 @@ def test_it_runs_all_in_order_and_leaves_pages_and_figures(folder):
         "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
         "import os, ipywidgets\nfrom tqdm.auto import tqdm\nprint(os.environ['COURSE_DATA'])\n"
         "for _ in tqdm(range(3)): pass\nipywidgets.IntSlider(description='threshold')",
-        "import time\nballast = bytearray(400 << 20)\ntime.sleep(4)",
+        "import os, time\nos.mkdir(os.environ['COURSE_CACHE'])\nopen(os.environ['COURSE_CACHE'] + '/set', 'wb').truncate(205 << 20)\n"
+        "ballast = bytearray(400 << 20)\ntime.sleep(4)",
     )
     write(folder / "02_two.ipynb", "assert 'ballast' not in globals()")
     before = first.read_bytes()
@@ -76,7 +77,7 @@ def test_it_runs_all_in_order_and_leaves_pages_and_figures(folder):
     assert sorted(path.name for path in pages.iterdir()) == ["01_one.html", "02_two.html", "figures", "measured.json"]
     (entry,) = json.loads((pages / "measured.json").read_text())["01_one"]
     assert entry["profile"] == "tiny" and entry["from_nothing"] is True
-    assert 0.4 <= entry["gigabytes"] < 1.5 and 2 / 60 < entry["minutes"] < 10
+    assert 0.4 <= entry["gigabytes"] < 1.5 and 2 / 60 < entry["minutes"] < 10 and entry["disk"] == 0.2
     assert (pages / "figures" / "01_one-01.png").read_bytes().startswith(b"\x89PNG")
     page = (pages / "01_one.html").read_text()
     assert str(folder.parent / "photos") in page, "kernels get the absolute path of COURSE_DATA"
