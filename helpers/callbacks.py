@@ -22,7 +22,7 @@ from helpers.augment import resize
 from helpers.config import CourseError
 from helpers.dataset import get_batch, to_device
 from helpers.model import probabilities
-from helpers.utils import bar, load_arrays, whole_file
+from helpers.utils import bar, load_arrays, write_arrays
 
 if TYPE_CHECKING:
     from helpers.train import Run
@@ -230,9 +230,8 @@ class SnapshotRecorder(Callback):
     def save(self, run: Run) -> None:
         maps = {f"predictions-{number}": snapshot.predictions for number, snapshot in enumerate(self._snapshots)}
         facts = [(snapshot.samples, snapshot.stage, snapshot.size) for snapshot in self._snapshots]
-        facts = np.array(facts, dtype=np.int64).reshape(-1, 3)
-        with whole_file(self.path) as path, open(path, "wb") as stream:
-            np.savez_compressed(stream, moments=facts, stages=np.array(self._stages), **self._scene, **maps)
+        facts = {"moments": np.array(facts, dtype=np.int64).reshape(-1, 3), "stages": np.array(self._stages)}
+        write_arrays(self.path, {**facts, **self._scene, **maps}, compress=True)
 
     def _kept(self) -> tuple[Snapshot, ...]:
         """What the folder holds, if it can be read and is about the same quartets."""

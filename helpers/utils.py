@@ -14,7 +14,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:  # all packages are imported late: `make relink` runs this mod
     from PIL import Image
 
 UNWRITABLE = {getattr(errno, name, None) for name in "EROFS EACCES EPERM EIO ENOTCONN ESTALE ENOTDIR".split()}
-
-# -- files: written under a temporary name, then renamed ----------------------------------------------------------
 
 
 @contextmanager
@@ -131,28 +129,34 @@ def checksum(tensors: Mapping, about: Mapping[str, str]) -> str:
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    """What :func:`save_arrays` kept; None where there is nothing, or anything is wrong with it: make it again."""
+    """What :func:`write_arrays` wrote; None where there is nothing, or anything is wrong with it: make it again."""
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as kept:  # the zip around them has a checksum for each
-            return {name: kept[name][...] for name in kept.files} or None  # [...]: what is no array comes as bytes
+        with np.load(path, allow_pickle=False) as kept:
+            held = {name: kept[name][...] for name in kept.files}  # [...]: what is no array comes as bytes
+        return held if held.pop("sha256").tobytes() == _sha256(held) else None  # the zip's own sums guard no header
     except Exception:  # a damaged zip or header raises a dozen kinds
         return None
 
 
-def save_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Keep what can be made again; where nothing can be written it is done without."""
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = False) -> None:
     import numpy as np
 
-    try:
-        with whole_file(path) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, **arrays)
-    except (CourseError, OSError):
-        pass
+    with whole_file(path) as temporary, open(temporary, "wb") as stream:
+        write = np.savez_compressed if compress else np.savez
+        write(stream, sha256=np.frombuffer(_sha256(arrays), np.uint8), **arrays)
 
 
-# -- what a reader sees -------------------------------------------------------------------------------------------
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Keep what can be made again; where nothing can be written it is done without."""
+    with suppress(CourseError, OSError):
+        write_arrays(path, arrays)
+
+
+def _sha256(arrays: Mapping[str, np.ndarray]) -> bytes:
+    parts = (f"{name} {x.dtype.descr} {x.shape}".encode() + x.tobytes() for name, x in sorted(arrays.items()))
+    return hashlib.sha256(b"".join(parts)).digest()
 
 
 def bar(total: int, description: str, unit: str, keep: bool = False, show: bool = True):

@@ -26,6 +26,7 @@ from helpers.archive.dataset import ArchiveDataset
 from helpers.archive.images import Unreadable, clean_mask, jpeg_size, scale_depth
 from helpers.config import CourseError, cache_dir
 from helpers.dataset import check_quartet, loader
+from helpers.utils import write_arrays
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real" / "archive"
 FULL, ROOMS, CATS, NUMBERS = 96, 3, 4, 12  # 2 flips x 6 placements
@@ -264,7 +265,7 @@ def test_an_index_of_the_previous_version_is_made_anew_and_said(folder, capsys):
     before = ArchiveDataset(folder, SIZE)[5]
     (path,) = cache_dir().glob("archive-*/index.npz")
     facts = json.dumps({"sides": {}, "findings": {}, "digests": {}}).encode()
-    np.savez(path, rooms=np.ones(144, np.int16), facts=np.frombuffer(facts, np.uint8))
+    write_arrays(path, {"rooms": np.ones(144, np.int16), "facts": np.frombuffer(facts, np.uint8)})
     capsys.readouterr()
     assert_same(ArchiveDataset(folder, SIZE)[5], before)
     assert "Listing the pictures" in capsys.readouterr().out

@@ -19,6 +19,7 @@ from helpers.rendering.placement import Placement
 from helpers.rendering.primitives import Box, Camera, Item, Material, Pattern
 from helpers.rendering.room_pass import VIEW_NAMES, camera_rays, first_hits, view_room
 from helpers.rendering.solids import Solids, box_distance
+from helpers.utils import write_arrays
 
 GREY = Material(Pattern.PLAIN, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -125,7 +126,7 @@ def test_a_damaged_file_is_rendered_again(cache, damage):
     (path,) = cache.glob("rooms-*/room-0000.npz")
     whole = path.read_bytes()
     if damage == "other arrays":
-        np.savez(path, colour=np.zeros(3))
+        write_arrays(path, {"colour": np.zeros(3)})
     else:
         path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "garbage": b"x" * 99}[damage])
     assert same(small()[5], fresh)
