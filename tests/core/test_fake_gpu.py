@@ -1,17 +1,16 @@
 """A rehearsal of the GPU on a machine without one.
 
-PyTorch's fake tensors know device, type and shape, and hold no numbers. An operation that mixes devices fails as it would
-on a GPU. :class:`Watch` sees every operation and refuses what makes the program wait for the GPU (a number or a copy that
-goes back to the CPU) and 64 bits, at which a GPU is slow. Each thing that is rehearsed says which reads it makes, and at
-which places within it a mistake is made by the tests at the end, which must be caught.
+PyTorch's fake tensors know device, type and shape, and hold no numbers. An operation that mixes devices fails as it
+would on a GPU. :class:`Watch` sees every operation and refuses what makes the program wait for the GPU (a number or a
+copy that goes back to the CPU) and 64 bits, at which a GPU is slow. Each thing that is rehearsed says which reads it
+makes, and at which places the tests at the end make a mistake in it, which must be caught.
 
-What needs a GPU's driver cannot be rehearsed: the backward pass, random generators on the device, pinned memory, moving a
-module. Photographs (`helpers.photos`, `helpers.predict.read_image`) are put together with numpy by design, on the CPU.
+What needs a GPU's driver cannot be rehearsed: the backward pass, random generators on the device, pinned memory, moving
+a module. Photographs are put together with numpy by design (:mod:`helpers.photos`): there is nothing to rehearse.
 """
 
 import importlib
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +42,9 @@ from helpers.rendering.layout import furnish
 from helpers.rendering.placement import Placement
 from helpers.widgets.feature_viewer import explore_features
 
-evaluation, prediction, training = (importlib.import_module(f"helpers.{name}") for name in ("evaluate", "predict", "train"))
+evaluation, prediction, training = (  # helpers.evaluate and the others are functions, too
+    importlib.import_module(f"helpers.{name}") for name in ("evaluate", "predict", "train")
+)
 feature_maps = defined("03", "feature_maps")["feature_maps"]  # here, because its imports must not meet fake tensors
 COPY, NUMBER = "aten::_to_copy", "aten::_local_scalar_dense"
 FORGOTTEN = torch.ones(1)  # a constant of the CPU, made before anything is rehearsed
@@ -126,7 +127,8 @@ def gpu(monkeypatch, tmp_path):
         return np.zeros(tensor.shape, str(tensor.dtype).removeprefix("torch."))
 
     monkeypatch.setattr(FakeTensor, "numpy", numpy, raising=False)
-    for module, name in ((textures, "_tile"), (textures, "_random_numbers"), (rooms, "_tones")):  # what is kept must not be fake in other tests
+    # What these keep must not be fake in other tests.
+    for module, name in ((textures, "_tile"), (textures, "_random_numbers"), (rooms, "_tones")):
         monkeypatch.setattr(module, name, getattr(module, name).__wrapped__)
     with FakeTensorMode(), Watch() as watch:
         watch.patch, watch.folder = monkeypatch, tmp_path
@@ -137,6 +139,11 @@ def made(make):
     """A module on the GPU: it has to be born there, ``to("cuda")`` needs a driver."""
     with torch.device("cuda"):
         return make()
+
+
+def small():
+    """A DuoNet without its residual blocks: each operation takes time, of whatever size."""
+    return made(lambda: DuoNet(blocks=(0, 0, 0, 0)))
 
 
 def batch_on(device="cuda", count=4, size=64):
@@ -228,7 +235,7 @@ def _(gpu):
 
 @rehearsed("evaluation", (evaluation, "probabilities"), (evaluation, "to_device"), allowed=["float64"])
 def _(gpu):
-    net, meter = made(DuoNet), Meter()
+    net, meter = small(), Meter()
     for batch in evaluation.test_batches(ToyQuartets(2, 2, 1, 64), 48, "cuda", perturbed=True):
         predicted = network_predictor(net)(batch)
         assert on_gpu(*predicted, *batch.values())
@@ -240,13 +247,13 @@ def _(gpu):
 def _(gpu):
     pair = 2 * [np.zeros((50, 70, 3), np.uint8)]
     with gpu.reading(COPY):
-        maps = prediction.predict(made(DuoNet), *pair, size=64)
+        maps = prediction.predict(small(), *pair, size=64)
     assert {name: x.shape for name, x in maps.items()} == {"mask": (50, 70), "depth": (50, 70)}
 
 
 @rehearsed("feature maps", (DuoNet, "look"), (model.Head, "forward"))
 def _(gpu):
-    net, batch = made(DuoNet).eval(), batch_on(count=1)
+    net, batch = small().eval(), batch_on(count=1)
     blocks = architecture.trace(net, batch["bg"], batch["bg_fg"])  # shapes: nothing is read
     with gpu.reading(*len(blocks) * [COPY]):  # each map once, when its stage has run
         maps = feature_maps(net, batch["bg"], batch["bg_fg"])
@@ -257,7 +264,7 @@ def _(gpu):
 @rehearsed("the optimizers", (recipes, "_orthogonal_product"))
 def _(gpu):
     for name in ("course", "published"):
-        net = made(DuoNet)
+        net = small()
         optimizer = make_optimizer(net, recipe(name))
         for weights in net.parameters():
             weights.grad = torch.ones_like(weights)
@@ -283,7 +290,7 @@ def a_run(gpu, precision="fp16"):
 
     gpu.patch.setattr(training, "Accelerator", Accelerator)
     options = recipe("course", precision=precision, channels_last=False)
-    run = training.Run(made(DuoNet), ToyQuartets(size=64), options, gpu.folder)
+    run = training.Run(small(), ToyQuartets(size=64), options, gpu.folder)
     return run
 
 
@@ -356,6 +363,46 @@ def _(gpu):
     with gpu.reading(*(1 + cat_pass.STEPS // 4 + 1) * [NUMBER]):
         batch = dataset.get_batch(range(6))
     same_kind(batch, batch_on())
+
+
+# -- the watch itself -------------------------------------------------------------------------------------------------
+
+READS = {
+    ".cpu()": lambda x: x.cpu(),
+    '.to("cpu")': lambda x: x.to("cpu", torch.float16, non_blocking=True),
+    "copy_": lambda x: torch.zeros(3).copy_(x),
+    "_foreach_copy_": lambda x: torch._foreach_copy_([torch.zeros(3)], [x]),
+    "assignment": lambda x: torch.zeros(2, 3).__setitem__(0, x),
+    ".numpy()": lambda x: x.numpy(),
+    "asarray": lambda x: np.asarray(x),
+    ".tolist()": lambda x: x.tolist(),
+    ".item()": lambda x: x[0].item(),
+    "float": lambda x: float(x[0]),
+    "bool": lambda x: bool(x[0]),
+    "nonzero": lambda x: x.nonzero(),
+    "x[mask]": lambda x: x[x > 0],
+    "unique": lambda x: x.unique(),
+    "equal": lambda x: torch.equal(x, x),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_read_of_the_gpu_is_refused_and_one_of_the_cpu_is_not(gpu, read):
+    with pytest.raises(HostRead):
+        READS[read](torch.zeros(3, device="cuda"))
+    if read not in ("nonzero", "x[mask]", "unique", "equal"):  # of these fake tensors do not know the result
+        READS[read](torch.zeros(3))
+
+
+def test_reads_that_are_announced_have_to_come(gpu):
+    x = torch.zeros(3, device="cuda")
+    with gpu.reading(NUMBER, COPY):
+        assert x.sum().item() == 0 and x.cpu().numpy().tolist() == [0, 0, 0]
+    with pytest.raises(HostRead, match=COPY), gpu.reading(NUMBER):
+        x.cpu()
+    gpu.expected = []
+    with pytest.raises(AssertionError, match="not read"), gpu.reading(NUMBER):
+        x + 1
 
 
 @pytest.mark.parametrize("name", ITEMS)
