@@ -1,30 +1,18 @@
-"""A rehearsal of the GPU on a machine without one.
+"""A rehearsal of the GPU on a machine without one (`tests/fake_gpu.py`): what runs on it, and what is read from it.
 
-PyTorch's fake tensors know device, type and shape, and hold no numbers. An operation that mixes devices fails as it
-would on a GPU. :class:`Watch` sees every operation and refuses what makes the program wait for the GPU (a number or a
-copy that goes back to the CPU) and 64 bits, at which a GPU is slow. Each thing that is rehearsed says which reads it
-makes, and at which places the tests at the end make a mistake in it, which must be caught.
-
-What needs a GPU's driver cannot be rehearsed: the backward pass, random generators on the device, pinned memory, moving
-a module. Photographs are put together with numpy by design (:mod:`helpers.photos`): there is nothing to rehearse.
+Each thing that is rehearsed says which reads it makes, and at which places the tests at the end make a mistake in it,
+which must be caught. Photographs are put together with numpy by design (:mod:`helpers.photos`): nothing to rehearse.
 """
 
+import dataclasses
 import importlib
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from fake_gpu import COPY, NUMBER, UPLOAD, Waits, Wide, fake_gpu, fakes, made, on_gpu
 from notebook_cells import defined
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensor,
-    FakeTensorMode,
-)
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from toy import ToyQuartets
 
 from helpers import augment, callbacks, losses, metrics, model, recipes
@@ -35,7 +23,7 @@ from helpers.evaluate import network_predictor
 from helpers.metrics import Meter
 from helpers.model import NETWORKS, DuoNet, probabilities
 from helpers.recipes import LOSSES, make_optimizer, recipe
-from helpers.rendering import cat_pass, cats, textures
+from helpers.rendering import cat_pass, cats
 from helpers.rendering import dataset as rooms
 from helpers.rendering.cat_pass import PlacedCat
 from helpers.rendering.layout import furnish
@@ -46,104 +34,20 @@ evaluation, prediction, training = (  # helpers.evaluate and the others are func
     importlib.import_module(f"helpers.{name}") for name in ("evaluate", "predict", "train")
 )
 feature_maps = defined("03", "feature_maps")["feature_maps"]  # here, because its imports must not meet fake tensors
-COPY, NUMBER = "aten::_to_copy", "aten::_local_scalar_dense"
 FORGOTTEN = torch.ones(1)  # a constant of the CPU, made before anything is rehearsed
-
-
-class HostRead(Exception):
-    """The program waits for the GPU."""
-
-
-class Wide(Exception):
-    """64 bits on the GPU."""
-
-
-class Watch(TorchDispatchMode):
-    """Lies above the fake tensors, so that it sees an operation before they do.
-
-    A read that is allowed, or of the CPU, gives 1 (of a GPU's floating point 0: no error, no overflow), or true.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.expected, self.wide = [], False
-
-    @contextmanager
-    def reading(self, *operations):
-        """Within, the GPU is read by exactly these operations, in this order; ``...``: so many numbers as you like."""
-        self.expected = list(operations)
-        yield
-        assert self.expected in ([], [...]), f"not read: {self.expected}"
-        self.expected = []
-
-    def read(self, name):
-        if self.expected == [...] and name == NUMBER:
-            return
-        if not self.expected or self.expected.pop(0) != name:
-            raise HostRead(name)
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        name, from_gpu = operation._schema.name, "cuda" in devices((args, kwargs))
-        if name == NUMBER:
-            if from_gpu:
-                self.read(name)
-            return torch.tensor(0 if from_gpu and args[0].is_floating_point() else 1, dtype=args[0].dtype).tolist()
-        try:
-            result = operation(*args, **kwargs or {})
-        except (DataDependentOutputException, DynamicOutputShapeException) as error:
-            raise HostRead(name) from error
-        if from_gpu and "cpu" in devices(args[:1] if result is None else result):  # None: it writes into its first
-            self.read(name)
-        # A single number of 64 bits costs nothing: those of GradScaler are.
-        if not self.wide and any(x.dtype == torch.float64 and x.ndim for x in fakes(result) if on_gpu(x)):
-            raise Wide(name)
-        return result
-
-
-def fakes(tree):
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, FakeTensor)]
-
-
-def devices(tree):
-    return {tensor.fake_device.type for tensor in fakes(tree)}
-
-
-def on_gpu(*tensors):
-    return all(isinstance(tensor, FakeTensor) and tensor.fake_device.type == "cuda" for tensor in tensors)
 
 
 @pytest.fixture
 def gpu(monkeypatch, tmp_path):
-    """Fake tensors under a watch, with the test's monkeypatch and folder."""
-    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)  # else autocast is off
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
-    monkeypatch.setattr(
-        augment.Draws, "normal", lambda self, *shape, device: torch.randn(self.count, *shape, device=device)[self.mine]
-    )
-
-    def numpy(tensor):
-        if on_gpu(tensor):
-            raise HostRead("numpy")
-        return np.zeros(tensor.shape, str(tensor.dtype).removeprefix("torch."))
-
-    monkeypatch.setattr(FakeTensor, "numpy", numpy, raising=False)
-    # What these keep must not be fake in other tests.
-    for module, name in ((textures, "_tile"), (textures, "_random_numbers"), (rooms, "_tones")):
-        monkeypatch.setattr(module, name, getattr(module, name).__wrapped__)
-    with FakeTensorMode(), Watch() as watch:
+    """A fake GPU, with the test's monkeypatch and folder."""
+    with fake_gpu(monkeypatch) as watch:
         watch.patch, watch.folder = monkeypatch, tmp_path
         yield watch
 
 
-def made(make):
-    """A module on the GPU: it has to be born there, ``to("cuda")`` needs a driver."""
-    with torch.device("cuda"):
-        return make()
-
-
-def small():
+def small(gpu):
     """A DuoNet without its residual blocks: each operation takes time, of whatever size."""
-    return made(lambda: DuoNet(blocks=(0, 0, 0, 0)))
+    return made(gpu, lambda: DuoNet(blocks=(0, 0, 0, 0)))
 
 
 def batch_on(device="cuda", count=4, size=64):
@@ -182,7 +86,7 @@ def network(name, precision):
     def run(gpu):
         batch = batch_on()
         with torch.autocast("cuda", precision, enabled=precision != torch.float32):
-            logits = made(NETWORKS[name]).train()(batch["bg"], batch["bg_fg"])
+            logits = made(gpu, NETWORKS[name]).train()(batch["bg"], batch["bg_fg"])
         assert on_gpu(*logits) and {(x.shape, x.dtype) for x in logits} == {((4, 1, 64, 64), precision)}
         assert on_gpu(*probabilities(*logits))
 
@@ -224,7 +128,7 @@ def _(gpu):
         same_kind(resize(batch_on(), size, antialias), batch_on())
 
 
-@rehearsed("metrics", (metrics, "align"), (metrics, "outline"), (metrics, "ssim_map"), allowed=["float64"])
+@rehearsed("metrics", (metrics, "align"), (metrics, "outline"), (metrics, "ssim_map"), allowed=["float64", UPLOAD])
 def _(gpu):
     batch, meter = batch_on(), Meter(edges=False)
     with gpu.reading(*4 * [NUMBER]):  # whether two maps hold probabilities, from 0 to 1
@@ -233,9 +137,9 @@ def _(gpu):
         assert meter.result()["images"] == 4
 
 
-@rehearsed("evaluation", (evaluation, "probabilities"), (evaluation, "to_device"), allowed=["float64"])
+@rehearsed("evaluation", (evaluation, "probabilities"), (evaluation, "to_device"), allowed=["float64", UPLOAD])
 def _(gpu):
-    net, meter = small(), Meter()
+    net, meter = small(gpu), Meter()
     for batch in evaluation.test_batches(ToyQuartets(2, 2, 1, 64), 48, "cuda", perturbed=True):
         predicted = network_predictor(net)(batch)
         assert on_gpu(*predicted, *batch.values())
@@ -243,17 +147,17 @@ def _(gpu):
             meter.update(*predicted, batch)
 
 
-@rehearsed("prediction", (prediction, "probabilities"))
+@rehearsed("prediction", (prediction, "probabilities"), allowed=[UPLOAD])
 def _(gpu):
     pair = 2 * [np.zeros((50, 70, 3), np.uint8)]
     with gpu.reading(COPY):
-        maps = prediction.predict(small(), *pair, size=64)
+        maps = prediction.predict(small(gpu), *pair, size=64)
     assert {name: x.shape for name, x in maps.items()} == {"mask": (50, 70), "depth": (50, 70)}
 
 
 @rehearsed("feature maps", (DuoNet, "look"), (model.Head, "forward"))
 def _(gpu):
-    net, batch = small().eval(), batch_on(count=1)
+    net, batch = small(gpu).eval(), batch_on(count=1)
     blocks = architecture.trace(net, batch["bg"], batch["bg_fg"])  # shapes: nothing is read
     with gpu.reading(*len(blocks) * [COPY]):  # each map once, when its stage has run
         maps = feature_maps(net, batch["bg"], batch["bg_fg"])
@@ -264,7 +168,7 @@ def _(gpu):
 @rehearsed("the optimizers", (recipes, "_orthogonal_product"))
 def _(gpu):
     for name in ("course", "published"):
-        net = small()
+        net = small(gpu)
         optimizer = make_optimizer(net, recipe(name))
         for weights in net.parameters():
             weights.grad = torch.ones_like(weights)
@@ -290,7 +194,7 @@ def a_run(gpu, precision="fp16"):
 
     gpu.patch.setattr(training, "Accelerator", Accelerator)
     options = recipe("course", precision=precision, channels_last=False)
-    run = training.Run(small(), ToyQuartets(size=64), options, gpu.folder)
+    run = training.Run(small(gpu), ToyQuartets(size=64), options, gpu.folder)
     return run
 
 
@@ -314,7 +218,7 @@ for precision in ("fp32", "fp16", "bf16"):
             one_step(gpu, run)
 
 
-@rehearsed("a point of the curve", (training, "probabilities"), allowed=["float64", ".item()", "if"])
+@rehearsed("a point of the curve", (training, "probabilities"), allowed=["float64", UPLOAD, ".item()", "if"])
 def _(gpu):
     run = a_run(gpu, "bf16")
     step = one_step(gpu, run)
@@ -324,7 +228,7 @@ def _(gpu):
         run.log(*step)
 
 
-@rehearsed("snapshots", (callbacks, "probabilities"))
+@rehearsed("snapshots", (callbacks, "probabilities"), allowed=[UPLOAD])
 def _(gpu):
     run, recorder = a_run(gpu), SnapshotRecorder()
     run.validation_set = ToyQuartets(2, 2, 2, 96)
@@ -345,22 +249,24 @@ def view_on(size):
 @rehearsed(
     "rendering cats into rooms", (cat_pass._Batch, "turn"), (cat_pass, "_advance"), (cat_pass, "_refine"),
     (cat_pass, "_shade"), (cat_pass, "_soft_shadow"), (cat_pass, "_blocked_sky"), (rooms, "normalise_depth"),
-    (rooms, "quantise"), (rooms, "display"),
+    (rooms, "quantise"), (rooms, "display"), allowed=[UPLOAD],
 )  # fmt: skip
 def _(gpu):
-    gpu.patch.setattr(cats, "GRID", (8, 12, 16))  # coarse: its numbers come from the CPU, and take time
+    # Fewer voxels, whose numbers come from the CPU, and fewer steps, for time.
+    gpu.patch.setattr(cats, "GRID", (8, 12, 16))
+    gpu.patch.setattr(cat_pass, "STEPS", 8)
     dataset = rooms.RoomsDataset(32)
     dataset.device = torch.device("cuda")
     room, rng = furnish(np.random.default_rng(0)), np.random.default_rng(1)
     ahead = np.array(room.camera.position) + 2 * room.camera.axes()[2]
 
     def placed(index):
-        cat = cats.draw_cat(rng)
+        cat = dataclasses.replace(cats.draw_cat(rng), coat=cats.Coat(index))  # one of each coat
         return PlacedCat(room, view_on(32), cat, cats.Volume(cat, "cuda"), Placement(tuple(ahead), 0.3 * index, 0.5))
 
     gpu.patch.setattr(dataset, "_placed_cat", placed)
-    # How many rays are under way: of the shadow, at every fourth step of the march, and on the cat.
-    with gpu.reading(*(1 + cat_pass.STEPS // 4 + 1) * [NUMBER]):
+    # How many rays are under way: of the shadow, at every fourth step of the march (two here, else twelve), on the cat.
+    with gpu.reading(*4 * [NUMBER]):
         batch = dataset.get_batch(range(6))
     same_kind(batch, batch_on())
 
@@ -388,17 +294,25 @@ READS = {
 
 @pytest.mark.parametrize("read", READS)
 def test_a_read_of_the_gpu_is_refused_and_one_of_the_cpu_is_not(gpu, read):
-    with pytest.raises(HostRead):
+    with pytest.raises(Waits):
         READS[read](torch.zeros(3, device="cuda"))
     if read not in ("nonzero", "x[mask]", "unique", "equal"):  # of these fake tensors do not know the result
         READS[read](torch.zeros(3))
+
+
+def test_an_upload_has_to_be_one_that_does_not_block(gpu):
+    x, values = torch.zeros(3, device="cuda"), torch.ones(3)
+    for upload in (lambda: values.to("cuda"), lambda: x.copy_(values), lambda: torch.tensor([1.0, 2], device="cuda")):
+        with pytest.raises(Waits):
+            upload()
+    assert on_gpu(values.to("cuda", non_blocking=True), x.copy_(values, non_blocking=True), x.copy_(x), x + values.sum())
 
 
 def test_reads_that_are_announced_have_to_come(gpu):
     x = torch.zeros(3, device="cuda")
     with gpu.reading(NUMBER, COPY):
         assert x.sum().item() == 0 and x.cpu().numpy().tolist() == [0, 0, 0]
-    with pytest.raises(HostRead, match=COPY), gpu.reading(NUMBER):
+    with pytest.raises(Waits, match=COPY), gpu.reading(NUMBER):
         x.cpu()
     gpu.expected = []
     with pytest.raises(AssertionError, match="not read"), gpu.reading(NUMBER):
@@ -407,8 +321,8 @@ def test_reads_that_are_announced_have_to_come(gpu):
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_it_runs_on_the_gpu(gpu, name):
-    gpu.wide = "float64" in ITEMS[name].allowed
-    ITEMS[name].run(gpu)
+    with gpu.allowing(*ITEMS[name].allowed):
+        ITEMS[name].run(gpu)
 
 
 # -- what the rehearsal is for: a mistake of each kind is caught, in each thing that is rehearsed ----------------------
@@ -416,9 +330,10 @@ def test_it_runs_on_the_gpu(gpu, name):
 MISTAKES = {
     "a tensor of the CPU": (lambda x: x + torch.ones(1), RuntimeError, "on the same device"),
     "a forgotten constant": (lambda x: x + FORGOTTEN, AssertionError, "FakeTensors"),
-    ".item()": (lambda x: x.sum().item(), HostRead, NUMBER),
-    "if": (lambda x: 1 if (x > 0).all() else 0, HostRead, NUMBER),
-    ".cpu()": (lambda x: x.cpu(), HostRead, COPY),
+    ".item()": (lambda x: x.sum().item(), Waits, NUMBER),
+    "if": (lambda x: 1 if (x > 0).all() else 0, Waits, NUMBER),
+    ".cpu()": (lambda x: x.cpu(), Waits, COPY),
+    UPLOAD: (lambda x: torch.ones(2).to("cuda"), Waits, COPY),
     "float64": (lambda x: x.flatten().double(), Wide, COPY),
 }
 
@@ -434,6 +349,7 @@ def planted():
 
 @pytest.mark.parametrize("name, place, mistake", [*planted()])
 def test_a_mistake_in_it_is_caught(gpu, name, place, mistake):
+    run, _, allowed = ITEMS[name]
     make, error, message = MISTAKES[mistake]
     function = getattr(*place)
 
@@ -444,7 +360,5 @@ def test_a_mistake_in_it_is_caught(gpu, name, place, mistake):
         return result
 
     gpu.patch.setattr(*place, mistaken)
-    gpu.wide = "float64" in ITEMS[name].allowed
-    with pytest.raises(error, match=message):
-        ITEMS[name].run(gpu)
-
+    with gpu.allowing(*allowed), pytest.raises(error, match=message):
+        run(gpu)
