@@ -29,6 +29,24 @@ COPY, NUMBER = "aten::_to_copy", "aten::_local_scalar_dense"
 UPLOAD = "an upload that blocks"
 
 
+def _nonzero(mask):
+    return mask.new_zeros((1, mask.ndim), dtype=torch.long)
+
+
+def _index(x, places):
+    """``x[places]`` with masks among the places."""
+    split = [_nonzero(p).unbind(1) if p is not None and p.dtype == torch.bool else [p] for p in places]
+    return x[tuple(slice(None) if axis is None else axis for axes in split for axis in axes)]
+
+
+# Whose shape depends on numbers, as if they found one place.
+FINDS = {
+    "aten::nonzero": _nonzero,
+    "aten::index": _index,
+    "aten::repeat_interleave": lambda count: count.new_zeros(1, dtype=torch.long),
+}
+
+
 class Waits(Exception):
     """The program waits for the GPU."""
 
@@ -49,7 +67,7 @@ class Watch(TorchDispatchMode):
 
     @contextmanager
     def reading(self, *operations):
-        """Within, the GPU is read by exactly these operations, in this order; ``...``: so many numbers as you like."""
+        """Within, the GPU is read by exactly these operations, in this order; ``...``: by numbers and FINDS at will."""
         self.expected = list(operations)
         yield
         assert self.expected in ([], [...]), f"not read: {self.expected}"
@@ -77,7 +95,9 @@ class Watch(TorchDispatchMode):
         try:
             result = operation(*args, **kwargs or {})
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
-            raise Waits(name) from error
+            if self.expected != [...] or name not in FINDS:
+                raise Waits(name) from error
+            return FINDS[name](*args)
         if from_gpu and "cpu" in devices(args[:1] if result is None else result):  # None: it writes into its first
             self.read(name)
         if name in (COPY, "aten::copy_") and "cuda" in devices(result) and "cpu" in devices(args):
