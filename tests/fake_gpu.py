@@ -8,6 +8,7 @@ What needs a GPU's driver cannot be rehearsed: the backward pass, random generat
 a module.
 """
 
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -22,8 +23,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from helpers import augment
-from helpers.rendering import dataset as rooms
-from helpers.rendering import textures
 
 COPY, NUMBER = "aten::_to_copy", "aten::_local_scalar_dense"
 UPLOAD = "an upload that blocks"
@@ -137,9 +136,10 @@ def fake_gpu(monkeypatch):
         return np.zeros(tensor.shape, str(tensor.dtype).removeprefix("torch."))
 
     monkeypatch.setattr(FakeTensor, "numpy", numpy, raising=False)
-    # What these keep must not be fake in other tests.
-    for module, name in ((textures, "_tile"), (textures, "_random_numbers"), (rooms, "_tones")):
-        monkeypatch.setattr(module, name, getattr(module, name).__wrapped__)
+    for module in [module for name, module in sys.modules.items() if name.startswith("helpers.rendering")]:
+        for name, function in [*vars(module).items()]:
+            if hasattr(function, "cache_clear"):  # what it keeps must not be fake in other tests
+                monkeypatch.setattr(module, name, function.__wrapped__)
     with FakeTensorMode(), Watch() as watch:
         yield watch
 

@@ -268,7 +268,7 @@ def _(gpu):
     gpu.patch.setattr(dataset, "_placed_cat", placed)
     # How many rays are under way: of the shadow, at every fourth step of the march (two here, else twelve), on the cat.
     with gpu.reading(*4 * [NUMBER]):
-        batch = dataset.get_batch(range(6))
+        batch = dataset._render(range(6))
     same_kind(batch, batch_on())
 
 
