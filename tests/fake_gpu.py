@@ -20,7 +20,6 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from helpers import augment
 
@@ -110,7 +109,11 @@ class Watch(TorchDispatchMode):
 
 
 def fakes(tree):
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, FakeTensor)]
+    """The fake tensors in tuples, lists and dicts."""
+    if isinstance(tree, FakeTensor):
+        return [tree]
+    branches = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (tuple, list)) else ()
+    return [leaf for branch in branches for leaf in fakes(branch)]
 
 
 def devices(tree):
