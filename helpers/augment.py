@@ -33,9 +33,10 @@ class Draws:
         self.generator, self.count = generator, count * part[1]
         self.mine = slice(part[0], None, part[1])
 
-    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        """(B, *shape) between ``low`` and ``high``, on the CPU."""
-        return (torch.rand(self.count, *shape, generator=self.generator) * (high - low) + low)[self.mine]
+    def uniform(self, low: float, high: float, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """(B, *shape) between ``low`` and ``high``, drawn on the CPU."""
+        drawn = (torch.rand(self.count, *shape, generator=self.generator) * (high - low) + low)[self.mine]
+        return drawn.to(device, non_blocking=True)  # else the program waits until a GPU has done all it was given
 
     def normal(self, *shape: int, device: torch.device) -> Tensor:
         """(B, *shape) with standard deviation 1, drawn where it is needed."""
@@ -59,14 +60,13 @@ def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0, part
     """
     bg, bg_fg, device = batch["bg"], batch["bg_fg"], batch["bg"].device
     draws = Draws(generator, len(bg), part)
-    chosen = draws.uniform(0, 1) < share
-    shift = torch.stack((draws.uniform(-SHIFT, SHIFT), draws.uniform(-SHIFT, SHIFT)), 1)
-    gain = draws.uniform(1 - EXPOSURE, 1 + EXPOSURE)
+    chosen = draws.uniform(0, 1, 1, 1, 1, device=device) < share
+    shift = torch.stack([draws.uniform(-SHIFT, SHIFT, device=device) for _ in "xy"], 1)
+    gain = draws.uniform(1 - EXPOSURE, 1 + EXPOSURE, 1, 1, 1, device=device)
     noise = draws.normal(2, *bg.shape[1:], device=device).transpose(0, 1)  # (2, B, 3, H, W)
-    moved = shift_images(bg.float(), shift.to(device)) * gain.to(device).view(-1, 1, 1, 1)
+    moved = shift_images(bg.float(), shift) * gain
     pair = torch.stack((moved, bg_fg.float())) + noise * (255 * NOISE)
     pair = pair.round().clamp(0, 255).to(torch.uint8)
-    chosen = chosen.to(device).view(-1, 1, 1, 1)
     return {**batch, "bg": torch.where(chosen, pair[0], bg), "bg_fg": torch.where(chosen, pair[1], bg_fg)}
 
 
@@ -110,7 +110,7 @@ class Augment:
         theta = torch.zeros(count, 2, 3)
         theta[:, 0, 0], theta[:, 1, 1] = scale * mirror, scale
         theta[:, 0, 2], theta[:, 1, 2] = ((1 - scale) * draws.uniform(-1, 1) for _ in "xy")
-        grid = F.affine_grid(theta.to(device), list(batch["bg"].shape), align_corners=False)
+        grid = F.affine_grid(theta.to(device, non_blocking=True), list(batch["bg"].shape), align_corners=False)
         smooth = torch.cat((batch["bg"].float(), batch["bg_fg"].float(), batch["mask"]), 1)  # (B, 7, H, W)
         smooth = F.grid_sample(smooth, grid, mode="bilinear", padding_mode="border", align_corners=False)
         exact = torch.cat((batch["depth"], batch["valid"].float()), 1)  # (B, 2, H, W)
@@ -123,8 +123,8 @@ class Augment:
 
     def _tint(self, batch: Quartet, draws: Draws) -> Quartet:
         device = batch["bg"].device
-        gain, contrast = (draws.uniform(1 - self.colour, 1 + self.colour, 1, 1, 1).to(device) for _ in range(2))
-        channel = draws.uniform(1 - self.colour / 2, 1 + self.colour / 2, 3, 1, 1).to(device)
+        gain, contrast = (draws.uniform(1 - self.colour, 1 + self.colour, 1, 1, 1, device=device) for _ in range(2))
+        channel = draws.uniform(1 - self.colour / 2, 1 + self.colour / 2, 3, 1, 1, device=device)
         grey = batch["bg"].float().mean((1, 2, 3), keepdim=True)  # one middle for both, or they would drift apart
 
         def tint(image: Tensor) -> Tensor:

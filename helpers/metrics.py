@@ -294,11 +294,10 @@ def uniform_window(size: int = 3) -> Tensor:
 
 def window_mean(x: Tensor, window: Tensor) -> Tensor:
     """Weighted mean around each pixel of (B, 1, H, W), where the whole window fits: (B, 1, H-k+1, W-k+1)."""
-    window = window.to(x)
     # Sums of shifted maps: on the CPU, convolutions with one channel, and their gradients, take several times as long.
     for axis in (2, 3):
         length = x.shape[axis] - len(window) + 1
-        x = sum(weight * x.narrow(axis, shift, length) for shift, weight in enumerate(window))
+        x = sum(weight * x.narrow(axis, shift, length) for shift, weight in enumerate(window.tolist()))
     return x
 
 

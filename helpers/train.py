@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_FORMAT = 3
 COUNTERS = ("stage", "epoch", "batch", "seen", "pieces", "seconds", "cpu_seconds")  # kept in a checkpoint as they are
-LOG_EVERY = 10  # steps between two points of the curve; the only moments when the loop waits for the device
+LOG_EVERY = 10  # steps between two points of the curve; between them only fp16's scaler waits for the device
 
 
 class Interrupted(CourseError):
