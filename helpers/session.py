@@ -5,8 +5,6 @@ What needs torch is imported late, so that :func:`setup` can say that torch is m
 network of notebook 05: ``torchrun --nproc-per-node 2 -m helpers.session`` on two GPUs.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -34,7 +32,6 @@ def setup(number: int) -> None:
     except ImportError:
         raise CourseError("torch is not installed in this Python: run 'make lab', or choose .venv as kernel") from None
     from helpers.upkeep.packages import advice  # late: nothing else of the library needs it
-
     chosen, source = profile(), data_source()
     data = {"rooms": "rooms, rendered here (no download)", "archive": "the published archive"}.get(source)
     data = data or f"your photographs in {data_folder().name}/"
@@ -57,7 +54,7 @@ def setup(number: int) -> None:
               "lost when Colab takes this machine back: mount Drive first (folder icon, left)"))  # fmt: skip
 
 
-def source(size: int | None = None) -> SceneDataset:
+def source(size: int | None = None) -> "SceneDataset":
     """The dataset of ``COURSE_DATA`` at ``size`` pixels (default the profile's); rooms if the archive cannot be had."""
     wanted, p = _data(), profile()
     size = size or p.size
@@ -70,7 +67,6 @@ def source(size: int | None = None) -> SceneDataset:
 
         return ArchiveDataset(_archive(), size)
     from helpers.photos.dataset import PhotosDataset
-
     return PhotosDataset(data_folder(), size, p.placements)
 
 
@@ -84,7 +80,6 @@ def _data() -> str:
 def _archive() -> Path | None:
     """The folder of the published data, or None after saying why there is none."""
     from helpers.archive.download import fetch_archive
-
     try:
         return fetch_archive()
     except CourseError as error:
@@ -92,18 +87,16 @@ def _archive() -> Path | None:
         return None
 
 
-def sets(*names: str) -> tuple[Subset | CachedDataset, ...]:
+def sets(*names: str) -> "tuple[Subset | CachedDataset, ...]":
     """``train_set, validation_set, test_set``, or those named: no common room or cat; cached, unless too large."""
     from helpers.dataset import cached
-
     drawn = {name: part(name) for name in names or PARTS}
     return tuple(part if name == "train" and not profile().cached else cached(part) for name, part in drawn.items())
 
 
-def part(name: str, size: int | None = None) -> Subset:
+def part(name: str, size: int | None = None) -> "Subset":
     """One of :data:`PARTS`, not made yet. Two rooms, or cats, leave none for validation: it is of the training set."""
     from helpers.dataset import sample, split
-
     data, p = source(size), profile()
     if min(data.rooms, data.cats) > 2:
         found = dict(zip(PARTS, split(data, validation=0.1)))[name]
@@ -117,7 +110,6 @@ def part(name: str, size: int | None = None) -> Subset:
 def our_recipe():
     """What notebook 05 trains by: "course", or "fine-tune" on photographs, too few to start from nothing."""
     from helpers.recipes import recipe
-
     return recipe("course" if _data() in ("rooms", "archive") else "fine-tune")
 
 
@@ -125,7 +117,6 @@ def start():
     """``net, recipe`` of notebook 05; on photographs the network starts from the course's own weights."""
     from helpers.model import build
     from helpers.predict import pretrained
-
     recipe = our_recipe()
     return (pretrained() if recipe.name == "fine-tune" else build("DuoNet")), recipe
 
@@ -140,7 +131,6 @@ def run_dir(recipe_name: str | None = None, seed: int = 0) -> Path:
 def is_trained() -> bool:
     """Whether notebook 05 has finished its training with this recipe, on this data, which is opened only then."""
     from helpers.train import is_finished
-
     return is_finished(run_dir(), our_recipe()) and is_finished(run_dir(), our_recipe(), part("train"))
 
 
@@ -148,7 +138,6 @@ def trained_network():
     """The network of notebook 05 if its run has finished, else the one that comes with the course (and it says so)."""
     from helpers.predict import load, pretrained
     from helpers.train import is_finished
-
     folder = run_dir()
     if is_trained():
         return load(folder)
@@ -167,7 +156,6 @@ def train_network() -> list[dict]:
 
     from helpers.callbacks import standard
     from helpers.train import train
-
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the sets made
         parts = sets("train", "validation")
     net, recipe = start()

@@ -26,9 +26,6 @@ if TYPE_CHECKING:  # all packages are imported late: `make relink` runs this mod
 
 UNWRITABLE = {getattr(errno, name, None) for name in "EROFS EACCES EPERM EIO ENOTCONN ESTALE ENOTDIR".split()}
 
-# -- files: written under a temporary name, then renamed ----------------------------------------------------------
-
-
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes ``path``'s place, on failure it is removed."""
@@ -84,7 +81,7 @@ def disk_faults_told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error):  # which is all that numpy says
             raise CourseError(
                 f"No space is left on the disk of {path.parent}: free some (the rendered sets in .cache/ can go), "
                 "or set COURSE_CACHE and COURSE_RUNS to folders on a larger disk. Nothing was half-written."
@@ -133,7 +130,6 @@ def checksum(tensors: Mapping, about: Mapping[str, str]) -> str:
 def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
     """What :func:`save_arrays` kept; None where there is nothing, or anything is wrong with it: make it again."""
     import numpy as np
-
     try:
         with np.load(path, allow_pickle=False) as kept:  # the zip around them has a checksum for each
             return {name: kept[name][...] for name in kept.files} or None  # [...]: what is no array comes as bytes
@@ -144,7 +140,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Keep what can be made again; where nothing can be written it is done without."""
     import numpy as np
-
     try:
         with whole_file(path) as temporary, open(temporary, "wb") as stream:
             np.savez(stream, **arrays)
@@ -152,13 +147,9 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
         pass
 
 
-# -- what a reader sees -------------------------------------------------------------------------------------------
-
-
 def bar(total: int, description: str, unit: str, keep: bool = False, show: bool = True):
     """A tqdm bar in plain text: a saved notebook keeps no widget. ``keep`` leaves its last state on the screen."""
     from tqdm import tqdm
-
     return tqdm(total=total, desc=description, unit=unit, file=sys.stdout, leave=keep, disable=not show,
                 unit_scale=unit == "B", mininterval=0.5, ncols=None if sys.stdout.isatty() else 110)  # fmt: skip
 
@@ -180,7 +171,6 @@ def table(rows: Mapping[str, Mapping[str, float]], digits: int = 3) -> str:
 def device() -> str:
     """The GPU's name, or how many cores PyTorch computes on."""
     import torch
-
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     cores = torch.get_num_threads()
@@ -190,12 +180,10 @@ def device() -> str:
 def machine() -> str:
     """What a figure was measured on, in words: the device, the architecture, and PyTorch's version."""
     import torch
-
     return f"{device()} ({platform.machine()}), torch {torch.__version__}"
 
 
-# -- pictures from outside: the course's one reader ---------------------------------------------------------------
-
+# Pictures from outside: the course's one reader.
 MAX_PIXELS = 50_000_000  # a few kilobytes of PNG can unpack to gigabytes: larger pictures are refused by their header
 MAX_SIDE = 20_000  # pixels: one row of millions costs gigabytes on the way, too
 MAX_SCANS = 64  # of a progressive JPEG: ten are usual, thousands are made to stall a decoder
@@ -215,7 +203,6 @@ def read_image(picture, name: str | None = None, alpha: bool = False) -> np.ndar
     """
     import numpy as np
     from PIL import Image
-
     if isinstance(picture, (str, Path, bytes, Image.Image)):
         with open_image(picture, name) as image:
             picture = as_seen(image, alpha)
@@ -233,7 +220,6 @@ def open_image(picture, name: str | None = None) -> Iterator[Image.Image]:
     Decode it within the block: damage that shows only then becomes a CourseError, too.
     """
     from PIL import Image, UnidentifiedImageError
-
     file = Path(picture).name if isinstance(picture, (str, Path)) else None
     if file and file not in (name or ""):
         name = f"{name} ({file})" if name else file
@@ -305,7 +291,6 @@ def as_seen(image: Image.Image, alpha: bool = False) -> Image.Image:
     """
     import numpy as np
     from PIL import Image
-
     image = upright(image)
     if image.mode.startswith("I"):  # I;16, or I where an older Pillow widened 16 bits to 32; its own conversion clips
         image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))

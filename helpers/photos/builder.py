@@ -57,7 +57,6 @@ def read_photo(source: str | Path | bytes, longest: int = LONGEST, name: str | N
 def uploader():
     """A button that takes several pictures from your computer or phone; :func:`save_uploads` stores its ``value``."""
     import ipywidgets  # only a notebook needs it
-
     layout = ipywidgets.Layout(width="200px")  # with the count behind them, the words need more than the usual width
     return ipywidgets.FileUpload(accept="image/*,.heic", multiple=True, description="Choose pictures", layout=layout)
 

@@ -59,9 +59,6 @@ class Cat:
         return np.array(rows)
 
 
-# -- anatomy --------------------------------------------------------------------------------------------------------
-
-
 class _Capsules:
     """Collects capsules and what lies on them."""
 
@@ -166,14 +163,11 @@ POSES = {"standing": _standing, "sitting": _sitting, "loaf": _loaf, "stretching"
 
 def _head(s: _Capsules, centre: np.ndarray, axes: np.ndarray, broad: float) -> None:
     """Skull, cheeks, muzzle and ears around ``centre``, turned by ``axes``."""
-
     def at(nose, crown, ear):
         return tuple(centre + _HEAD * (nose * axes[0] + crown * axes[1] + ear * axes[2]))
-
     def add(start, end, radius_start, radius_end, blend, dark=0.0, white=0.0):
         # Stripes leave the face alone: their coordinate is constant there.
         s.add(at(*start), at(*end), _HEAD * radius_start, _HEAD * radius_end, blend, dark, white, along=(0.4, 0.4))
-
     add((0, 0, -0.016), (0, 0, 0.016), 0.048, 0.048, 0.02, 0.25)
     for side in (-1, 1):
         add((0.008, -0.016, side * 0.012), (0.012, -0.018, side * 0.028 * broad), 0.034, 0.028, 0.015, 0.35, 0.3)
@@ -266,9 +260,6 @@ def draw_cat(rng: np.random.Generator, mirrored: bool = False) -> Cat:
                eyes, nose, float(rng.random()))  # fmt: skip
 
 
-# -- the volume -----------------------------------------------------------------------------------------------------
-
-
 def distance(cat: Cat, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Signed distance (R,) of points (3, R) to the body, and its traits there (3, R): dark, white, along."""
     x, y, z = points.astype(np.float32)
@@ -318,9 +309,6 @@ class Volume:
         return np.stack([axis.ravel() for axis in mesh[::-1]])
 
 
-# -- the coat -------------------------------------------------------------------------------------------------------
-
-
 class Looks:
     """What paints the coats of B cats, as tensors: ``colours`` and ``head_axes`` (3, 3, B, 1), vectors (3, B, 1)."""
 
@@ -328,7 +316,6 @@ class Looks:
         def gather(name: str) -> Tensor:
             stacked = np.stack([np.asarray(getattr(cat, name), np.float32) for cat in cats], -1)
             return torch.from_numpy(stacked)[..., None].to(device)
-
         self.coats = [cat.coat for cat in cats]
         self.colours, self.eyes, self.nose = gather("colours"), gather("eyes"), gather("nose")
         self.head, self.head_axes, self.phase = gather("head"), gather("head_axes"), gather("phase")
@@ -382,11 +369,9 @@ def _face(looks: Looks, points: Tensor, albedo: Tensor) -> Tensor:
     nose, crown, ear = (dot(offset, axis) for axis in looks.head_axes)
     beside = ear.abs()
     front = nose > 0.014
-
     def oval(across: Tensor, up: Tensor, half_across: float, half_up: float) -> Tensor:
         across, up = across * (1 / half_across), up * (1 / half_up)
         return across * across + up * up
-
     eye = oval(beside - 0.0245, crown - 0.0115 - 0.25 * (beside - 0.0245), 0.0135, 0.0115)
     pupil = oval(beside - 0.0245, crown - 0.0115, 0.0042, 0.0105)
     glint = oval(ear - 0.028 * torch.where(ear > 0, 1.0, -0.8), crown - 0.0155, 0.003, 0.003)

@@ -186,9 +186,6 @@ def screen_rectangle(camera: Camera, centre: np.ndarray, radius: float, size: in
     return rows, slice(max(pixel(left) - 1, 0), min(pixel(right) + 2, size))
 
 
-# -- surfaces and light ---------------------------------------------------------------------------------------------
-
-
 class _Surfaces:
     """Normal, pattern coordinates and material of R points, given the surface each lies on."""
 
@@ -338,9 +335,6 @@ def box_distance(points: Tensor, boxes: Tensor) -> Tensor:
     out_y = ((points[1] - y).abs() - half_y).clamp_min(0)
     out_z = ((sin * from_x + cos * from_z).abs() - half_z).clamp_min(0)
     return (out_x * out_x + out_y * out_y + out_z * out_z).sqrt()
-
-
-# -- the pass -------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()

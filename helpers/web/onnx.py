@@ -38,7 +38,6 @@ class OnnxModel:
 
     def __init__(self, path: str | Path, threads: int = 0):
         import onnxruntime  # only who exports needs it
-
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads  # 0: as many as there are cores
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

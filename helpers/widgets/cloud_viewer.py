@@ -106,7 +106,6 @@ def point_cloud(quartet: Mapping, depth, mark_cat: bool = False) -> "PlotlyFigur
     """A plotly figure of both clouds; drag to turn one, scroll to come nearer. Arguments as in :func:`clouds`."""
     from plotly.graph_objects import Scatter3d  # imported late: it takes a second
     from plotly.subplots import make_subplots
-
     pair, (_, scale) = clouds(quartet, depth, mark_cat), ends(quartets_of(quartet)[0])
     scenes = [[{"type": "scene"}] * 2]
     figure = make_subplots(rows=1, cols=2, specs=scenes, subplot_titles=NAMES, horizontal_spacing=0.02)
