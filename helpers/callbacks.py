@@ -9,6 +9,8 @@ same snapshots as one that was not.
 
 from __future__ import annotations
 
+import platform
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,21 +94,31 @@ class ProgressBar(Callback):
 class TensorBoardLogger(Callback):
     """The curves, and pictures of four validation quartets, in the folder ``tensorboard/`` of the run."""
 
-    writer = None
+    stream = None
 
     def start(self, run: Run) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import: only when something is trained
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow: only when something is trained
+        from tensorboard.summary.writer.record_writer import RecordWriter
+        from torch.utils.tensorboard import summary
+        path = run.folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}.{platform.node()}"
+        path.parent.mkdir(exist_ok=True)
+        # Not by torch's SummaryWriter: its thread would print a traceback when the disk is full.
+        self.stream, self.event, self.summary = open(path, "xb", buffering=0), Event, summary
+        self.records = RecordWriter(self.stream)
+        self._add(run, file_version="brain.Event:2")
+        self._add(run, session_log=SessionLog(status=SessionLog.START))  # an interrupted run's later points are purged
 
-        self.writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.seen)
+    def _add(self, run: Run, **content) -> None:
+        self.records.write(self.event(wall_time=time.time(), step=run.seen, **content).SerializeToString())
 
     def log(self, run: Run, point: dict[str, float]) -> None:
         for key in point.keys() - {"samples", "size"}:
-            self.writer.add_scalar(f"train/{key}", point[key], run.seen)
+            self._add(run, summary=self.summary.scalar(f"train/{key}", point[key]))
 
     @torch.no_grad()
     def epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         for key, value in metrics.items():
-            self.writer.add_scalar(f"validation/{key}", value, run.seen)
+            self._add(run, summary=self.summary.scalar(f"validation/{key}", value))
         batch = get_batch(run.validation_set, range(min(4, len(run.validation_set))))
         batch = resize(to_device(batch, run.device), run.recipe.stages[run.stage].size)
         was_training = run.net.training
@@ -116,11 +128,12 @@ class TensorBoardLogger(Callback):
         panels = (batch["bg"] / 255, batch["bg_fg"] / 255, batch["mask"], mask, batch["depth"], depth)
         strips = torch.cat([panel.expand(-1, 3, -1, -1) for panel in panels], 3)  # (4, 3, H, 6W)
         picture = torch.cat(list(strips), 1).cpu()
-        self.writer.add_image("validation/room, scene, mask, predicted, depth, predicted", picture, run.seen)
+        name = "validation/room, scene, mask, predicted, depth, predicted"
+        self._add(run, summary=self.summary.image(name, picture[None]))
 
     def close(self, run: Run) -> None:
-        if self.writer is not None:
-            self.writer.close()
+        if self.stream is not None:
+            self.stream.close()
 
 
 SNAPSHOTS = "snapshots.npz"

@@ -3,8 +3,6 @@
 This module knows no other module of the package and imports neither torch nor numpy.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -14,13 +14,15 @@ near_far   float32 (2,)             metres of depth 0 and of depth 1, or NaN whe
 ========== ======================== =====================================================================
 """
 
-import contextlib
+import atexit
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +34,7 @@ from torch.utils.data import Dataset
 from helpers import config
 from helpers.config import CourseError, cache_dir
 from helpers.loading import get_batch, loader, to_device  # noqa: F401 - whoever has quartets wants batches
-from helpers.utils import UNWRITABLE, bar, sha256_of, whole_folder
+from helpers.utils import UNWRITABLE, bar, disk_faults_told, sha256_of, whole_folder
 
 Quartet = dict[str, Tensor]
 
@@ -279,8 +281,6 @@ def quantise(x: Tensor, steps: int) -> Tensor:
     return (x.clamp(0, 1) * steps).round() / steps
 
 
-# -- cached sets --------------------------------------------------------------------------------------------------
-
 CACHE_VERSION = 1  # raise it when the files below change
 # The files of a cached set: the type of each, and the steps into which [0, 1] is cut.
 FILES = {
@@ -356,24 +356,23 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_co
     path = Path(folder or cache_dir()) / f"quartets-{name}"
     kept = config.DRIVE / "course-cache" / path.name if not folder and config.DRIVE.is_dir() else path
     if not path.exists() and kept.exists():
-        with contextlib.suppress(OSError, CourseError):  # whatever is in the way of copying is told below
+        with suppress(OSError, CourseError):  # whatever is in the way of copying is told below
             _copy(kept, path)
-    if path.exists():
-        try:
-            return _opened(path, dataset, key)
-        except Exception:  # a cut, changed or foreign file raises a dozen kinds: it is made anew
-            for place in {path, kept}:
-                _set_aside(place)
     try:
+        with disk_faults_told(path):
+            if path.exists():
+                with suppress(Exception):  # a cut, changed or foreign file raises a dozen kinds: it is made anew
+                    return _opened(path, dataset, key)
+                for place in {path, kept}:
+                    _set_aside(place)
         with whole_folder(path) as temporary:
             _write(dataset, key, temporary, workers, progress)
     except CourseError as error:
-        if folder or getattr(error.__cause__, "errno", None) not in UNWRITABLE:
+        if folder or getattr(error.__cause__, "errno", None) not in UNWRITABLE or not (scratch := _scratch(str(error))):
             raise
-        print(f"{error} Until then this set lasts as long as this process.")
-        return cached(dataset, tempfile.mkdtemp(prefix="course-"), workers, progress)
+        return cached(dataset, scratch, workers, progress)
     if kept != path:
-        with contextlib.suppress(OSError, CourseError):  # a full Drive: then the next machine makes the set again
+        with suppress(OSError, CourseError):  # a full Drive: then the next machine makes the set again
             _copy(path, kept)
     return CachedDataset(path)
 
@@ -381,6 +380,15 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_co
 def _copy(source: Path, target: Path) -> None:
     with whole_folder(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)
+
+
+@cache
+def _scratch(why: str) -> str | None:
+    """A folder for all sets that lasts as long as this process; None where nothing can be written anywhere."""
+    with suppress(OSError):
+        atexit.register(shutil.rmtree, folder := tempfile.mkdtemp(prefix="course-"), ignore_errors=True)
+        print(f"{why} Until then, sets last as long as this process.")
+        return folder
 
 
 def _opened(path: Path, dataset: Dataset, key: dict) -> CachedDataset:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from helpers.config import CourseError
 
@@ -31,7 +31,11 @@ class _Batches(Dataset):
         self.dataset = dataset
 
     def __getitem__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        return get_batch(self.dataset, indices)
+        batch = get_batch(self.dataset, indices)
+        if get_worker_info():  # a lack of shared memory is told from here; later, while sending, nobody would be told
+            for value in batch.values():
+                value.share_memory_()
+        return batch
 
 
 def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -47,13 +51,18 @@ def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0)
     if getattr(dataset, "device", torch.device("cpu")).type != "cpu":
         workers = 0  # what renders on a GPU does so in this process: one that is forked cannot use it
     workers = _that_fit(min(workers, len(batches)), dataset, max(map(len, batches), default=0))
-    batches = DataLoader(
+    made, done = DataLoader(
         _Batches(dataset), sampler=batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available(),
         prefetch_factor=PREFETCH if workers else None, timeout=300 if workers else 0,
-    )  # fmt: skip
+    ), 0  # fmt: skip
     try:
-        yield from batches
+        for batch in made:
+            yield batch
+            done += 1
     except RuntimeError as error:
+        if workers and "shared memory" in str(error):  # another program has taken it meanwhile
+            yield from loader(dataset, batches[done:])
+            return
         if not re.search(r"DataLoader (worker \(pid|timed out)", str(error)):
             raise
         raise CourseError(

@@ -213,8 +213,6 @@ def dilate(mask: Tensor, radius: int) -> Tensor:
     return F.max_pool2d(mask.float(), 2 * radius + 1, stride=1, padding=radius) > 0.5
 
 
-# -- the checkerboard artifact ------------------------------------------------------------------------------------
-
 GRID_PERIOD = 16  # four doublings: artifacts of upsampling repeat every 2, 4, 8 or 16 pixels
 GRID_STEP_CAP = 0.05  # larger steps are edges of the scene
 # 17 weights with half-weight ends: the exact mean over one period, centred, for periods 2, 4, 8 and 16.
@@ -276,8 +274,7 @@ def _fold(steps: list[Tensor]) -> float:
     return (sums / counts.clamp_min(1)).square().mean().item()
 
 
-# -- structural similarity of two maps in [0, 1] (Wang et al., 2004): for the losses, too -----------------------------
-
+# Structural similarity of two maps in [0, 1] (Wang et al., 2004): for the losses, too.
 C1, C2 = 0.01**2, 0.03**2  # the paper's constants for a data range of 1
 
 
@@ -317,8 +314,7 @@ def ssim_map(x: Tensor, y: Tensor, window: Tensor) -> Tensor:
     return luminance * structure
 
 
-# -- where depth jumps: the depth boundary errors of iBims-1 (Koch et al., ECCV workshops 2018) -----------------------
-
+# Where depth jumps: the depth boundary errors of iBims-1 (Koch et al., ECCV workshops 2018).
 SIGMA, WEAK, STRONG = 2**0.5, 0.1, 0.2  # of the Canny detector in the toolbox of iBims-1
 NEIGHBOURHOOD = 10.0  # pixels; farther edges have nothing to do with each other
 

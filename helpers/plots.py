@@ -49,9 +49,6 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return wrapped
 
 
-# -- arrays and colours -------------------------------------------------------------------------------------------
-
-
 def array(x) -> np.ndarray:
     """A numpy array from anything like one: a tensor may need a gradient, be on a GPU or have 16 bits."""
     if hasattr(x, "detach"):
@@ -124,9 +121,6 @@ def error_picture(error) -> np.ndarray:
     return depth_picture(error, high=ERROR_LIMIT, colours=ERROR_COLOURS)
 
 
-# -- pieces of figures --------------------------------------------------------------------------------------------
-
-
 def _grid(rows: int, columns: int, side: float = 1.55) -> tuple[Figure, np.ndarray]:
     """A figure of ``rows`` x ``columns`` pictures, ``side`` inches each, without ticks; the axes as a 2-d array."""
     size = (columns * (side + 0.1) + 0.6, rows * (side + 0.1) + 0.4)
@@ -177,9 +171,6 @@ def in_metres(near_far) -> str:
     """``1.2 to 4.5 m``, or nothing where the source has no metres."""
     near, far = array(near_far)
     return "" if np.isnan(near) else f"{near:.1f} to {far:.1f} m"
-
-
-# -- quartets and predictions --------------------------------------------------------------------------------------
 
 
 @styled
@@ -261,9 +252,6 @@ def show_predictions(batch, mask_prob, depth, rows: int = 4, labels: Sequence[st
     _colour_bar(figure, axes, "absolute depth error", ERROR_COLOURS, 0, ERROR_LIMIT)
     figure.legend(handles=patches(PIXELS), loc="outside lower center", ncols=3)
     return figure
-
-
-# -- curves and counts --------------------------------------------------------------------------------------------
 
 
 @styled

@@ -1,7 +1,5 @@
 """What decides a training run, except network and data: the published recipe, the course's two, and the optimizers."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

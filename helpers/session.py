@@ -5,8 +5,6 @@ What needs torch is imported late, so that :func:`setup` can say that torch is m
 network of notebook 05: ``torchrun --nproc-per-node 2 -m helpers.session`` on two GPUs.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -57,7 +55,7 @@ def setup(number: int) -> None:
               "lost when Colab takes this machine back: mount Drive first (folder icon, left)"))  # fmt: skip
 
 
-def source(size: int | None = None) -> SceneDataset:
+def source(size: int | None = None) -> "SceneDataset":
     """The dataset of ``COURSE_DATA`` at ``size`` pixels (default the profile's); rooms if the archive cannot be had."""
     wanted, p = _data(), profile()
     size = size or p.size
@@ -92,7 +90,7 @@ def _archive() -> Path | None:
         return None
 
 
-def sets(*names: str) -> tuple[Subset | CachedDataset, ...]:
+def sets(*names: str) -> "tuple[Subset | CachedDataset, ...]":
     """``train_set, validation_set, test_set``, or those named: no common room or cat; cached, unless too large."""
     from helpers.dataset import cached
 
@@ -100,7 +98,7 @@ def sets(*names: str) -> tuple[Subset | CachedDataset, ...]:
     return tuple(part if name == "train" and not profile().cached else cached(part) for name, part in drawn.items())
 
 
-def part(name: str, size: int | None = None) -> Subset:
+def part(name: str, size: int | None = None) -> "Subset":
     """One of :data:`PARTS`, not made yet. Two rooms, or cats, leave none for validation: it is of the training set."""
     from helpers.dataset import sample, split
 

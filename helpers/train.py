@@ -15,8 +15,6 @@ Calling ``train`` again on a folder that holds an unfinished run resumes it; on 
 of an uninterrupted run. What watches a run is a callback: :mod:`helpers.callbacks`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math
@@ -57,7 +55,7 @@ class Interrupted(CourseError):
 
 def train(
     net: nn.Module, train_set: Dataset, validation_set: Dataset, recipe: Recipe, run_dir: str | Path,
-    callbacks: Sequence[Callback] = (), loss: nn.Module | None = None, checkpoint_seconds: float = 120,
+    callbacks: "Sequence[Callback]" = (), loss: nn.Module | None = None, checkpoint_seconds: float = 120,
 ) -> list[dict]:  # fmt: skip
     """Train ``net`` in place, or resume the run that ``run_dir`` holds.
 
@@ -176,7 +174,7 @@ class Run:
 
     def __init__(
         self, net: nn.Module, train_set: Dataset, recipe: Recipe, folder: Path,
-        callbacks: Sequence[Callback] = (), loss: nn.Module | None = None,
+        callbacks: "Sequence[Callback]" = (), loss: nn.Module | None = None,
     ):  # fmt: skip
         # Apple's GPUs have no 64-bit sums and no border padding, which metrics and augmentation need: there, the CPU.
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
@@ -211,8 +209,6 @@ class Run:
         }  # fmt: skip
         if saved := newest(folder, self.identity):
             self.resume(saved)
-
-    # -- one step ---------------------------------------------------------------------------------------------------
 
     def batches(self, stage: Stage) -> list[list[int]]:
         """The indices of this epoch, of all processes together."""
@@ -284,8 +280,6 @@ class Run:
         self.recent.append(losses["loss"])
         self.batch += 1
         self.seen += count * self.processes
-
-    # -- what is watched --------------------------------------------------------------------------------------------
 
     def tell(self, event: str, *about) -> None:
         for callback in self.callbacks:
@@ -378,8 +372,6 @@ class Run:
         self._save_weights(f"weights-stage-{self.stage + 1}.safetensors", so_far)
         self.stage, self.epoch = self.stage + 1, 0
         self.save()
-
-    # -- files ------------------------------------------------------------------------------------------------------
 
     def resume(self, saved: dict) -> None:
         """Continue where this checkpoint was written."""

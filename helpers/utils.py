@@ -82,7 +82,7 @@ def disk_faults_told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error):  # which is all that numpy says
             raise CourseError(
                 f"No space is left on the disk of {path.parent}: free some (the rendered sets in .cache/ can go), "
                 "or set COURSE_CACHE and COURSE_RUNS to folders on a larger disk. Nothing was half-written."
@@ -198,8 +198,7 @@ def machine() -> str:
     return f"{device()} ({platform.machine()}), torch {torch.__version__}"
 
 
-# -- pictures from outside: the course's one reader ---------------------------------------------------------------
-
+# Pictures from outside: the course's one reader.
 MAX_PIXELS = 50_000_000  # a few kilobytes of PNG can unpack to gigabytes: larger pictures are refused by their header
 MAX_SIDE = 20_000  # pixels: one row of millions costs gigabytes on the way, too
 MAX_SCANS = 64  # of a progressive JPEG: ten are usual, thousands are made to stall a decoder

@@ -80,7 +80,8 @@ class ArchiveDataset(SceneDataset):
         name = hashlib.sha256(json.dumps([VERSION, stamps(root)]).encode()).hexdigest()[:20]
         self._cache = cache_dir() / f"archive-{name}"  # safe to delete while no dataset is open
         self.root, self._index = root, open_index(root, self._cache)
-        self._noted = {(note["where"], note["name"]) for note in self._notes()}  # zip and name of what is unreadable
+        self._noted: dict[tuple[str, str], dict] = {}  # what is unreadable, by zip and name
+        self._noted = {(note["where"], note["name"]): note for note in self._notes()}
         self._bad: set[int] = set()  # rows, of this process
         keys = self._index.rows["key"]
         self._room_names, self._cat_names = np.unique(keys >> 32), np.unique(keys >> 16 & 0xFFFF)  # b001: 0
@@ -122,8 +123,6 @@ class ArchiveDataset(SceneDataset):
         """What decides every pixel: directories and checksums of the backgrounds, so a copy is the same data."""
         return {"source": "archive", "version": VERSION, "size": self.size, "files": self._index.digests,
                 "backgrounds": [[file.name, file.checksum] for file in self._files]}  # fmt: skip
-
-    # -- batches ------------------------------------------------------------------------------------------------------
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         rows = np.asarray(indices, dtype=np.int64)
@@ -202,8 +201,6 @@ class ArchiveDataset(SceneDataset):
                     f"{zip_name}.zip: in {len(highest)} pictures from all over it no level is above {max(highest)} of "
                     "255, so nothing would be seen in them: write 0 as black and 255 as white, not 0 and 1."
                 )
-
-    # -- rooms without a cat ------------------------------------------------------------------------------------------
 
     def _background(self, room: int) -> np.ndarray:
         """(3, S, S) uint8, kept in memory; ``room`` as in the names."""
@@ -294,15 +291,13 @@ class ArchiveDataset(SceneDataset):
             picture = cv2.inpaint(picture, unseen.astype(np.uint8), 5, cv2.INPAINT_TELEA)
         return picture
 
-    # -- what could not be used ---------------------------------------------------------------------------------------
-
     def _note(self, where: str, name: str, why: str) -> None:
-        """Add a line to the file that all processes share; warn if it is new."""
+        """Add a line to the file that all processes share, if it can be written; warn if it is new."""
         if (where, name) in self._noted:
             return
-        self._noted.add((where, name))
-        with open(self._cache / "unreadable.jsonl", "a") as stream:
-            stream.write(json.dumps({"where": where, "name": name, "why": why}) + "\n")
+        note = self._noted[where, name] = {"where": where, "name": name, "why": why}
+        with contextlib.suppress(OSError), open(self._cache / "unreadable.jsonl", "a") as stream:
+            stream.write(json.dumps(note) + "\n")
         warnings.warn(f"{where} {name}: {why}. See report().", stacklevel=2)
 
     def _notes(self) -> list[dict]:
@@ -312,7 +307,7 @@ class ArchiveDataset(SceneDataset):
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # a line cut by a full disk
                 note = json.loads(line)
                 notes.append({key: str(note[key]) for key in ("where", "name", "why")})
-        return notes
+        return notes + [note for note in self._noted.values() if note not in notes]  # where nothing can be written
 
     def report(self) -> dict:
         """Counts, and a few names of what was left out, by zip and reason; JSON-ready.

@@ -84,9 +84,6 @@ def _in_bytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-# -- what is here, and what may be trusted --------------------------------------------------------------------------
-
-
 def check_zip(path: Path, wanted: dict, thorough: bool = True) -> dict:
     """Size and, if ``thorough`` or wanted, SHA-256 of a zip; Refused unless it is whole and both are as wanted."""
     found = {"size": path.stat().st_size}
@@ -188,9 +185,6 @@ class _Folder:
         write_json(self.path / "archive.json", {**_record(self.path), name: entry})
 
 
-# -- the first way: a folder of the user's; the second: a mounted Google Drive --------------------------------------
-
-
 def _local_folder(named: str, verify: bool) -> Path:
     """The user's folder, if the three zips are there and whole; nothing is written into it."""
     source = Path(named).expanduser()
@@ -255,9 +249,6 @@ def _without_backgrounds(here: _Folder) -> Iterator[None]:
     except (GdownError, Refused) as error:
         cause = _cause(error, "the backgrounds", here.path)
         print(f"The backgrounds could not be fetched ({cause}); they are recovered from the pictures instead.")
-
-
-# -- the third way: the public folder -------------------------------------------------------------------------------
 
 
 def _download(here: _Folder, note: str, gdown: Callable) -> None:

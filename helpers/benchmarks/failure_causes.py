@@ -72,9 +72,7 @@ def by_cause(cases: Sequence[Case], task: str) -> list[Case]:
     return sorted(found, key=lambda case: (-counts[case.cause], order.index(case.cause)))
 
 
-# -- masks: bool (H, W), the wrong pixels that are explained ----------------------------------------------------------
-
-
+# Of masks: bool (H, W), the wrong pixels that are explained.
 def pair_differs(case: Case) -> np.ndarray:
     """The room itself differs between the two photographs."""
     around = _median(case.difference[case.mask == 0])
@@ -127,9 +125,7 @@ def something_else(case: Case) -> np.ndarray:
     return case.extra
 
 
-# -- depth maps: the share of the squared error that would be gone ----------------------------------------------------
-
-
+# Of depth maps: the share of the squared error that would be gone.
 def flat(case: Case) -> float:
     """The predicted map is nearly flat."""
     target, predicted = case.depth[case.valid], case.predicted[case.valid]

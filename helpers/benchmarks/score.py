@@ -4,8 +4,6 @@
 set of ``COURSE_DATA`` and ``COURSE_PROFILE``, and says whether the run kept to the :func:`budget`.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

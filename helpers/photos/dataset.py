@@ -6,6 +6,7 @@ distance, hidden by what is nearer, with its own depth. Else, and in a room with
 give 400,000 quartets from about 30 MB.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, quantise
+from helpers.photos.alike import alike
 from helpers.photos.folder import CUTOUT_SIZE, PhotoFolder, Shape, nearest, on_canvas, open_folder, shape_of
 from helpers.photos.standing import GRID, Pinhole, Standing, find_standing
 
@@ -28,6 +30,7 @@ LARGEST_SIDE = 0.7  # of a standing cat: nearer ones would be most of the pictur
 LEAST_VISIBLE = 0.45  # share of the cat; 0.40 is promised, the rest is for the coarse grid that decides
 LEAST_AREA = 0.0135  # share of the picture; 0.01 is promised
 GOOD_AREA = 0.03  # places where a standing cat is at least this large come first
+ALIKE = {"rooms": 0.7, "cats": 0.9}  # from when on two count as one; no two of 220 real rooms reach 0.62
 SHADOW = 0.5  # of the light is taken where the cat touches the surface
 SHADOW_METRES = 0.14  # from its middle towards the camera and away from it
 
@@ -76,6 +79,8 @@ class PhotosDataset(SceneDataset):
         self.stance = "standing" if folder.camera else "floating"
         self._load_rooms(folder)
         self._load_cats(folder)
+        for what, paths, pictures in (("rooms", folder.rooms, self._rooms), ("cats", folder.cats, self._levels[0])):
+            _tell_look_alikes(what, [*map(folder.name, paths)], pictures[:, :3], str(folder.digests()))
         self._key = {
             "source": "photos", "version": VERSION, "size": size, "placements": placements, "seed": seed,
             "placement": self.stance, "files": folder.digests(),
@@ -117,8 +122,7 @@ class PhotosDataset(SceneDataset):
     def at_size(self, size: int) -> "PhotosDataset":
         return PhotosDataset(self.root, size, self.placements, self.seed)
 
-    # -- where the cat goes: numpy, independent of the size of the picture ------------------------------------------
-
+    # Where the cat goes: numpy, independent of the size of the picture.
     def place(self, index: int) -> CutoutPlace:
         """Where the cat of quartet ``index`` is."""
         address = self.address(index)
@@ -195,8 +199,7 @@ class PhotosDataset(SceneDataset):
         known = covered[covered > 0]
         return float(known.min() if len(known) else np.median(grid[grid > 0]))
 
-    # -- the picture: torch, a whole batch at once ---------------------------------------------------------------
-
+    # The picture: torch, a whole batch at once.
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         addresses = [self.address(int(i)) for i in indices]
         places = [self.place(int(i)) for i in indices]
@@ -263,6 +266,20 @@ class PhotosDataset(SceneDataset):
         dx, dy = (x - centre) * per_x, (y - ground) * per_y
         falloff = (1 - dx * dx - dy * dy).clamp_min(0)
         return strength * falloff * (2 - falloff)
+
+
+_looked_at: set[str] = set()  # files of folders, which need no second look when they are opened at other sizes
+
+
+def _tell_look_alikes(what: str, names: list[str], pictures: Tensor, files: str) -> None:
+    """Warn of rooms, or cats, that look like an earlier one; once."""
+    found = {} if what + files in _looked_at else alike(pictures, ALIKE[what])
+    _looked_at.add(what + files)
+    if found:
+        pairs = ", ".join([f"{names[i]} like {names[j]}" for i, j in found.items()][:3]) + ", ..." * (len(found) > 3)
+        how = f"look like another one, as a copy, a crop or the next frame does ({pairs})"
+        advice = f"if so, keep one of them, else the test shows {what} that were trained on"
+        warnings.warn(f"{len(found)} of {len(names)} {what} {how}: {advice}.", stacklevel=3)
 
 
 def _columns(numbers: Sequence[Sequence[float]] | np.ndarray) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ from helpers.config import CourseError
 from helpers.photos.builder import Report, read_photo
 from helpers.photos.download import DIODE, check_limit, evenly, published_file, write_rooms
 from helpers.photos.folder import open_npy
-from helpers.utils import bar
+from helpers.utils import bar, disk_faults_told
 
 SHAPE = (768, 1024)
 # The focal lengths that the publishers' devkit gives; the depth is taken along the camera's axis, as benchmarks do.
@@ -85,7 +85,7 @@ def _read_frames(source: Path, chosen: set[str]) -> Iterator[tuple[str, np.ndarr
             _, frame, kind = FILE.fullmatch(member.name).groups()
             if frame in chosen:
                 file = Path(temporary) / f"{frame}{kind}"  # digits and letters alone: it cannot lead away
-                with _damage(source.name):
+                with _damage(source.name), disk_faults_told(file):
                     file.write_bytes(archive.extractfile(member).read())
         for frame in sorted(chosen):
             yield frame, *_read_frame(*(Path(temporary) / f"{frame}{kind}" for kind in KINDS))

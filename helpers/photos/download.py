@@ -22,6 +22,7 @@ from PIL import Image
 
 from helpers.config import CourseError
 from helpers.photos.builder import Report, counted, save_room, written_together
+from helpers.utils import disk_faults_told
 
 T = TypeVar("T")
 
@@ -65,7 +66,8 @@ def download(data: PublicData, folder: str | Path) -> Path:
     from torchvision.datasets import OxfordIIITPet, utils  # imported late: it is slow, and most readers never download
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_faults_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     target = folder / (data.url or "oxford-iiit-pet").rpartition("/")[2]
     free, need = shutil.disk_usage(folder).free / 1e9, data.gigabytes * (2 if data.url is None else 1)
     if not target.exists() and free < need:

@@ -134,9 +134,6 @@ class PhotoFolder:
         return Pinhole(fx / side, fy / side, (cx - left) / side, (cy - top) / side)
 
 
-# -- which files there are -----------------------------------------------------------------------------------------
-
-
 def open_folder(root: str | Path) -> PhotoFolder:
     """Find and list the files below ``root``; pictures are opened when they are read."""
     root = Path(root)
@@ -313,11 +310,16 @@ def _clean_edge(image: Image.Image) -> np.ndarray:
 
 
 def _read_16_bit(path: Path, name: str) -> np.ndarray:
-    with open_image(path, name) as image:
-        if not image.mode.startswith("I"):
-            remedy = "save depth as 16-bit PNG in millimetres, or as .npy in metres"
+    remedy = "save depth as 16-bit PNG in millimetres, or as .npy in metres"
+    try:
+        with open_image(path, name) as image:
+            if image.mode.startswith("I"):
+                return np.asarray(upright(image)).astype(np.float64)
             raise CourseError(f"{name} is not 16-bit greyscale (mode {image.mode}): {remedy}.")
-        return np.asarray(upright(image)).astype(np.float64)
+    except CourseError as error:
+        if path.suffix.lower() == ".png" or remedy in str(error):
+            raise
+        raise CourseError(f"{name} cannot be read as depth: {remedy}.") from error  # not what a photograph should be
 
 
 def open_npy(path: Path, name: str, remedy: str) -> np.ndarray:

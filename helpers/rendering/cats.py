@@ -59,9 +59,6 @@ class Cat:
         return np.array(rows)
 
 
-# -- anatomy --------------------------------------------------------------------------------------------------------
-
-
 class _Capsules:
     """Collects capsules and what lies on them."""
 
@@ -266,9 +263,6 @@ def draw_cat(rng: np.random.Generator, mirrored: bool = False) -> Cat:
                eyes, nose, float(rng.random()))  # fmt: skip
 
 
-# -- the volume -----------------------------------------------------------------------------------------------------
-
-
 def distance(cat: Cat, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Signed distance (R,) of points (3, R) to the body, and its traits there (3, R): dark, white, along."""
     x, y, z = points.astype(np.float32)
@@ -316,9 +310,6 @@ class Volume:
         z, y, x = (np.linspace(self.low[i], self.high[i], n) for i, n in zip((2, 1, 0), grid))
         mesh = np.meshgrid(z, y, x, indexing="ij")
         return np.stack([axis.ravel() for axis in mesh[::-1]])
-
-
-# -- the coat -------------------------------------------------------------------------------------------------------
 
 
 class Looks:

@@ -320,9 +320,7 @@ def rug(palette: Palette) -> Item:
     return item
 
 
-# -- things on the walls: the frame's +z points into the wall, y is the height ---------------------------------------
-
-
+# Things on the walls: the frame's +z points into the wall, y is the height.
 def painting(palette: Palette, room_height: float) -> Item:
     rng = palette.rng
     half, tall, y = rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.45), rng.uniform(1.35, 1.65)
@@ -379,8 +377,7 @@ def wall_shelf(palette: Palette, room_height: float) -> Item:
     return item
 
 
-# -- where they go: what is named twice comes twice as often ----------------------------------------------------------
-
+# Where they go: what is named twice comes twice as often.
 AGAINST_WALL = (sofa, bed, shelf, shelf, cabinet, cabinet, desk, wardrobe, armchair)
 IN_THE_ROOM = (dining_set, table, armchair, pouf, chair, cat_tree)
 IN_CORNERS = (plant, floor_lamp, plant)

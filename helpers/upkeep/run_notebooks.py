@@ -12,6 +12,9 @@ import io
 import os
 import re
 import sys
+import tempfile
+import time
+from contextlib import nullcontext, suppress
 from html import escape
 from pathlib import Path
 
@@ -25,8 +28,8 @@ from PIL import Image
 from plotly.io import to_html
 
 from helpers.config import ROOT, CourseError, cache_dir, data_folder, data_source, profile, runs_dir
-from helpers.upkeep.timings import from_nothing, record, timed
-from helpers.utils import whole_file
+from helpers.upkeep.timings import from_nothing, log_file, record, timed
+from helpers.utils import disk_faults_told, whole_file
 
 WIDGET, PLOTLY = "application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"
 
@@ -68,7 +71,8 @@ def run(path: Path, pages: Path | None = None) -> None:
         ) from None
     finally:
         if pages:
-            _save_page(notebook, path, pages)
+            with suppress(CourseError) if sys.exc_info()[0] else nullcontext():  # what stopped it is told first
+                _save_page(notebook, path, pages)
     if not pages:
         clean(notebook)
         nbformat.validate(notebook)
@@ -167,16 +171,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     notebooks, results = find(options.names), runs_dir().resolve()
     pages = None if options.in_place else results / "course"
+    for file in (log_file(), notebooks[0]) if options.in_place else (log_file(),):
+        with disk_faults_told(file):  # now, and not after minutes
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=file.parent).close()
     data, fresh, total = prepare_environment(), from_nothing(), 0.0
     print(f"Notebooks to run: {len(notebooks)}. COURSE_PROFILE: {profile().name}. COURSE_DATA: {data}.")
     for path in notebooks:
         print(f"  {path.stem:<24}", end="", flush=True)
+        page, began = results / "course" / f"{path.stem}.html", time.time()
         try:
             with timed() as timing:
                 run(path, pages)
         except CourseError as error:
-            kept = f"\n\nThe notebook up to there is in {pages / path.stem}.html" if pages else ""
-            raise CourseError(f"{error}{kept}") from None
+            kept = pages and page.exists() and page.stat().st_mtime >= began
+            raise CourseError(f"{error}\n\nThe notebook up to there is in {page}" if kept else str(error)) from None
         finally:
             print(f"{timing.minutes:5.1f} min  {timing.gigabytes:5.1f} GB at most", flush=True)
         record(path.stem, timing, fresh)

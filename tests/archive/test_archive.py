@@ -381,6 +381,16 @@ def test_what_a_worker_finds_is_in_everybodys_report(tmp_path):
     assert report["count"] == 4 and Counter(line["where"] for line in report["examples"]) == {"mask.zip": 4}
 
 
+def test_what_is_found_is_in_the_report_though_nothing_can_be_kept(tmp_path, monkeypatch):
+    root = write_archive(tmp_path / "a", every(2, 2, 5), lambda n, q, data: b"x" if (n, q) == ("mask", (1, 2, 3)) else data)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "file" / "cache"))
+    dataset = ArchiveDataset(root, SIZE)
+    with pytest.warns(UserWarning, match="mask.zip .*not a JPEG"):
+        dataset.get_batch(range(len(dataset)))
+    assert dataset.report()["unreadable"]["count"] == len(dataset.verify()) == 1
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_room_and_cat_without_any_readable_quartet_is_told_and_verify_finds_all(tmp_path):
     root = write_archive(

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file
+from small_disk import small_disk
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import Failing, PowerCut, Tiny, on_the_cpu, tiny  # noqa: F401 - a fixture works where it is named
 from torch import nn
@@ -28,7 +29,7 @@ from torch.utils.data import Dataset
 from toy import Plain, ToyQuartets
 
 from helpers.augment import generator_of, perturb, resize
-from helpers.callbacks import SnapshotRecorder, TensorBoardLogger
+from helpers.callbacks import Callback, SnapshotRecorder, TensorBoardLogger
 from helpers.checkpoints import read_checkpoint
 from helpers.config import PROFILES, CourseError
 from helpers.dataset import Subset, get_batch, sample, split
@@ -731,3 +732,33 @@ def test_a_full_disk_is_a_message_and_the_run_goes_on_elsewhere(finished, monkey
     history, net = run(tmp_path / "run", tiny())
     assert timeless(history) == timeless(finished[1])
     assert_same_weights(net, finished[2])
+
+
+class Filling(Callback):
+    """Another program takes the rest of the disk after the first step."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def step(self, run):
+        with open(self.path, "ab", buffering=0) as stream:
+            for size in (1 << 12, 1):
+                try:
+                    while True:
+                        stream.write(bytes(size))
+                except OSError:
+                    pass
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_disk_that_another_program_fills_is_told_where_the_training_is_called(tmp_path):
+    large = small(stages=(Stage(160, 6, 1),))  # of which TensorBoard's pictures need more than is left of a block
+    with small_disk(tmp_path / "disk") as mounted:
+        if not mounted:
+            pytest.skip("a small disk can only be made by the administrator of a machine")
+        with pytest.raises(CourseError, match="No space is left on the disk of .*COURSE_RUNS"):
+            callbacks = [Filling(tmp_path / "disk/other"), TensorBoardLogger()]
+            train(tiny(), EIGHTEEN, TWO, large, tmp_path / "disk/run", callbacks)
+        (tmp_path / "disk/other").unlink()
+        run(tmp_path / "disk/run", recipe=large)
+        assert is_finished(tmp_path / "disk/run", large)

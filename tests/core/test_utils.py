@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from small_disk import small_disk
 
 from helpers.config import ROOT, CourseError
 from helpers.utils import table, whole_file, whole_folder, write_json
@@ -88,21 +89,10 @@ def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path, kind):
     assert all(name.startswith(".") for name in names(tmp_path)), "what is left must look like nobody's"
 
 
-@contextmanager
-def small_disk(folder: Path):
-    """A file system of one megabyte at ``folder``; who may not mount one gets the kernel's always-full device."""
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "course", folder], capture_output=True)
-    try:
-        yield mounted.returncode == 0
-    finally:
-        if mounted.returncode == 0:
-            subprocess.run(["umount", folder], check=True)
-
-
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system can neither mount tmpfs nor has /dev/full")
+@pytest.mark.parametrize("write", [lambda stream, data: stream.write(data), np.save], ids=["write", "np.save"])
 @pytest.mark.parametrize("whole", [whole_file, whole_folder])
-def test_a_full_disk_is_told_in_one_sentence_and_leaves_what_was_there(tmp_path, whole):
+def test_a_full_disk_is_told_in_one_sentence_and_leaves_what_was_there(tmp_path, whole, write):
     with small_disk(tmp_path / "disk") as really_small:
         disk = tmp_path / "disk"
         (disk / "kept").write_bytes(b"old")
@@ -110,7 +100,7 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_what_was_there(tmp_path,
         with pytest.raises(CourseError, match="No space is left .*COURSE_CACHE") as caught, whole(target) as temporary:
             large = temporary / "large" if temporary.is_dir() else temporary
             with open(large if really_small else "/dev/full", "wb") as stream:
-                stream.write(bytes(2 << 20))
+                write(stream, np.zeros(2 << 20, np.uint8))
         assert str(disk) in str(caught.value)
         assert names(disk) == ["kept"] and (disk / "kept").read_bytes() == b"old"
 

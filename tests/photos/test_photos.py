@@ -605,6 +605,16 @@ def integer_depth(root):
     np.save(root / "bg_depth/room_1.npy", np.ones((SIDE, SIDE), dtype=np.int32))
 
 
+def depth_in_floating_point(root):
+    Image.fromarray(floor_depth().astype(np.float32)).save(root / "bg_depth/room_1.tiff")
+    (root / "bg_depth/room_1.png").unlink()
+
+
+def packed_depth(root):
+    np.savez(root / "bg_depth/room_1.npz", floor_depth())
+    (root / "bg_depth/room_1.png").unlink()
+
+
 def broken_json(root):
     (root / "camera.json").write_text('{"fx": 1,')
 
@@ -675,6 +685,8 @@ def huge_picture(root):
         (depth_of_some, ["1 of 2 rooms", "room_1.png", "bg_depth/"]),
         (pickled_depth, ["bg_depth/room_1.npy", "not a readable .npy"]),
         (integer_depth, ["bg_depth/room_1.npy", "int32", "metres"]),
+        (depth_in_floating_point, ["bg_depth/room_1.tiff", "save depth as 16-bit PNG in millimetres, or as .npy in metres"]),
+        (packed_depth, ["bg_depth/room_1.npz", "save depth as 16-bit PNG in millimetres, or as .npy in metres"]),
         (broken_json, ["camera.json is not valid JSON"]),
         (camera_is_a_list, ["camera.json lacks size, fx"]),
         (camera_without_keys, ["camera.json lacks fy, depth_unit_m"]),

@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import unicodedata
+import warnings
 import zipfile
 
 import numpy as np
@@ -19,13 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from photo_files import floor_depth, photo_folder, room_picture, write_camera
 from PIL import Image
+from small_disk import make_read_only, small_disk
 from tiny_training import tiny
 from toy import ToyQuartets
 
 from helpers import loading, session
-from helpers.archive import ArchiveDataset
+from helpers.archive import ArchiveDataset, fetch_archive
 from helpers.archive.images import Unreadable, jpeg_size
-from helpers.config import CourseError, cache_dir, runs_dir
+from helpers.config import ROOT, CourseError, cache_dir, data_folder, runs_dir
 from helpers.dataset import Subset, cached, get_batch, loader
 from helpers.photos import PhotosDataset
 from helpers.photos.builder import read_photo, save_uploads
@@ -164,6 +167,28 @@ def test_workers_are_no_more_than_shared_memory_holds(tmp_path, monkeypatch):
     assert sum(len(batch["bg"]) for batch in batches) == 5
 
 
+LOADING = """
+import torch
+from helpers.dataset import loader
+class Large(torch.utils.data.Dataset):
+    def get_batch(self, indices):
+        return {"pixels": torch.full((len(indices), 15, 192, 192), indices[0], dtype=torch.uint8)}
+batches = [list(range(i, i + 48)) for i in range(0, 240, 48)]  # of 27 MB each
+print([int(batch["pixels"].max()) for batch in loader(Large(), batches, workers=2)])
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="this system has no unshare")
+def test_where_shared_memory_runs_out_this_process_makes_the_rest():
+    """As in Docker: 64 MB. The dataset does not say its size, so what it needs cannot be known beforehand."""
+    mount = 'mount -t tmpfs -o size=64m course /dev/shm || exit 9; exec "$0" -c "$1"'
+    command = ["unshare", "-m", "sh", "-c", mount, sys.executable, LOADING]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    if result.returncode in (1, 9) and "Traceback" not in result.stderr:
+        pytest.skip("only an administrator may make shared memory small")
+    assert (result.stdout, result.stderr) == ("[0, 48, 96, 144, 192]\n", "")
+
+
 class Killed(Subset):
     def get_batch(self, indices):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -202,7 +227,13 @@ def test_metadata_is_never_fatal(tmp_path, how):
     assert set(read_image(path).shape[:2]) == {40, 60} and set(read_photo(path).shape[:2]) == {40, 60}
     root = photo_folder(tmp_path / "mine", depth=False, camera=False)
     shutil.copy(path, root / "bg/odd.jpg")
-    assert PhotosDataset(root, 32).rooms == 3
+    data = BROKEN[how](exif(x010F="maker"))
+    (root / "fg/odd.png").write_bytes(saved(cutout(shape("tail")), "PNG", exif=data))
+    assert (PhotosDataset(root, 32).rooms, PhotosDataset(root, 32).cats) == (3, 3)
+    deep = photo_folder(tmp_path / "deep")
+    depth = Image.fromarray((floor_depth() * 1000).round().astype(np.uint16))
+    (deep / "bg_depth/room_0.png").write_bytes(saved(depth, "PNG", exif=data))
+    assert PhotosDataset(deep, 32)[0]["valid"].all()
     predict(pretrained(), path, path)
 
 
@@ -232,6 +263,9 @@ def test_16_bit_grey_keeps_its_levels(tmp_path):
     path = tmp_path / "grey.png"
     Image.fromarray(grey).save(path)
     assert np.array_equal(read_image(path)[..., 0], grey >> 8)
+    colours = np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, -1)
+    found, wanted = predict(pretrained(), path, path), predict(pretrained(), colours, colours)
+    assert np.array_equal(found["depth"], wanted["depth"]) and found["depth"].std() > 0
 
 
 @pytest.mark.parametrize("width, height", [(21_000, 2), (2, 21_000)])
@@ -316,15 +350,16 @@ def test_files_of_the_system_are_no_photographs(tmp_path):
     assert (PhotosDataset(root, 32).rooms, PhotosDataset(root, 32).cats) == (2, 2)
 
 
-def test_masks_of_0_and_1_are_told(tmp_path):
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_levels_of_0_and_1_are_told(tmp_path, kind):
     def change(name, quartet, data):
-        if name != "mask":
+        if name != kind:
             return data
         pixels = np.asarray(Image.open(io.BytesIO(data)))
         return jpeg((pixels > 127).astype(np.uint8))
 
     root = write_archive(tmp_path, quartets=every(2, 2, 4), change=change)
-    with pytest.raises(CourseError, match="mask.zip.*no level is above .* of 255"):
+    with pytest.raises(CourseError, match=f"{kind}.zip.*no level is above .* of 255"):
         ArchiveDataset(root, 48)
 
 
@@ -373,6 +408,46 @@ def test_the_same_picture_twice_is_one_room(tmp_path):
     with pytest.warns(UserWarning, match="room_7.png is the same picture as bg/room_0.png"):
         dataset = PhotosDataset(root, 32)
     assert (dataset.rooms, dataset.cats) == (2, 2)
+
+
+def speckled(seed, size=160):
+    """A room with something to see in it."""
+    small = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC)
+
+
+CHANGES = {
+    "saved anew": lambda room: Image.open(io.BytesIO(saved(room, quality=30))),
+    "smaller": lambda room: room.resize((100, 100)),
+    "a crop": lambda room: room.crop((10, 4, 150, 144)),
+    "mirrored": lambda room: room.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "the next frame": lambda room: room.rotate(2, Image.Resampling.BICUBIC).crop((8, 6, 152, 150)),
+    "brighter": lambda room: room.point(lambda level: min(255, int(1.2 * level))),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_room_that_looks_like_another_is_told_once(tmp_path, change):
+    root = photo_folder(tmp_path, depths=(), depth=False, camera=False)
+    for number in range(4):
+        speckled(number).save(root / f"bg/room_{number}.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PhotosDataset(root, 48)
+    change(speckled(1)).convert("RGB").save(root / "bg/view.png")
+    with pytest.warns(UserWarning, match="1 of 5 rooms look like another one, .*bg/view.png like bg/room_1.png"):
+        dataset = PhotosDataset(root, 48)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dataset.at_size(64).rooms == 5
+
+
+def test_a_cat_that_looks_like_another_is_told(tmp_path):
+    root = photo_folder(tmp_path, depth=False, camera=False)
+    with Image.open(root / "fg/cat_1.png") as cat:
+        cat.resize((2 * cat.width, 2 * cat.height)).save(root / "fg/larger.webp", lossless=True)
+    with pytest.warns(UserWarning, match="1 of 3 cats look like another one, .*fg/larger.webp like fg/cat_1.png"):
+        PhotosDataset(root, 48)
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -443,6 +518,33 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, c
     assert len(held) and "Nothing can be written into" in capsys.readouterr().out
 
 
+@pytest.fixture
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk") as mounted:
+        if not mounted:
+            pytest.skip("a disk can only be made read-only by the administrator of a machine")
+        yield tmp_path / "disk"
+
+
+def test_a_damaged_set_on_a_read_only_disk_is_made_once_and_lasts_as_long_as_the_process(disk, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_CACHE", str(disk))
+    data = ToyQuartets(rooms=1, placements=1)
+    right = cached(data, workers=0, progress=False).get_batch(range(8))
+    (next(disk.iterdir()) / "mask.npy").write_bytes(b"rubbish")
+    make_read_only(disk)
+    first, second = (cached(data, workers=0, progress=False) for _ in range(2))
+    assert first.folder == second.folder and first.folder.is_relative_to(tempfile.gettempdir())
+    assert all(torch.equal(value, right[key]) for key, value in first.get_batch(range(8)).items())
+    assert capsys.readouterr().out.count("sets last as long as this process") == 1
+    shutil.rmtree(first.folder.parent)
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))  # and nowhere else can anything be written
+    with pytest.raises(CourseError, match="Nothing can be written into .*COURSE_CACHE"):
+        cached(ToyQuartets(rooms=1, placements=1, seed=1), disk / "sets", workers=0, progress=False)
+    with pytest.raises(CourseError, match="Nothing can be written into .*COURSE_CACHE"):
+        monkeypatch.setenv("COURSE_CACHE", str(disk / "other"))
+        cached(ToyQuartets(rooms=1, placements=1, seed=1), workers=0, progress=False)
+
+
 def test_a_run_that_cannot_be_written_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.mkdir", read_only)
     with pytest.raises(CourseError, match="Nothing can be written into .*Read-only"):
@@ -453,6 +555,13 @@ def test_a_run_that_cannot_be_written_says_so(tmp_path, monkeypatch):
 def test_a_tilde_is_the_home_folder(monkeypatch, name, read):
     monkeypatch.setenv(name, "~/somewhere")
     assert read() == type(read())("~/somewhere").expanduser() and "~" not in str(read())
+
+
+def test_a_tilde_is_the_home_folder_of_data_too(tmp_path, monkeypatch):
+    for name, value in {"HOME": tmp_path, "USERPROFILE": tmp_path, "COURSE_ARCHIVE": "~/a", "COURSE_DATA": "~/a"}.items():
+        monkeypatch.setenv(name, str(value))
+    root = write_archive(tmp_path / "a")
+    assert fetch_archive() == data_folder() == root.resolve()
 
 
 HOLD = """
@@ -543,6 +652,14 @@ def test_a_dataset_without_a_key_is_known_by_what_is_in_it(tmp_path):
     train(tiny(), Plain(0), two, small(), tmp_path / "run")
     with pytest.raises(CourseError, match="another data"):
         train(tiny(), Plain(1), two, small(), tmp_path / "run")
+
+
+def test_a_command_shows_the_message_alone():
+    environment = {**os.environ, "COURSE_DATA": "nowhere"}
+    command = [sys.executable, "-m", "helpers.session"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 1 and result.stderr.startswith("CourseError: COURSE_DATA=nowhere is not a folder")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("picture", [

@@ -147,6 +147,25 @@ def test_wrong_settings_end_before_a_kernel_starts(folder, name, value):
     assert "01_one" not in result.stdout and "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("arguments", [[], ["--in-place"]])
+def test_where_nothing_can_be_written_it_ends_before_a_kernel_starts(folder, arguments):
+    write(folder / "01_one.ipynb", "from pathlib import Path\nPath('it-ran').touch()")
+    (folder.parent / "results").write_text("in the way")
+    result = run_course(folder, *arguments)
+    assert result.returncode == 1 and re.fullmatch(r"Nothing can be written into .*results.*COURSE_RUNS.*", result.stderr.strip())
+    assert not (folder / "it-ran").exists()
+
+
+def test_a_page_that_cannot_be_kept_does_not_hide_what_stopped_the_notebook(folder):
+    there = folder.parent / "results" / "course"
+    there.mkdir(parents=True)
+    (there / "01_one.html").write_text("of an earlier run")
+    code = "import shutil\nshutil.rmtree('../results')\nopen('../results', 'w').close()\nraise ValueError('the cat is gone')"
+    result = run_course(folder, write(folder / "01_one.ipynb", code).stem)
+    assert result.returncode == 1 and "ValueError: the cat is gone" in result.stderr
+    assert "Traceback" not in result.stderr and "01_one.html" not in result.stderr
+
+
 # -- in place -----------------------------------------------------------------------------------------------------
 
 BAR = """

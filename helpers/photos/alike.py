@@ -1,0 +1,40 @@
+"""Pictures of one thing: a copy that was saved anew, a crop, a mirrored one, the next frame of a camera that rests."""
+
+from collections.abc import Iterable
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHARES = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7)  # of a picture's side, which a crop may have kept
+
+
+def alike(pictures: Iterable[Tensor], least: float) -> dict[int, int]:
+    """Of pictures (3, H, W), by number, those that look like an earlier one, and the first that they look like.
+
+    Compared is, by correlation, what a grey thumbnail shows besides broad light and shade: from ``least`` on, they are
+    alike. Of 25 real rooms, all that were saved anew, mirrored or turned by 3 degrees reach 0.7; so do all crops to
+    90 % of their side, 23 of those to 80 %, and 20 of those to 75 %.
+    """
+    grey = torch.cat([_resized(picture.float().mean(0)[None, None], 64) for picture in pictures])  # (N, 1, 64, 64)
+    whole = torch.cat((_detail(grey), _detail(grey.flip(-1))))  # (2N, D)
+    best = whole @ whole[: len(grey)].T  # (2N, N)
+    for share, down, right in product(SHARES, torch.linspace(0, 1, 5).tolist(), torch.linspace(0, 1, 5).tolist()):
+        side = round(64 * share)
+        top, left = round((64 - side) * down), round((64 - side) * right)
+        best = best.maximum(whole @ _detail(grey[..., top : top + side, left : left + side]).T)
+    best = best.view(2, len(grey), len(grey)).amax(0)  # (N, N), of one as it is or mirrored and a part of the other
+    close = best.maximum(best.T).tril(-1) >= least
+    return {row: int(close[row].nonzero()[0]) for row in close.any(1).nonzero().flatten().tolist()}
+
+
+def _detail(grey: Tensor) -> Tensor:
+    """Unit vectors (N, 576) of what is finer than broad light and shade; 0 where there is next to nothing."""
+    small = _resized(grey, 30)
+    fine = (small[..., 3:-3, 3:-3] - F.avg_pool2d(small, 7, 1)).flatten(1)
+    return torch.where(fine.square().mean(1, True) > 4, F.normalize(fine), 0)
+
+
+def _resized(grey: Tensor, side: int) -> Tensor:
+    return F.interpolate(grey, (side, side), mode="bilinear", antialias=True)
