@@ -38,7 +38,7 @@ def faults(folder, *cells, platform="colab", budget=2.0):
 
 @pytest.mark.parametrize("platform", rehearse.VERSIONS)
 def test_the_course_admits_what_the_platform_has(platform):
-    # Kaggle's requirements as last read (autumn 2025) also say matplotlib<3.8, which neither the course nor Python 3.13
+    # Kaggle's requirements of before April 2026 also say matplotlib<3.8, which neither the course nor Python 3.13
     # admits: on an image that still has it, the first cell names the package and the line that mends it.
     versions = rehearse.VERSIONS[platform]
     listed = [one for one in WANTED if one.name in versions]
