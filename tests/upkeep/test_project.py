@@ -19,31 +19,12 @@ from packaging.utils import canonicalize_name
 
 import helpers
 from helpers.config import ROOT
+from helpers.upkeep.rehearse import COLAB
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 COURSE = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"] + EXTRAS["course"])}
 
-# Preinstalled on Colab's GPU image, as seen in August 2026; Python there is 3.13.
-COLAB = {
-    "accelerate": "1.14.0",
-    "albumentations": "2.0.8",
-    "gdown": "5.2.2",
-    "ipykernel": "6.17.1",
-    "ipywidgets": "7.7.1",
-    "matplotlib": "3.10.0",
-    "numpy": "2.1.3",
-    "opencv-python-headless": "5.0.0.93",
-    "plotly": "5.24.1",
-    "scikit-image": "0.25.2",
-    "tensorboard": "2.20.0",
-    "torch": "2.11.0+cu128",
-    "torchsummary": "1.5.1",
-    "torchvision": "0.26.0",
-    "tqdm": "4.67.3",
-}
-# Also there, but nobody noted the version.
-COLAB_UNVERSIONED = {"h5py", "ipython", "pillow", "safetensors", "scipy", "transformers"}
 # Used where they are there, never installed by the course; who lacks one is told what to do.
 OPTIONAL = {"transformers", "onnxruntime", "onnxscript", "segmentation-models-pytorch"}
 # What is run from outside the notebooks, and not on Colab.
@@ -204,14 +185,8 @@ def test_all_that_is_imported_is_declared():
 
 
 def test_all_that_notebooks_import_is_on_colab():
-    missing = (library(runners=False) | notebooks()) - set(COLAB) - COLAB_UNVERSIONED - OPTIONAL
+    missing = (library(runners=False) | notebooks()) - set(COLAB) - OPTIONAL
     assert not missing, f"{missing} would have to be installed on Colab"
-
-
-@pytest.mark.parametrize("name", COLAB)
-def test_colab_has_a_version_that_is_admitted(name):
-    assert COURSE[name].specifier.contains(COLAB[name]), f"{COURSE[name]} does not admit Colab's {COLAB[name]}"
-    assert "3.13.5" in Requirement(f"python{PROJECT['requires-python']}").specifier
 
 
 @pytest.mark.parametrize("text", [text for extra in (PROJECT["dependencies"], *EXTRAS.values()) for text in extra])
