@@ -100,6 +100,7 @@ class TensorBoardLogger(Callback):
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow: only when something is trained
         from tensorboard.summary.writer.record_writer import RecordWriter
         from torch.utils.tensorboard import summary
+
         path = run.folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}.{platform.node()}"
         path.parent.mkdir(exist_ok=True)
         # Not by torch's SummaryWriter: its thread would print a traceback when the disk is full.
