@@ -32,7 +32,7 @@ COLAB = {
 VERSIONS = {"colab": COLAB, "kaggle": COLAB | {"ipywidgets": "8.1.5"}}  # kaggle_requirements.txt of Kaggle's image
 SETS = {"COLAB_RELEASE_TAG": "release-colab-rehearsal", "COLAB_GPU": "", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 VARIABLES = {"colab": SETS, "kaggle": SETS | {"KAGGLE_KERNEL_RUN_TYPE": "Interactive", "MKL_THREADING_LAYER": "GNU"}}
-BUDGET = {"tiny": 3, "quick": 10, "standard": 10}  # minutes from cold: 2 CPU cores; "standard" with a T4 beside them
+BUDGET = {"tiny": 3, "quick": 10, "standard": 10}  # minutes from cold: 2 idle cores, "standard" with a T4
 FOREIGN = "COLAB_", "COURSE_", "GIT_", "IPYTHON", "JUPYTER_", "KAGGLE_", "PYTHON"  # of the machine that rehearses
 
 
