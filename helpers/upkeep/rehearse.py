@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="such as 03_model; without one, all are run")
     parser.add_argument("--profile", choices=BUDGET, default="tiny")
     parser.add_argument("--python", default=sys.executable, help="there it is Python 3.13")
-    chosen, wrong = parser.parse_args(arguments), []
+    chosen, wrong = parser.parse_intermixed_args(arguments), []
     notebooks, budget = find(chosen.names), BUDGET[chosen.profile]
     python = environment(cache_dir().absolute() / "rehearsal", chosen.python, VERSIONS[chosen.platform])
     for path in notebooks:

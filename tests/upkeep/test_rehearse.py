@@ -10,7 +10,7 @@ import notebook_cells
 import pytest
 from packaging.requirements import Requirement
 
-from helpers.config import ROOT
+from helpers.config import ROOT, CourseError
 from helpers.upkeep import rehearse
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -79,3 +79,8 @@ def test_a_notebook_over_its_budget_and_a_cell_that_fails_are_faults(tmp_path):
     failed, late = faults(tmp_path, "import time\ntime.sleep(1)", "1 / 0", budget=0.01)
     assert failed.startswith("one stopped in cell [2]:\n") and "ZeroDivisionError" in failed
     assert late.startswith("took 0.") and late.endswith(" minutes from cold, and its budget is 0.01")
+
+
+def test_a_notebook_can_be_named_after_an_option_and_is_looked_for_before_anything_is_installed():
+    with pytest.raises(CourseError, match="There is no notebook '08_none'"):
+        rehearse.main(["colab", "--profile", "quick", "08_none"])
