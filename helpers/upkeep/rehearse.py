@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 
-from helpers.config import REPOSITORY, ROOT, CourseError, cache_dir, plain_errors
+from helpers.config import REPOSITORY, ROOT, CourseError, plain_errors
 from helpers.upkeep.run_notebooks import find, run
 from helpers.upkeep.timings import Timing, timed
 
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--python", default=sys.executable, help="there it is Python 3.13")
     chosen, wrong = parser.parse_intermixed_args(arguments), []
     notebooks, budget = find(chosen.names), BUDGET[chosen.profile]
-    python = environment(cache_dir().absolute() / "rehearsal", chosen.python, VERSIONS[chosen.platform])
+    python = environment(ROOT / "build" / "rehearsal", chosen.python, VERSIONS[chosen.platform])
     for path in notebooks:
         timing, faults = rehearse(path, chosen.platform, python, chosen.profile, budget)
         print(f"{path.stem:<24}{timing.minutes:6.2f} of {budget} min {timing.gigabytes:5.1f} GB", flush=True)
