@@ -85,7 +85,7 @@ def rehearse(notebook: Path, platform: str, python: Path, profile: str, budget: 
         faults += [f"on stderr: {output.text.strip()}" for output in outputs if output.get("name") == "stderr"]
         after = set(subprocess.check_output(freeze, text=True).splitlines())
     faults += [f"a package was installed, removed or changed: {line}" for line in sorted(before ^ after)]
-    late = f"took {timing.minutes:.2f} minutes from cold, and its budget is {budget:g}"
+    late = f"took {timing.minutes:.2f} minutes from cold; its budget on idle cores is {budget:g}"
     return timing, faults + [late] * (timing.minutes > budget)
 
 

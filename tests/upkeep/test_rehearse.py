@@ -78,7 +78,7 @@ def test_a_package_that_a_notebook_installs_is_a_fault(tmp_path):
 def test_a_notebook_over_its_budget_and_a_cell_that_fails_are_faults(tmp_path):
     failed, late = faults(tmp_path, "import time\ntime.sleep(1)", "1 / 0", budget=0.01)
     assert failed.startswith("one stopped in cell [2]:\n") and "ZeroDivisionError" in failed
-    assert late.startswith("took 0.") and late.endswith(" minutes from cold, and its budget is 0.01")
+    assert late.startswith("took 0.") and late.endswith(" minutes from cold; its budget on idle cores is 0.01")
 
 
 def test_a_notebook_can_be_named_after_an_option_and_is_looked_for_before_anything_is_installed():
