@@ -27,7 +27,7 @@ COLAB = {
     "ipywidgets": "7.7.1", "matplotlib": "3.10.0", "numpy": "2.1.3", "opencv-python-headless": "5.0.0.93",
     "plotly": "5.24.1", "scikit-image": "0.25.2", "tensorboard": "2.20.0", "torch": "2.11.0", "torchsummary": "1.5.1",
     "torchvision": "0.26.0", "tqdm": "4.67.3", "h5py": "3.16.0", "jupyter-client": "7.4.9", "pillow": "11.3.0",
-    "psutil": "5.9.5", "pyzmq": "26.2.1", "safetensors": "0.7.0", "scipy": "1.16.3", "traitlets": "5.7.1", "nbformat": "5.10.4",
+    "psutil": "5.9.5", "safetensors": "0.7.0", "scipy": "1.16.3", "traitlets": "5.7.1", "nbformat": "5.10.4",
 }  # fmt: skip
 VERSIONS = {"colab": COLAB, "kaggle": COLAB | {"ipywidgets": "8.1.5"}}  # kaggle_requirements.txt of Kaggle's image
 SETS = {"COLAB_RELEASE_TAG": "release-colab-rehearsal", "COLAB_GPU": "", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
