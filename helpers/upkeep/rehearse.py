@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 
-from helpers.config import REPOSITORY, ROOT, CourseError, cache_dir, plain_errors
+from helpers.config import REPOSITORY, ROOT, CourseError, plain_errors
 from helpers.upkeep.run_notebooks import find, run
 from helpers.upkeep.timings import Timing, timed
 
@@ -27,12 +27,12 @@ COLAB = {
     "ipywidgets": "7.7.1", "matplotlib": "3.10.0", "numpy": "2.1.3", "opencv-python-headless": "5.0.0.93",
     "plotly": "5.24.1", "scikit-image": "0.25.2", "tensorboard": "2.20.0", "torch": "2.11.0", "torchsummary": "1.5.1",
     "torchvision": "0.26.0", "tqdm": "4.67.3", "h5py": "3.16.0", "jupyter-client": "7.4.9", "pillow": "11.3.0",
-    "psutil": "5.9.5", "pyzmq": "26.2.1", "safetensors": "0.7.0", "scipy": "1.16.3", "traitlets": "5.7.1",
+    "psutil": "5.9.5", "safetensors": "0.7.0", "scipy": "1.16.3", "traitlets": "5.7.1", "nbformat": "5.10.4",
 }  # fmt: skip
 VERSIONS = {"colab": COLAB, "kaggle": COLAB | {"ipywidgets": "8.1.5"}}  # kaggle_requirements.txt of Kaggle's image
 SETS = {"COLAB_RELEASE_TAG": "release-colab-rehearsal", "COLAB_GPU": "", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 VARIABLES = {"colab": SETS, "kaggle": SETS | {"KAGGLE_KERNEL_RUN_TYPE": "Interactive", "MKL_THREADING_LAYER": "GNU"}}
-BUDGET = {"tiny": 3, "quick": 10, "standard": 10}  # minutes from cold: 2 CPU cores; "standard" with a T4 beside them
+BUDGET = {"tiny": 3, "quick": 10, "standard": 10}  # minutes from cold: 2 idle cores, "standard" with a T4
 FOREIGN = "COLAB_", "COURSE_", "GIT_", "IPYTHON", "JUPYTER_", "KAGGLE_", "PYTHON"  # of the machine that rehearses
 
 
@@ -85,7 +85,7 @@ def rehearse(notebook: Path, platform: str, python: Path, profile: str, budget: 
         faults += [f"on stderr: {output.text.strip()}" for output in outputs if output.get("name") == "stderr"]
         after = set(subprocess.check_output(freeze, text=True).splitlines())
     faults += [f"a package was installed, removed or changed: {line}" for line in sorted(before ^ after)]
-    late = f"took {timing.minutes:.2f} minutes from cold, and its budget is {budget:g}"
+    late = f"took {timing.minutes:.2f} minutes from cold; its budget on idle cores is {budget:g}"
     return timing, faults + [late] * (timing.minutes > budget)
 
 
@@ -95,9 +95,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="such as 03_model; without one, all are run")
     parser.add_argument("--profile", choices=BUDGET, default="tiny")
     parser.add_argument("--python", default=sys.executable, help="there it is Python 3.13")
-    chosen, wrong = parser.parse_args(arguments), []
+    chosen, wrong = parser.parse_intermixed_args(arguments), []
     notebooks, budget = find(chosen.names), BUDGET[chosen.profile]
-    python = environment(cache_dir().absolute() / "rehearsal", chosen.python, VERSIONS[chosen.platform])
+    python = environment(ROOT / "build" / "rehearsal", chosen.python, VERSIONS[chosen.platform])
     for path in notebooks:
         timing, faults = rehearse(path, chosen.platform, python, chosen.profile, budget)
         print(f"{path.stem:<24}{timing.minutes:6.2f} of {budget} min {timing.gigabytes:5.1f} GB", flush=True)

@@ -10,7 +10,7 @@ import notebook_cells
 import pytest
 from packaging.requirements import Requirement
 
-from helpers.config import ROOT
+from helpers.config import ROOT, CourseError
 from helpers.upkeep import rehearse
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -42,7 +42,7 @@ def test_the_course_admits_what_the_platform_has(platform):
     # admits: on an image that still has it, the first cell names the package and the line that mends it.
     versions = rehearse.VERSIONS[platform]
     listed = [one for one in WANTED if one.name in versions]
-    assert {one.name for one in WANTED if one not in listed} == {"jupyterlab", "nbclient", "nbconvert", "nbformat"}
+    assert {one.name for one in WANTED if one not in listed} == {"jupyterlab", "nbclient", "nbconvert"}
     assert [f"{one}: {versions[one.name]}" for one in listed if versions[one.name] not in one.specifier] == []
     assert "3.13.5" in Requirement(f"python{PROJECT['requires-python']}").specifier
 
@@ -78,4 +78,9 @@ def test_a_package_that_a_notebook_installs_is_a_fault(tmp_path):
 def test_a_notebook_over_its_budget_and_a_cell_that_fails_are_faults(tmp_path):
     failed, late = faults(tmp_path, "import time\ntime.sleep(1)", "1 / 0", budget=0.01)
     assert failed.startswith("one stopped in cell [2]:\n") and "ZeroDivisionError" in failed
-    assert late.startswith("took 0.") and late.endswith(" minutes from cold, and its budget is 0.01")
+    assert late.startswith("took 0.") and late.endswith(" minutes from cold; its budget on idle cores is 0.01")
+
+
+def test_a_notebook_can_be_named_after_an_option_and_is_looked_for_before_anything_is_installed():
+    with pytest.raises(CourseError, match="There is no notebook '08_none'"):
+        rehearse.main(["colab", "--profile", "quick", "08_none"])
