@@ -93,13 +93,18 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None
     size = size or getattr(net, "trained_size", None) or min(512, max(height, width))
     scale = size / max(height, width)
     inner = max(1, round(height * scale)), max(1, round(width * scale))
-    pair = torch.from_numpy(np.stack((bg, bg_fg))).permute(0, 3, 1, 2).float().div_(255)  # (2, 3, H, W)
-    pair = F.interpolate(pair, inner, mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
+    channels = (picture[..., i] for picture in (bg, bg_fg) for i in range(3))  # one by one: a float has four bytes
+    pair = [_interpolate(torch.from_numpy(channel.copy())[None, None].float().div_(255), inner) for channel in channels]
+    pair = torch.cat(pair).view(2, 3, *inner)  # (2, 3, h, w)
     pair = F.pad(pair, (0, -inner[1] % STRIDE, 0, -inner[0] % STRIDE), mode="replicate")  # to multiples of 16
     was_training = net.training
     logits = net.eval()(*pair.to(next(net.parameters()).device).split(1))
     net.train(was_training)
     mask, depth = probabilities(*logits, getattr(net, "depth_activation", "sigmoid"))
     maps = torch.cat((mask, depth), 1)[..., : inner[0], : inner[1]]  # (1, 2, h, w), padding cut off
-    maps = F.interpolate(maps, (height, width), mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
+    maps = _interpolate(maps, (height, width))
     return dict(zip(("mask", "depth"), maps[0].cpu().numpy()))
+
+
+def _interpolate(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True).clamp_(0, 1)

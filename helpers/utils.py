@@ -18,7 +18,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.config import CourseError
+from helpers.config import CourseError, cache_dir
 
 if TYPE_CHECKING:  # all packages are imported late: `make relink` runs this module in a bare Python
     import numpy as np
@@ -135,7 +135,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as kept:
             held = {name: kept[name][...] for name in kept.files}  # [...]: what is no array comes as bytes
-        return held if held.pop("sha256").tobytes() == _sha256(held) else None  # the zip's own sums guard no header
+        return held if held.pop("sha256").tobytes() == _sha256(path, held) else None  # a zip's own sums guard no header
     except Exception:  # a damaged zip or header raises a dozen kinds
         return None
 
@@ -145,7 +145,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = 
 
     with whole_file(path) as temporary, open(temporary, "wb") as stream:
         write = np.savez_compressed if compress else np.savez
-        write(stream, sha256=np.frombuffer(_sha256(arrays), np.uint8), **arrays)
+        write(stream, sha256=np.frombuffer(_sha256(path, arrays), np.uint8), **arrays)
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -154,9 +154,11 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
         write_arrays(path, arrays)
 
 
-def _sha256(arrays: Mapping[str, np.ndarray]) -> bytes:
+def _sha256(path: Path, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Of names, types, shapes, values, and of the path, which is a kept file's key; a run's folder may be renamed."""
+    place = path.relative_to(cache_dir()) if path.is_relative_to(cache_dir()) else path.name
     parts = (f"{name} {x.dtype.descr} {x.shape}".encode() + x.tobytes() for name, x in sorted(arrays.items()))
-    return hashlib.sha256(b"".join(parts)).digest()
+    return hashlib.sha256(b"".join((str(place).encode(), *parts))).digest()
 
 
 def bar(total: int, description: str, unit: str, keep: bool = False, show: bool = True):

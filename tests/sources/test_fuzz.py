@@ -138,6 +138,18 @@ def test_a_kept_file_with_one_changed_byte_is_made_again_or_means_the_same(tmp_p
             assert held is None or all(np.array_equal(held[name], arrays[name]) for name in arrays), place
 
 
+def test_a_kept_file_of_another_key_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    for name in ("rooms-a/0.npz", "rooms-a/1.npz", "rooms-b/0.npz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save_arrays(tmp_path / name, rows=np.arange(3))
+        assert load_arrays(tmp_path / name) is not None
+    data = (tmp_path / "rooms-a/0.npz").read_bytes()
+    for name in ("rooms-a/1.npz", "rooms-b/0.npz"):
+        (tmp_path / name).write_bytes(data)
+        assert load_arrays(tmp_path / name) is None
+
+
 @pytest.mark.parametrize("name", ["\U0001f63a" * 90 + ".jpg", "a." + "\u732b" * 90, "a\ud800.jpg"])
 def test_an_upload_has_a_name_that_every_disk_takes(tmp_path, name):
     stream = io.BytesIO()
