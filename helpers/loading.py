@@ -43,7 +43,8 @@ def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tenso
 
 
 def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0) -> Iterator[dict[str, Tensor]]:
-    """One batch for each list of indices in ``batches``, in order, made by ``workers`` processes (0: by this one).
+    """One batch for each list of indices in ``batches``, in order, made by ``workers`` processes; by this one where
+    that is 0, and from where shared memory runs out.
 
     Raises:
         CourseError: a worker died, or nothing came from one for five minutes.

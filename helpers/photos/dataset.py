@@ -6,7 +6,6 @@ distance, hidden by what is nearer, with its own depth. Else, and in a room with
 give 400,000 quartets from about 30 MB.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -272,14 +271,14 @@ _looked_at: set[str] = set()  # files of folders, which need no second look when
 
 
 def _tell_look_alikes(what: str, names: list[str], pictures: Tensor, files: str) -> None:
-    """Warn of rooms, or cats, that look like an earlier one; once."""
+    """Say which rooms, or cats, look like an earlier one; once."""
     found = {} if what + files in _looked_at else alike(pictures, ALIKE[what])
     _looked_at.add(what + files)
     if found:
         pairs = ", ".join([f"{names[i]} like {names[j]}" for i, j in found.items()][:3]) + ", ..." * (len(found) > 3)
         how = f"look like another one, as a copy, a crop or the next frame does ({pairs})"
         advice = f"if so, keep one of them, else the test shows {what} that were trained on"
-        warnings.warn(f"{len(found)} of {len(names)} {what} {how}: {advice}.", stacklevel=3)
+        print(f"{len(found)} of {len(names)} {what} {how}: {advice}.")
 
 
 def _columns(numbers: Sequence[Sequence[float]] | np.ndarray) -> tuple[Tensor, ...]:

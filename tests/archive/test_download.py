@@ -271,7 +271,9 @@ def test_a_broken_record_costs_a_look_and_no_download(folder, record):
     assert json.loads((folder / "archive.json").read_text())["mask.zip"]["sha256"] == KNOWN["mask.zip"]["sha256"]
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\5\6" + bytes(18), b"PK\3\4" + b"PK\5\6" * 30_000, b"\xff\xd8" * 100])
+@pytest.mark.parametrize("content", [
+    b"", b"PK\5\6" + bytes(18), b"PK\3\4" + b"PK\5\6" * 30_000, b"\xff\xd8" * 100, FILES["mask.zip"] + b"\n",
+])  # fmt: skip
 def test_check_zip_refuses_what_holds_nothing(tmp_path, content):
     (tmp_path / "mask.zip").write_bytes(content)
     with pytest.raises(Refused, match="mask.zip is"):
