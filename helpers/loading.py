@@ -49,9 +49,8 @@ def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0)
     Raises:
         CourseError: a worker died, or nothing came from one for five minutes.
     """
-    if getattr(dataset, "device", torch.device("cpu")).type != "cpu":
-        workers = 0  # what renders on a GPU does so in this process: one that is forked cannot use it
-    workers = _that_fit(min(workers, len(batches)), dataset, max(map(len, batches), default=0))
+    on_gpu = getattr(dataset, "device", torch.device("cpu")).type != "cpu"  # which no process that is forked can use
+    workers = 0 if on_gpu else _that_fit(min(workers, len(batches)), dataset, max(map(len, batches), default=0))
     made, done = DataLoader(
         _Batches(dataset), sampler=batches, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available(),
         prefetch_factor=PREFETCH if workers else None, timeout=300 if workers else 0,

@@ -138,8 +138,6 @@ def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
-# -- Muon ---------------------------------------------------------------------------------------------------------
-#
 # A gradient is a matrix whose few strong directions drown many weak ones, and an ordinary step follows the strong ones.
 # Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) replaces the averaged gradient by the nearest matrix
 # with all singular values 1, so that rare things are learnt as fast as common ones. A convolution's weights count as a

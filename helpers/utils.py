@@ -144,8 +144,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = 
     import numpy as np
 
     with whole_file(path) as temporary, open(temporary, "wb") as stream:
-        write = np.savez_compressed if compress else np.savez
-        write(stream, sha256=np.frombuffer(_sha256(path, arrays), np.uint8), **arrays)
+        sha256 = np.frombuffer(_sha256(path, arrays), np.uint8)
+        (np.savez_compressed if compress else np.savez)(stream, sha256=sha256, **arrays)
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
