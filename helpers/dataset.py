@@ -14,7 +14,6 @@ near_far   float32 (2,)             metres of depth 0 and of depth 1, or NaN whe
 ========== ======================== =====================================================================
 """
 
-import atexit
 import hashlib
 import json
 import os
@@ -22,7 +21,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,10 +29,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from helpers import config
-from helpers.config import CourseError, cache_dir
+from helpers.config import DRIVE, CourseError, cache_dir
 from helpers.loading import get_batch, loader, to_device  # noqa: F401 - whoever has quartets wants batches
-from helpers.utils import UNWRITABLE, bar, disk_faults_told, sha256_of, whole_folder
+from helpers.utils import UNWRITABLE, bar, copy_folder, disk_faults_told, scratch, sha256_of, whole_folder
 
 Quartet = dict[str, Tensor]
 
@@ -354,41 +351,27 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_co
     key = {**dataset.key(), "store": CACHE_VERSION}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
     path = Path(folder or cache_dir()) / f"quartets-{name}"
-    kept = config.DRIVE / "course-cache" / path.name if not folder and config.DRIVE.is_dir() else path
+    kept = DRIVE / "course-cache" / path.name if not folder and DRIVE.is_dir() else path
     if not path.exists() and kept.exists():
         with suppress(OSError, CourseError):  # whatever is in the way of copying is told below
-            _copy(kept, path)
+            copy_folder(kept, path)
     try:
         with disk_faults_told(path):
             if path.exists():
                 with suppress(Exception):  # a cut, changed or foreign file raises a dozen kinds: it is made anew
                     return _opened(path, dataset, key)
-                for place in {path, kept}:
+                for place in filter(Path.exists, {path, kept}):
                     _set_aside(place)
         with whole_folder(path) as temporary:
             _write(dataset, key, temporary, workers, progress)
     except CourseError as error:
-        if folder or getattr(error.__cause__, "errno", None) not in UNWRITABLE or not (scratch := _scratch(str(error))):
+        if folder or getattr(error.__cause__, "errno", None) not in UNWRITABLE or not (lasting := scratch(str(error))):
             raise
-        return cached(dataset, scratch, workers, progress)
+        return cached(dataset, lasting, workers, progress)
     if kept != path:
         with suppress(OSError, CourseError):  # a full Drive: then the next machine makes the set again
-            _copy(path, kept)
+            copy_folder(path, kept)
     return CachedDataset(path)
-
-
-def _copy(source: Path, target: Path) -> None:
-    with whole_folder(target) as temporary:
-        shutil.copytree(source, temporary, dirs_exist_ok=True)
-
-
-@cache
-def _scratch(why: str) -> str | None:
-    """A folder for all sets that lasts as long as this process; None where nothing can be written anywhere."""
-    with suppress(OSError):
-        atexit.register(shutil.rmtree, folder := tempfile.mkdtemp(prefix="course-"), ignore_errors=True)
-        print(f"{why} Until then, sets last as long as this process.")
-        return folder
 
 
 def _opened(path: Path, dataset: Dataset, key: dict) -> CachedDataset:
@@ -404,8 +387,6 @@ def _opened(path: Path, dataset: Dataset, key: dict) -> CachedDataset:
 
 def _set_aside(path: Path) -> None:
     """A damaged set is removed under another name first, so that no other process opens it half-removed."""
-    if not path.exists():
-        return
     trash = Path(tempfile.mkdtemp(prefix=".damaged-", dir=path.parent))
     path.rename(trash / path.name)
     shutil.rmtree(trash, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import errno
 import hashlib
@@ -13,8 +14,10 @@ import platform
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +77,20 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    with whole_folder(target) as temporary:
+        shutil.copytree(source, temporary, dirs_exist_ok=True)
+
+
+@cache
+def scratch(why: str) -> str | None:
+    """A folder that lasts as long as this process; None where nothing can be written anywhere."""
+    with suppress(OSError):
+        atexit.register(shutil.rmtree, folder := tempfile.mkdtemp(prefix="course-"), ignore_errors=True)
+        print(f"{why} Until then, sets last as long as this process.")
+        return folder
 
 
 @contextmanager

@@ -439,7 +439,7 @@ def machine(tmp_path, monkeypatch):
         return tmp_path / "drive" / "course-cache"
 
     (tmp_path / "drive").mkdir()
-    monkeypatch.setattr(quartets.config, "DRIVE", tmp_path / "drive")
+    monkeypatch.setattr(quartets, "DRIVE", tmp_path / "drive")
     return fresh
 
 
