@@ -19,7 +19,7 @@ from helpers.config import CourseError
 from helpers.photos import PhotosDataset
 from helpers.photos.builder import save_uploads
 from helpers.predict import load
-from helpers.utils import load_arrays, save_arrays
+from helpers.utils import MAX_PIXELS, load_arrays, save_arrays
 
 
 def test_a_thousand_mutated_files_are_refused_with_a_sentence_or_read_right():
@@ -172,3 +172,15 @@ def test_weights_that_are_not_as_they_were_written_are_refused(tmp_path):
             load(path)
     path.write_bytes(data.replace(b'"sha256"', b'"sha255"'))  # one that was written before there was a checksum
     load(path)
+
+
+@pytest.mark.skipif(not fuzzing.memory("VmHWM"), reason="only Linux says how much memory a process took at most")
+def test_the_largest_picture_that_predict_takes_needs_less_than_a_gigabyte(tmp_path):
+    """On a tenth of the pixels; some 40 MB more are what the allocator keeps of arrays of this size."""
+    fuzzing.make_weights(tmp_path)
+    net, picture = load(tmp_path), Image.fromarray(room_picture(MAX_PIXELS // 10_000, 1000))
+    fuzzing.predict(net, *[picture.resize((64, 64))] * 2, size=512)  # what is loaded or made once
+    before = fuzzing.memory("VmRSS")
+    fuzzing.Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    assert fuzzing.predict(net, picture, picture)["mask"].shape == picture.size[::-1]
+    assert 0 < fuzzing.memory("VmHWM") - before < fuzzing.MEGABYTES / 10 + 40
