@@ -104,13 +104,14 @@ class TensorBoardLogger(Callback):
         path = run.folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}.{platform.node()}"
         path.parent.mkdir(exist_ok=True)
         # Not by torch's SummaryWriter: its thread would print a traceback when the disk is full.
-        self.stream, self.event, self.summary = open(path, "xb", buffering=0), Event, summary
+        self.stream, self.event, self.summary = open(path, "xb"), Event, summary
         self.records = RecordWriter(self.stream)
         self._add(run, file_version="brain.Event:2")
         self._add(run, session_log=SessionLog(status=SessionLog.START))  # an interrupted run's later points are purged
 
     def _add(self, run: Run, **content) -> None:
         self.records.write(self.event(wall_time=time.time(), step=run.seen, **content).SerializeToString())
+        self.stream.flush()
 
     def log(self, run: Run, point: dict[str, float]) -> None:
         for key in point.keys() - {"samples", "size"}:
