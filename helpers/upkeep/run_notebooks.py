@@ -90,7 +90,7 @@ def clean(notebook: NotebookNode) -> None:
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        cell.metadata = {}
+        cell.metadata = {key: cell.metadata[key] for key in {"cellView"} & cell.metadata.keys()}  # a form on Colab
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
             CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)

@@ -198,9 +198,13 @@ def test_what_is_transparent_in_a_picture_becomes_white():
 
 def test_a_notebook_is_run_and_keeps_clean_outputs(tmp_path):
     path = write(tmp_path / "1.ipynb", BAR, "import ipywidgets\nipywidgets.IntSlider()", "1 + 1")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].metadata = {"cellView": "form", "collapsed": True}
+    nbformat.write(notebook, path)
     runner.run(path)
     notebook = nbformat.read(path, as_version=4)
     first, widget, last = notebook.cells
+    assert first.metadata == {"cellView": "form"} and last.metadata == {}
     assert [output.text for output in first.outputs] == ["100 %\nthree\n"]
     assert widget.outputs == [] and "widgets" not in notebook.metadata
     assert last.outputs[0].data["text/plain"] == "2" and last.execution_count == 3
