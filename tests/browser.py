@@ -132,6 +132,7 @@ def served(folder: Path) -> Iterator[str]:
         RuntimeError: it did not start; the message ends with what it said.
     """
     shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    (folder / "helpers").symlink_to(ROOT / "helpers")  # the first cell looks for the course above the notebook
     home = folder / "home"
     settings = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     settings.parent.mkdir(parents=True)  # no question whether one wants news, on top of the notebook
@@ -141,7 +142,6 @@ def served(folder: Path) -> Iterator[str]:
         "COURSE_PROFILE": "tiny",
         "COURSE_RUNS": str(folder / "runs"),
         "COURSE_CACHE": str(folder / "cache"),
-        "PYTHONPATH": str(ROOT),
         "HOME": str(home),
         "IPYTHONDIR": str(home / "ipython"),
         "JUPYTER_CONFIG_DIR": str(home / "config"),
