@@ -158,6 +158,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = False) -> None:
+    """Write arrays of any type and shape with their checksum, all or nothing; CourseError where the disk refuses."""
     import numpy as np
 
     with whole_file(path) as temporary, open(temporary, "wb") as stream:

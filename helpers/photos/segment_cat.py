@@ -14,6 +14,7 @@ import numpy as np
 from helpers.config import CourseError
 
 LEAST_SIDE = 32  # pixels: smaller pictures hold nothing to align
+MOST_PIXELS = 12_000_000  # larger ones would take gigabytes and minutes
 MATCHES = 15  # fewer agreeing points could agree by chance
 FARTHEST = 0.2  # of the diagonal: how far a corner may move before these are two different views
 CLIPPED = (8, 245)  # steps of 255: below and above, a camera no longer tells differences
@@ -40,7 +41,7 @@ def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
     """Align the empty room with the scene, both (H, W, 3) uint8, and match its exposure.
 
     Raises:
-        CourseError: pictures of different size, or of views too far apart.
+        CourseError: pictures of different size, too large, or of views too far apart.
     """
     for name, picture in (("The room", room), ("The picture with the cat", scene)):
         kind = getattr(picture, "dtype", None) == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
@@ -53,6 +54,9 @@ def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
             f"The room is {room.shape[1]} x {room.shape[0]} pixels, the picture with the cat "
             f"{scene.shape[1]} x {scene.shape[0]}: hold the camera alike for both, or crop them alike."
         )
+    if scene.shape[0] * scene.shape[1] > MOST_PIXELS:
+        what = f"{scene.shape[1]} x {scene.shape[0]} pixels, which takes too much memory here"
+        raise CourseError(f"The pictures are {what}: read them with helpers.photos.builder.read_photo, which scales them down.")
     room_grey, scene_grey = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (room, scene))
     guesses = [np.eye(3)]
     if (matched := _from_matches(room_grey, scene_grey)) is not None:

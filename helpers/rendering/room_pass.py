@@ -102,9 +102,6 @@ def _in_picture(camera: Camera, corners: np.ndarray, size: int) -> np.ndarray:
     return np.stack([np.where(visible, places, np.inf).min(1) - 1, np.where(visible, places, -np.inf).max(1) + 1], 1)
 
 
-# -- surfaces and light ---------------------------------------------------------------------------------------------
-
-
 class _Surfaces:
     """Normal, pattern coordinates and material of R points, given the surface each lies on."""
 
@@ -257,9 +254,6 @@ def _clearance(room: Room, solids: Solids, points: Tensor, reach: float = 0.4) -
     for point, box in Grid(spans, low, high, (12, 8, 12), points.device).pairs(points):
         nearest.scatter_reduce_(0, point, box_distance(pick(points, point), pick(columns, box)), "amin")
     return nearest
-
-
-# -- the pass -------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()

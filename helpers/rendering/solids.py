@@ -19,7 +19,7 @@ _PART = 2**13  # places at a time on a CPU: what is computed of them stays in it
 
 
 def pick(values: Tensor, which: Tensor) -> Tensor:
-    """``values[..., which]``, several times as fast on a CPU."""
+    """``values[..., which]``, which is slower on a CPU."""
     return values.index_select(values.dim() - 1, which)
 
 

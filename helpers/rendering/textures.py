@@ -48,7 +48,7 @@ def noise(u: Tensor, v: Tensor) -> Tensor:
     column, row = left.int() & (_SIDE - 1), (top.int() & (_SIDE - 1)) * _SIDE
     right, below = (column + 1) & (_SIDE - 1), (row + _SIDE) & (_SIDE * _SIDE - 1)
     upper_left, upper_right, lower_left, lower_right = (
-        tile.index_select(0, at.flatten()).view_as(at)  # several times as fast as tile[at] on a CPU
+        tile.index_select(0, at.flatten()).view_as(at)  # faster than tile[at] on a CPU
         for at in (row + column, row + right, below + column, below + right)
     )
     upper = upper_left + (upper_right - upper_left) * x

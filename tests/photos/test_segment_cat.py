@@ -154,3 +154,9 @@ def test_what_was_overexposed_is_no_difference():
     true = np.zeros(room.shape[:2], bool)
     true[90:160, 60:140] = True
     assert dice(cut_out(room, scene)[..., 3] >= 128, true) > 0.95
+
+
+def test_pictures_that_would_take_gigabytes_are_refused():
+    large = np.zeros((3500, 3500, 3), np.uint8)
+    with pytest.raises(CourseError, match="3500 x 3500 pixels, which takes too much memory here: read them with"):
+        cut_out(large, large)
