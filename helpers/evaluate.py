@@ -1,7 +1,7 @@
 """How good is a network on a whole data set, and how good are two baselines without a network?
 
-:func:`evaluate` gives every metric of a network, :func:`score` of anything that predicts. The baselines are
-:func:`subtract_background`, for the mask, and :class:`MeanDepth`, for the depth.
+:func:`evaluate` gives every metric of a network. The baselines are :func:`subtract_background`, for the mask, and
+:class:`MeanDepth`, for the depth.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from helpers.augment import generator_of, perturb, resize
-from helpers.dataset import CachedDataset, Quartet, at_size, loader, to_device
-from helpers.metrics import Meter, grid_index, phase_bias
-from helpers.model import probabilities
+from helpers.dataset import Quartet, at_size, loader, to_device
+from helpers.metrics import Meter
+from helpers.model import predicted
 
 BATCH = 64
-ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth
 
 Predictor = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it predicts none
 
@@ -45,11 +44,10 @@ def evaluate(
     return meter.result()
 
 
-def network_predictor(net: nn.Module, depth_activation: str | None = None) -> Predictor:
-    """The network's probabilities for a batch, in evaluation mode; the arguments are those of :func:`evaluate`."""
+def network_predictor(net: nn.Module, depth_activation: str | None = None, mirrored: bool = False) -> Predictor:
+    """What :func:`helpers.model.predicted` says of a batch, whose arguments these are, in evaluation mode."""
     net.eval()
-    activation = depth_activation or getattr(net, "depth_activation", "sigmoid")
-    return torch.no_grad()(lambda batch: probabilities(*net(batch["bg"], batch["bg_fg"]), activation))
+    return torch.no_grad()(lambda batch: predicted(net, batch["bg"], batch["bg_fg"], depth_activation, mirrored))
 
 
 def test_batches(dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", perturbed: bool = False,
@@ -60,33 +58,6 @@ def test_batches(dataset: Dataset, size: int | None = None, device: torch.device
     for number, batch in enumerate(loader(dataset, batches)):
         batch = to_device(resize(batch, size) if size else batch, device)
         yield perturb(batch, generator_of(seed, number)) if perturbed else batch
-
-
-def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[str, float]:
-    """Every metric of ``predict(batch) -> mask_prob or None, depth or None``, clean and on perturbed pairs.
-
-    Returns:
-        the keys of :class:`helpers.metrics.Meter` for what is predicted, and ``grid`` and ``phase_bias``, the
-        checkerboard in the depth maps and in their mean error; each a second time with ``perturbed_`` before it.
-    """
-    result = {}
-    for prefix, perturbed in (("", False), ("perturbed_", True)):
-        meter, has_mask, maps, errors = Meter(), True, [], []
-        for batch in test_batches(test_set, perturbed=perturbed, seed=seed):
-            mask, depth = predict(batch)
-            nothing = torch.zeros_like(batch["mask"])
-            meter.update(nothing if mask is None else mask, nothing if depth is None else depth, batch)
-            has_mask = mask is not None
-            if depth is not None:
-                maps.append(depth[:, 0].cpu())
-                errors.append(torch.where(batch["valid"], depth - batch["depth"], 0.0)[:, 0].cpu())
-        for name, value in meter.result().items():
-            if name == "images" or (has_mask if name.startswith(ABOUT_MASK) else maps):
-                result[prefix + name] = value
-        if maps:
-            result[f"{prefix}grid"] = grid_index(torch.cat(maps))
-            result[f"{prefix}phase_bias"] = phase_bias(torch.cat(errors))
-    return result
 
 
 THRESHOLD = 20  # of 255, in the channel that differs most; above the noise of a photograph, below most fur

@@ -1,4 +1,4 @@
-"""How good a prediction is: :class:`Meter`, what it is made of, and two measures of a checkerboard artifact.
+"""How good a prediction is: :class:`Meter`, and what it is made of.
 
 Everything here takes *probabilities* (the sigmoid has been applied, once). Mask metrics look at every pixel,
 depth metrics at ``valid`` pixels only.
@@ -40,6 +40,7 @@ class Meter:
     mask_ece                expected calibration error over all pixels of the set, 0 is best (Guo et al., 2017): see
                             :func:`calibration_error`
     depth_mae, depth_rmse   on [0, 1], over all valid pixels of the set
+    depth_rmse_aligned      the same after the best scale and shift of each image: its shape without its near and far
     depth_ssim              11 x 11 Gaussian, on [0, 1]: per image, then the mean over images
     edge_accuracy,          pixels from edges of the predicted depth to those of the target, and the other way round,
     edge_completeness       0 is best, 10 the worst: per image, then the mean over images whose target has an edge
@@ -103,8 +104,9 @@ class Meter:
         self._add_pixels(**{name: none.index_add(0, bins, x.double()) for name, x in weights.items()})
 
     def _update_depth(self, depth: Tensor, target: Tensor, valid: Tensor) -> None:
-        error = torch.where(valid, depth - target, 0.0)
+        error, shape_error = (torch.where(valid, d - target, 0.0) for d in (depth, align(depth, target, valid)))
         self._add_pixels(valid=valid.sum(), absolute=error.abs().sum(), squared=(error**2).sum())
+        self._add_pixels(aligned=(shape_error**2).sum())
         if min(depth.shape[-2:]) >= 11:
             window = gaussian_window(11, 1.5)
             similarity = ssim_map(torch.where(valid, depth, 0.0), torch.where(valid, target, 0.0), window)
@@ -161,7 +163,8 @@ class Meter:
             crossed = hits[0] * lines[1] + hits[1] * lines[0]
             result[f"boundary_f_{radius}px"] = _ratio(2 * hits[0] * hits[1], crossed or sum(lines))
         result["depth_mae"] = _ratio(total["absolute"], total["valid"])
-        result["depth_rmse"] = _ratio(total["squared"], total["valid"]) ** 0.5
+        for name, squares in (("depth_rmse", "squared"), ("depth_rmse_aligned", "aligned")):
+            result[name] = _ratio(total[squares], total["valid"]) ** 0.5
         for name in ("depth_ssim", "edge_accuracy", "edge_completeness", "abs_rel", "rmse_m", "log10",
                      "delta1", "delta2", "delta3"):  # fmt: skip
             result[name] = image[name].nanmean().item() if name in image else float("nan")
@@ -191,10 +194,10 @@ def calibration_error(pixels: Tensor, prob: Tensor, cat: Tensor) -> float:
     return ((prob - cat).abs().sum() / pixels.sum()).item()
 
 
-def align(depth: Tensor, metres: Tensor, valid: Tensor) -> Tensor:
-    """``scale * depth + shift`` closest to ``metres`` in least squares over each image's valid pixels (B, 1, H, W)."""
-    mean_d, mean_z = (_mean_where(x, valid).view(-1, 1, 1, 1) for x in (depth, metres))
-    d, z = depth - mean_d, metres - mean_z
+def align(depth: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """``scale * depth + shift`` closest to ``target`` in least squares over each image's valid pixels (B, 1, H, W)."""
+    mean_d, mean_z = (_mean_where(x, valid).view(-1, 1, 1, 1) for x in (depth, target))
+    d, z = depth - mean_d, target - mean_z
     covariance, variance = (_mean_where(d * x, valid).view(-1, 1, 1, 1) for x in (z, d))
     # A constant prediction differs from its mean by rounding alone, which must not be scaled up.
     constant = variance <= (64 * torch.finfo(d.dtype).eps * mean_d) ** 2
@@ -211,67 +214,6 @@ def outline(mask: Tensor) -> Tensor:
 def dilate(mask: Tensor, radius: int) -> Tensor:
     """A bool mask (B, 1, H, W) grown by ``radius`` pixels in all directions, diagonally too: by a square."""
     return F.max_pool2d(mask.float(), 2 * radius + 1, stride=1, padding=radius) > 0.5
-
-
-GRID_PERIOD = 16  # four doublings: artifacts of upsampling repeat every 2, 4, 8 or 16 pixels
-GRID_STEP_CAP = 0.05  # larger steps are edges of the scene
-# 17 weights with half-weight ends: the exact mean over one period, centred, for periods 2, 4, 8 and 16.
-_BOX = torch.tensor([0.5] + [1.0] * (GRID_PERIOD - 1) + [0.5], dtype=torch.float64) / GRID_PERIOD
-
-
-def grid_index(maps: Tensor, seed: int = 0) -> float:
-    """How much (N, H, W) maps in [0, 1] step at fixed places of a 16-pixel grid, relative to their mean step; 0 = not.
-
-    Steps between neighbouring pixels, capped, are averaged over images and rows; what stands out of a 16-pixel moving
-    average is folded modulo 16. A null of the same images at random offsets is subtracted, so that noise scores 0.
-    Print the target's own value beside it: labels can have a grid too. A pattern whose steps are equally large
-    everywhere (every second column raised) escapes it: see :func:`phase_bias`.
-    """
-    offsets = np.random.default_rng(seed).integers(0, GRID_PERIOD, (8, len(maps)))
-    squares = []
-    for rows in (maps, maps.transpose(1, 2)):
-        steps = (rows[:, :, 1:] - rows[:, :, :-1]).abs().double().clamp_max(GRID_STEP_CAP).mean(1)  # (N, W-1)
-        null = np.mean([_fold([s.roll(int(k)) for s, k in zip(steps, shifts)]) for shifts in offsets])
-        squares.append(max(0.0, _fold(list(steps)) - null))
-    return float(np.mean(squares)) ** 0.5
-
-
-def phase_bias(errors: Tensor, seed: int = 0) -> float:
-    """How strong a pattern repeats every 16 pixels in the *mean* of errors (N, H, W), in their own unit; 0 = none.
-
-    It sees a checkerboard that is the same in every image, whatever its steps: a 16-pixel moving average is taken from
-    the mean error, the rest is folded to a 16 x 16 tile, and the result is the tile's root mean square above a null as
-    in :func:`grid_index`. +-0.01 in 64 images scores 0.0099; a single image, which has no mean, scores 0.
-
-    Args:
-        errors: prediction minus target, 0 where the target is unknown; ValueError below 32 x 32 pixels.
-    """
-    if min(errors.shape[1:]) < 2 * GRID_PERIOD:
-        raise ValueError(f"errors have shape {tuple(errors.shape)}: H and W must be at least {2 * GRID_PERIOD}.")
-    offsets = np.random.default_rng(seed).integers(0, GRID_PERIOD, (8, len(errors), 2)).tolist()
-    errors = errors.double()
-    nulls = (torch.stack([e.roll(k, (0, 1)) for e, k in zip(errors, row)]) for row in offsets)
-    squares = [repeated_square(maps.mean(0, keepdim=True)).item() for maps in (errors, *nulls)]
-    return max(0.0, squares[0] - float(np.mean(squares[1:]))) ** 0.5
-
-
-def repeated_square(maps: Tensor) -> Tensor:
-    """Mean square (N,) of the 16 x 16 tile to which each of (N, H, W) maps folds, less its 16-pixel moving average."""
-    half, period = GRID_PERIOD // 2, GRID_PERIOD
-    rest = maps[:, half:-half, half:-half] - window_mean(maps[:, None], _BOX)[:, 0]
-    down, across = (size // period for size in rest.shape[1:])
-    tiles = rest[:, : down * period, : across * period].reshape(-1, down, period, across, period).mean((1, 3))
-    return tiles.square().mean((1, 2))
-
-
-def _fold(steps: list[Tensor]) -> float:
-    """Mean square over the 16 phases of the mean relative step."""
-    profile, half = torch.stack(steps).mean(0), GRID_PERIOD // 2  # (W-1,)
-    smooth = F.conv1d(profile.view(1, 1, -1), _BOX.to(profile.device).view(1, 1, -1)).flatten()
-    relative = profile[half:-half] / smooth.clamp_min(1e-12) - 1
-    phase = (torch.arange(len(relative), device=profile.device) + half + 1) % GRID_PERIOD
-    sums, counts = torch.bincount(phase, relative, GRID_PERIOD), torch.bincount(phase, minlength=GRID_PERIOD)
-    return (sums / counts.clamp_min(1)).square().mean().item()
 
 
 # Structural similarity of two maps in [0, 1] (Wang et al., 2004): for the losses, too.

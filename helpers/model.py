@@ -5,6 +5,7 @@ Both take a room and the same room with a cat, ``net(bg, bg_fg)``, each uint8 or
 metrics say whether they want logits or probabilities. Normalisation is inside, so nobody can forget it.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -258,3 +259,42 @@ def probabilities(mask_logits: Tensor, depth_logits: Tensor, depth_activation="s
     depth_logits = depth_logits.float()
     depth = depth_logits.sigmoid() if depth_activation == "sigmoid" else depth_logits.clamp(0, 1)
     return mask_logits.float().sigmoid(), depth
+
+
+def predicted(net: nn.Module, bg: Tensor, bg_fg: Tensor, depth_activation: str | None = None, mirrored: bool = False) \
+        -> tuple[Tensor, Tensor]:  # fmt: skip
+    """``mask_prob, depth`` of a batch of pairs of any height and width, each (B, 1, H, W) in [0, 1].
+
+    Each task is looked at in its best size: where ``net.depth_size`` is less than the longer side, depth is predicted
+    at that size and enlarged. What a room is like shows in the whole picture, an outline in its pixels.
+
+    Args:
+        net: in the mode in which it is to run.
+        depth_activation: see :func:`probabilities`; default the one that ``net`` was trained for.
+        mirrored: take the mean with what is predicted for the mirrored pair, in twice the time.
+    """
+    if mirrored:
+        there, back = (predicted(net, *pair, depth_activation) for pair in ((bg, bg_fg), (bg.flip(-1), bg_fg.flip(-1))))
+        return tuple((one + other.flip(-1)) / 2 for one, other in zip(there, back))
+    size, small = bg.shape[-2:], getattr(net, "depth_size", None) or math.inf
+    activation = depth_activation or getattr(net, "depth_activation", "sigmoid")
+    pair = [image.float() / 255 if image.dtype == torch.uint8 else image for image in (bg, bg_fg)]
+    mask, depth = probabilities(*_padded(net, *pair), activation)
+    if small < max(size):
+        inner = [max(1, round(side * small / max(size))) for side in size]
+        shrunk = [interpolate(image, inner) for image in pair]
+        depth = interpolate(probabilities(*_padded(net, *shrunk), activation)[1], size)
+    return mask, depth
+
+
+def _padded(net: nn.Module, *pair: Tensor) -> list[Tensor]:
+    """Logits of a pair whose border is repeated up to multiples of :data:`STRIDE`, and cut off again."""
+    height, width = pair[0].shape[-2:]
+    if height % STRIDE or width % STRIDE:
+        pair = (F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate") for image in pair)
+    return [logits[..., :height, :width] for logits in net(*pair)]
+
+
+def interpolate(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Pictures or maps (B, C, H, W) in [0, 1] at another size; what shrinks is averaged."""
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False, antialias=True).clamp_(0, 1)

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from helpers.config import CourseError
-from helpers.model import ACTIVATIONS, NETWORKS, STRIDE, probabilities
+from helpers.model import ACTIVATIONS, NETWORKS, STRIDE, interpolate, predicted
 from helpers.utils import checksum, read_image
 
 WEIGHTS = Path(__file__).with_name("weights") / "DuoNet.safetensors"  # made by helpers.upkeep.publish_weights
@@ -25,7 +24,8 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     """A trained network, in evaluation mode, from a run's folder or a ``.safetensors`` file.
 
     A network of a class of your own is not known by name: hand one in as ``net``, and it gets the weights.
-    ``net.depth_activation`` and ``net.trained_size`` (pixels, of its last stage) tell :func:`predict` how to use it.
+    ``net.depth_activation``, ``net.trained_size`` (pixels, of its last stage) and ``net.depth_size`` tell
+    :func:`predict` how to use it.
 
     Raises:
         CourseError: nothing there, not weights of this course, or weights that do not fit the network they name.
@@ -50,7 +50,9 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
         used = json.loads(about.get("recipe", "{}"))
         net.depth_activation = used.get("depth_activation") or used.get("depth_readout", "sigmoid")  # its old name
         net.trained_size = int(used["stages"][-1]["size"]) if used.get("stages") else None
-        if net.depth_activation not in ACTIVATIONS or not STRIDE <= (net.trained_size or STRIDE) <= MAX_SIZE:
+        net.depth_size = int(used["depth_size"]) if used.get("depth_size") else None
+        sizes = [size or STRIDE for size in (net.trained_size, net.depth_size)]
+        if net.depth_activation not in ACTIVATIONS or not STRIDE <= min(sizes) <= max(sizes) <= MAX_SIZE:
             raise ValueError("its recipe is none")
         whole = about.get("sha256") in (None, checksum(tensors, about))  # None: of an earlier version
         if not whole or not all(bool(value.isfinite().all()) for value in tensors.values()):
@@ -66,7 +68,9 @@ def pretrained() -> nn.Module:
 
 
 @torch.no_grad()
-def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None) -> dict[str, np.ndarray]:
+def predict(
+    net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None, mirrored: bool = False
+) -> dict[str, np.ndarray]:
     """The cat's mask and the scene's depth for one pair of pictures.
 
     Args:
@@ -74,7 +78,9 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None
         bg: the room; an (H, W, 3) uint8 array, a PIL image or a path. Any size.
         bg_fg: the same view with the cat in it, of the same size.
         size: the longer side of what the network sees, in pixels; default the size it was trained at, else at most 512.
-            The pictures are scaled to it, padded to a multiple of 16, and the results cropped and scaled back.
+            The pictures are scaled to it, padded to a multiple of 16, and the results cropped and scaled back. Depth is
+            looked at in ``net.depth_size`` pixels where that is less: see :func:`helpers.model.predicted`.
+        mirrored: take the mean with what is predicted for the mirrored pair, in twice the time.
 
     Returns:
         ``{"mask": (H, W), "depth": (H, W)}``, float32 in [0, 1]: probability of cat; depth, 0 nearest, 1 farthest.
@@ -94,17 +100,10 @@ def predict(net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None
     scale = size / max(height, width)
     inner = max(1, round(height * scale)), max(1, round(width * scale))
     channels = (picture[..., i] for picture in (bg, bg_fg) for i in range(3))  # one by one: a float has four bytes
-    pair = [_interpolate(torch.from_numpy(channel.copy())[None, None].float().div_(255), inner) for channel in channels]
-    pair = torch.cat(pair).view(2, 3, *inner)  # (2, 3, h, w)
-    pair = F.pad(pair, (0, -inner[1] % STRIDE, 0, -inner[0] % STRIDE), mode="replicate")  # to multiples of 16
+    pair = [interpolate(torch.from_numpy(channel.copy())[None, None].float().div_(255), inner) for channel in channels]
+    pair = torch.cat(pair).view(2, 3, *inner).to(next(net.parameters()).device)
     was_training = net.training
-    logits = net.eval()(*pair.to(next(net.parameters()).device).split(1))
+    maps = torch.cat(predicted(net.eval(), *pair.split(1), mirrored=mirrored), 1)  # (1, 2, h, w)
     net.train(was_training)
-    mask, depth = probabilities(*logits, getattr(net, "depth_activation", "sigmoid"))
-    maps = torch.cat((mask, depth), 1)[..., : inner[0], : inner[1]]  # (1, 2, h, w), padding cut off
-    maps = _interpolate(maps, (height, width))
+    maps = interpolate(maps, (height, width))
     return dict(zip(("mask", "depth"), maps[0].cpu().numpy()))
-
-
-def _interpolate(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True).clamp_(0, 1)

@@ -28,7 +28,8 @@ class Recipe:
     ``schedule`` is "step" (times 0.01 after each epoch, anew in each stage, as published) or "one-cycle" (one line up
     and one down over all stages; Smith, 2018). ``precision`` "auto" is the fastest that the device has in hardware.
     ``augment`` holds the arguments of :class:`helpers.augment.Augment`, or None; ``antialias`` is that of
-    :func:`helpers.augment.resize`.
+    :func:`helpers.augment.resize`; ``depth_size``: pixels, at which the trained network looks at depth
+    (:func:`helpers.model.predicted`), None for the size of the pictures.
 
     Raises:
         CourseError: a name that is not in :data:`CHOICES`, no stage, or a stage without pixels, quartets or epochs.
@@ -46,6 +47,7 @@ class Recipe:
     augment: dict[str, float] | None
     depth_activation: str
     antialias: bool = True
+    depth_size: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

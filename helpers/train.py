@@ -183,7 +183,7 @@ class Run:
         self.callbacks = callbacks if self.accelerator.is_main_process else ()
         self.workers = 2 if self.device.type == "cuda" else 0  # without a GPU the cores are busy training
         self.net, self.recipe, self.folder, self.samples = net, recipe, folder, len(train_set)
-        net.depth_activation = recipe.depth_activation
+        net.depth_activation, net.depth_size = recipe.depth_activation, recipe.depth_size
         if recipe.channels_last:
             net.to(memory_format=torch.channels_last)
         self.model, self.optimizer = self.accelerator.prepare(net, make_optimizer(net, recipe))

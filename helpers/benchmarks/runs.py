@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import torch
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -19,8 +20,10 @@ from helpers.benchmarks.summary import VERSION, gather
 from helpers.callbacks import ProgressBar
 from helpers.checkpoints import LAST, PREVIOUS
 from helpers.dataset import CachedDataset
+from helpers.demos.checkerboard import grid_index, phase_bias
 from helpers.demos.corruptions import corrupted_mask_dice
-from helpers.evaluate import network_predictor, score, test_batches
+from helpers.evaluate import Predictor, network_predictor, test_batches
+from helpers.metrics import Meter
 from helpers.model import count_parameters, forward_gflop, seeded
 from helpers.predict import WEIGHTS, pretrained
 from helpers.recipes import LOSSES, Recipe
@@ -28,6 +31,7 @@ from helpers.train import train
 from helpers.utils import machine, write_json
 
 SCORE = "score.json"
+ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth
 FLOP_SIZE = 192  # pixels, at which operations are counted: the largest size of the published schedule
 
 
@@ -102,3 +106,30 @@ def run_seeds(experiment: Experiment, train_set: Dataset, validation_set: Datase
 def by_level(corrupted: dict[str, list[float]]) -> dict[str, float]:
     """Scores by kind and level in one dict: "noise 0" for the first level of noise."""
     return {f"{kind} {i}": value for kind, values in corrupted.items() for i, value in enumerate(values)}
+
+
+def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[str, float]:
+    """Every metric of ``predict(batch) -> mask_prob or None, depth or None``, clean and on perturbed pairs.
+
+    Returns:
+        the keys of :class:`helpers.metrics.Meter` for what is predicted, and ``grid`` and ``phase_bias``, the
+        checkerboard in the depth maps and in their mean error; each a second time with ``perturbed_`` before it.
+    """
+    result = {}
+    for prefix, perturbed in (("", False), ("perturbed_", True)):
+        meter, has_mask, maps, errors = Meter(), True, [], []
+        for batch in test_batches(test_set, perturbed=perturbed, seed=seed):
+            mask, depth = predict(batch)
+            nothing = torch.zeros_like(batch["mask"])
+            meter.update(nothing if mask is None else mask, nothing if depth is None else depth, batch)
+            has_mask = mask is not None
+            if depth is not None:
+                maps.append(depth[:, 0].cpu())
+                errors.append(torch.where(batch["valid"], depth - batch["depth"], 0.0)[:, 0].cpu())
+        for name, value in meter.result().items():
+            if name == "images" or (has_mask if name.startswith(ABOUT_MASK) else maps):
+                result[prefix + name] = value
+        if maps:
+            result[f"{prefix}grid"] = grid_index(torch.cat(maps))
+            result[f"{prefix}phase_bias"] = phase_bias(torch.cat(errors))
+    return result

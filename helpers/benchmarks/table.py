@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 
 from helpers.benchmarks.networks import BASELINES
-from helpers.benchmarks.runs import FLOP_SIZE, Experiment, by_level, run_seeds
+from helpers.benchmarks.runs import ABOUT_MASK, FLOP_SIZE, Experiment, by_level, run_seeds, score
 from helpers.benchmarks.summary import about, difference, gather, keep, markdown_table, with_spread
 from helpers.config import data_source, plain_errors, runs_dir
 from helpers.dataset import Quartet
+from helpers.demos.checkerboard import grid_index
 from helpers.demos.corruptions import CORRUPTION_LEVELS, CORRUPTION_UNITS, corrupted_mask_dice
-from helpers.evaluate import ABOUT_MASK, MeanDepth, score, subtract_background, test_batches
-from helpers.metrics import grid_index
+from helpers.evaluate import MeanDepth, subtract_background, test_batches
 from helpers.model import NETWORKS
 from helpers.predict import pretrained
 from helpers.recipes import recipe

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.demos.architecture import blocks
-from helpers.metrics import GRID_PERIOD, repeated_square
+from helpers.demos.checkerboard import GRID_PERIOD, repeated_square
 from helpers.model import ShuffleStep, seeded
 from helpers.plots import styled
 

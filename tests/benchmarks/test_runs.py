@@ -8,10 +8,9 @@ import torch
 from toy import ToyQuartets
 
 from helpers.benchmarks import runs
-from helpers.benchmarks.runs import Experiment, run
+from helpers.benchmarks.runs import Experiment, run, score
 from helpers.benchmarks.summary import difference, gather, markdown_table, with_spread
 from helpers.dataset import cached, sample, split
-from helpers.evaluate import score
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet
 from helpers.predict import pretrained

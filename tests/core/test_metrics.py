@@ -16,10 +16,11 @@ from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
 from torchmetrics.functional.classification import binary_calibration_error
 from toy import ToyQuartets
 
-from helpers.metrics import Meter, align, dilate, grid_index, outline, phase_bias
+from helpers.demos.checkerboard import grid_index, phase_bias
+from helpers.metrics import Meter, align, dilate, outline
 
 METRES = ("abs_rel", "rmse_m", "log10", "delta1", "delta2", "delta3")
-DEPTH = ("depth_mae", "depth_rmse", "depth_ssim")
+DEPTH = ("depth_mae", "depth_rmse", "depth_rmse_aligned", "depth_ssim")
 EDGES = ("edge_accuracy", "edge_completeness")
 
 
@@ -68,6 +69,22 @@ def test_depth_errors_equal_torchmetrics_over_all_valid_pixels_of_the_set():
     ours, valid = measure(mask, depth, batch, [4]), batch["valid"]
     for name, metric in (("depth_mae", MeanAbsoluteError()), ("depth_rmse", MeanSquaredError(squared=False))):
         assert ours[name] == pytest.approx(metric(depth[valid], batch["depth"][valid]).item(), abs=1e-6)
+
+
+def test_aligned_error_is_that_of_the_best_line_through_each_image():
+    batch = quartets()
+    mask, depth = guess(batch)
+    squares, pixels = 0, 0
+    for d, t, v in zip(depth, batch["depth"], batch["valid"]):
+        d, t = d[v].double().numpy(), t[v].double().numpy()
+        if len(d):  # one image has no valid pixel
+            squares, pixels = squares + np.polyfit(d, t, 1, full=True)[1].sum(), pixels + len(d)
+    ours = measure(mask, depth, batch, [4])
+    assert ours["depth_rmse_aligned"] == pytest.approx((squares / pixels) ** 0.5)
+    assert ours["depth_rmse_aligned"] < ours["depth_rmse"] - 0.005
+    squeezed = measure(mask, 0.3 + 0.5 * depth, batch)  # another near and far
+    assert squeezed["depth_rmse_aligned"] == pytest.approx(ours["depth_rmse_aligned"], abs=1e-6)
+    assert squeezed["depth_rmse"] != pytest.approx(ours["depth_rmse"], abs=1e-3)
 
 
 def test_dice_of_each_image_is_averaged_and_both_empty_counts_as_right():
@@ -315,9 +332,9 @@ def test_a_perfect_prediction_scores_perfectly():
     batch = quartets()
     result = measure(batch["mask"], batch["depth"], batch)
     assert result.pop("images") == 10
-    errors = {"mask_ece", "depth_mae", "depth_rmse", "abs_rel", "rmse_m", "log10", *EDGES}
+    errors = {"mask_ece", "depth_mae", "depth_rmse", "depth_rmse_aligned", "abs_rel", "rmse_m", "log10", *EDGES}
     assert result == pytest.approx({name: float(name not in errors) for name in result}, abs=1e-6)
-    assert errors < result.keys() and len(result) == 18
+    assert errors < result.keys() and len(result) == 19
 
 
 def test_a_prediction_without_any_cat_scores_0():

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from helpers.config import CourseError
-from helpers.model import build
+from helpers.model import build, interpolate, predicted
 from helpers.predict import load, predict
 from helpers.utils import MAX_PIXELS, read_image
 
@@ -162,6 +162,32 @@ def test_scaling_and_padding_do_not_move_the_cat():
         np.testing.assert_allclose(result["depth"][away], depth[away], atol=0.02)
 
 
+def test_depth_is_looked_at_in_its_own_size_and_the_mask_in_the_pictures_pixels():
+    room, scene = photographs(50, 70)
+    net, plain = Plain(), Plain()
+    net.depth_size = 35
+    result, whole = predict(net, room, scene), predict(plain, room, scene)
+    assert net.seen == (1, 3, 32, 48), "25 x 35, padded"
+    assert (result["mask"] == whole["mask"]).all()
+    pair = [torch.from_numpy(picture / 255).float().permute(2, 0, 1)[None] for picture in (room, scene)]
+    small = predicted(plain.eval(), *(interpolate(picture, (25, 35)) for picture in pair))[1]
+    np.testing.assert_allclose(result["depth"], interpolate(small, (50, 70))[0, 0].detach(), atol=1e-6)
+    assert np.abs(result["depth"] - whole["depth"]).max() > 0.01
+    net.depth_size = 70  # no less than the picture has
+    assert (predict(net, room, scene)["depth"] == whole["depth"]).all()
+
+
+def test_mirrored_is_the_mean_with_the_mirrored_pair():
+    room, scene = photographs()
+    net = build("DuoNet").eval()
+    result = predict(net, room, scene, mirrored=True)
+    pairs = (room, scene), (room[:, ::-1].copy(), scene[:, ::-1].copy())
+    one, other = (predict(net, *pair) for pair in pairs)
+    for key in result:
+        np.testing.assert_allclose(result[key], (one[key] + other[key][:, ::-1]) / 2, atol=1e-6)
+        assert np.abs(result[key] - one[key]).max() > 1e-4
+
+
 @pytest.mark.parametrize("size", [0, 15, -64])
 def test_a_side_smaller_than_the_networks_stride_is_refused(size):
     with pytest.raises(CourseError, match=f"size={size}: the network needs at least 16 pixels"):
@@ -272,7 +298,7 @@ def test_a_picture_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_pa
 def trained(tmp_path_factory):
     """A folder as training leaves it."""
     folder = tmp_path_factory.mktemp("run")
-    written = {"depth_activation": "clamp", "stages": [{"size": 32}, {"size": 48}]}
+    written = {"depth_activation": "clamp", "stages": [{"size": 32}, {"size": 48}], "depth_size": 32}
     save_file(
         build("DuoNet", 3).state_dict(),
         folder / "weights.safetensors",
@@ -287,7 +313,7 @@ def test_a_network_comes_from_its_folder_or_its_file(trained):
         net = load(path)
         assert type(net) is type(wanted) and not net.training
         assert all(torch.equal(value, net.state_dict()[key]) for key, value in wanted.state_dict().items())
-        assert (net.depth_activation, net.trained_size) == ("clamp", 48)
+        assert (net.depth_activation, net.trained_size, net.depth_size) == ("clamp", 48, 32)
 
 
 def test_weights_kept_in_16_bits_are_used_in_32(trained, tmp_path):
@@ -298,7 +324,7 @@ def test_weights_kept_in_16_bits_are_used_in_32(trained, tmp_path):
     save_file(halves, tmp_path / "half.safetensors", {"network": "DuoNet"})
     net = load(tmp_path / "half.safetensors")
     assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
-    assert (net.depth_activation, net.trained_size) == ("sigmoid", None)
+    assert (net.depth_activation, net.trained_size, net.depth_size) == ("sigmoid", None, None)
     assert_maps(predict(net, *photographs(32, 32)), (32, 32))
 
 
@@ -372,7 +398,7 @@ def test_weights_under_another_networks_name_do_not_fit(trained, tmp_path):
         load(tmp_path / "w.safetensors")
 
 
-@pytest.mark.parametrize("written", ["[]", "not json", '{"stages": [{}]}', '{"stages": 3}'])
+@pytest.mark.parametrize("written", ["[]", "not json", '{"stages": [{}]}', '{"stages": 3}', '{"depth_size": 5}'])
 def test_a_recipe_that_is_none_is_told(trained, tmp_path, written):
     save_file(
         load_file(trained / "weights.safetensors"), tmp_path / "w.safetensors", {"network": "DuoNet", "recipe": written}

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from helpers.demos import networks
-from helpers.metrics import grid_index
+from helpers.demos.checkerboard import grid_index
 from helpers.model import build, count_parameters, forward_gflop
 
 NETWORKS = ["DepthMaskNet", "DuoNet"]

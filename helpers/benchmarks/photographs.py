@@ -1,0 +1,85 @@
+"""How good networks are on a folder of photographs of real rooms: masks and depth, clean and as perturbed pairs.
+
+``python -m helpers.benchmarks.photographs FOLDER [--weights RUN ...] [--all]`` scores the course's weights, and those of
+each ``RUN`` (a run's folder or a ``.safetensors`` file), at several sizes, beside background subtraction and the mean
+depth map. Cats are composed into the rooms of FOLDER (:class:`helpers.photos.PhotosDataset`). Scored are the places and
+cats that ``split`` holds out for the test; ``--all`` takes the whole folder, for rooms that nobody trained on.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from helpers.config import plain_errors
+from helpers.dataset import cached, sample, split
+from helpers.evaluate import MeanDepth, Predictor, network_predictor, subtract_background, test_batches
+from helpers.metrics import Meter
+from helpers.photos.dataset import PhotosDataset
+from helpers.predict import load, pretrained
+from helpers.utils import machine, table
+
+SIZES, COUNT = (64, 96, 128, 192), 600
+METRICS = {
+    "mask_dice": "mask Dice", "boundary_f_1px": "boundary F, 1 px", "depth_rmse": "depth RMSE",
+    "depth_rmse_aligned": "aligned RMSE", "abs_rel": "AbsRel", "delta1": "δ < 1.25",
+}  # fmt: skip
+
+
+def scores(predict: Predictor, dataset: Dataset, seed: int = 0) -> dict[str, dict[str, float]]:
+    """:data:`METRICS` of what is predicted for the quartets of ``dataset``, ``"clean"`` and ``"perturbed"``."""
+    rows = {}
+    for name in ("clean", "perturbed"):
+        meter = Meter()
+        for batch in test_batches(dataset, perturbed=name == "perturbed", seed=seed):
+            meter.update(*predict(batch), batch)
+        result = meter.result()
+        rows[name] = {title: result[key] for key, title in METRICS.items()}
+    return rows
+
+
+def compare(networks: Mapping[str, nn.Module], parts: Mapping[int, Dataset], mean: MeanDepth | None = None,
+            mirrored: bool = False) -> dict[str, dict[str, float]]:  # fmt: skip
+    """A row of :func:`scores` for each network at each size; the baselines come first where there is a mean map."""
+    rows: dict[str, dict[str, float]] = {}
+    for size, dataset in parts.items():
+        predictors = {"subtraction + mean map": _baseline(mean)} if mean else {}
+        predictors |= {name: network_predictor(net, mirrored=mirrored) for name, net in networks.items()}
+        for name, predict in predictors.items():
+            rows |= {f"{name}, {size} px, {how}": row for how, row in scores(predict, dataset).items()}
+    return rows
+
+
+def _baseline(mean: MeanDepth) -> Predictor:
+    return lambda batch: (subtract_background(batch["bg"], batch["bg_fg"]), mean.predict(batch))
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.photographs", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="photographs of rooms, and cats")
+    parser.add_argument("--weights", nargs="+", default=[], type=Path, metavar="RUN", help="networks beside the course's")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, type=int, help="pixels; default %(default)s")
+    parser.add_argument("--count", default=COUNT, type=int, help="quartets that are scored; default %(default)s")
+    parser.add_argument("--all", action="store_true", help="score all rooms: nobody trained on them")
+    parser.add_argument("--mirrored", action="store_true", help="predict each pair mirrored, too, and take the mean")
+    given = parser.parse_args(arguments)
+    with plain_errors():
+        networks = {"course": pretrained(), **{path.stem: load(path) for path in given.weights}}
+        parts = {size: PhotosDataset(given.folder, size) for size in given.sizes}
+        mean = None
+        if not given.all:
+            both = {size: split(dataset) for size, dataset in parts.items()}
+            mean = MeanDepth().fit(sample(both[given.sizes[0]][0], given.count))
+            parts = {size: test for size, (_, test) in both.items()}
+        sets = {size: cached(sample(part, given.count)) for size, part in parts.items()}
+        print(table(compare(networks, sets, mean, given.mirrored)))
+        rooms = len({part.room_of(i) for part in [next(iter(sets.values()))] for i in range(len(part))})
+        which = "all" if given.all else "held-out"
+        print(f"{len(next(iter(sets.values())))} quartets of {rooms} {which} rooms, seed 0{', mirrored' * given.mirrored}; "
+              f"{machine()}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
