@@ -13,7 +13,9 @@ from helpers.config import CourseError
 from helpers.model import ACTIVATIONS, NETWORKS, STRIDE, interpolate, predicted
 from helpers.utils import checksum, read_image
 
-WEIGHTS = Path(__file__).with_name("weights") / "DuoNet.safetensors"  # made by helpers.upkeep.publish_weights
+# Made by helpers.upkeep.publish_weights, from the data that they are named by.
+WEIGHTS = {data: Path(__file__).with_name("weights") / f"{name}.safetensors"
+           for data, name in {"rooms": "DuoNet", "photographs": "DuoNet-photographs"}.items()}  # fmt: skip
 MAX_WEIGHTS = 512 * 2**20  # bytes
 MAX_SIZE = 1024  # pixels, that a network was trained at
 
@@ -62,9 +64,12 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     return net.eval().to(memory_format=torch.channels_last)  # on a CPU, two thirds of the time
 
 
-def pretrained() -> nn.Module:
-    """The network with the course's own weights, in evaluation mode; see :func:`load`."""
-    return load(WEIGHTS)
+def pretrained(data: str = "rooms") -> nn.Module:
+    """The network with weights of the course, in evaluation mode: trained on rendered ``"rooms"`` alone, or then on
+    ``"photographs"`` of real ones too, which ``helpers/weights/README.md`` names; see :func:`load`."""
+    if data not in WEIGHTS:
+        raise CourseError(f"There are no weights {data!r}: choose {' or '.join(map(repr, WEIGHTS))}.")
+    return load(WEIGHTS[data])
 
 
 @torch.no_grad()

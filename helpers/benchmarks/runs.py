@@ -59,7 +59,7 @@ def run(experiment: Experiment, train_set: Dataset, validation_set: Dataset, tes
     what = {
         "version": VERSION, "network": type(net).__name__, "parameters": count_parameters(net),
         "recipe": dataclasses.asdict(recipe), "loss": repr(experiment.loss or LOSSES[recipe.loss]()),
-        "start": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() if experiment.network is pretrained else "",
+        "start": hashlib.sha256(WEIGHTS["rooms"].read_bytes()).hexdigest() if experiment.network is pretrained else "",
         "data": train_set.key(), "test": test_set.key(),
     }  # fmt: skip
     what = json.loads(json.dumps(what))  # as it is read again: a tuple is a list there

@@ -140,7 +140,7 @@ def test_fine_tuning_starts_from_the_weights_that_come_with_the_course(toy):
     ablation.ablate(seeds=[0], choices=["fine-tune"])
     (path,) = ablation.runs_dir().glob("ablation/*-fine-tune-0/score.json")
     what = json.loads(path.read_text("utf-8"))["what"]
-    assert what["start"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    assert what["start"] == hashlib.sha256(WEIGHTS["rooms"].read_bytes()).hexdigest()
     assert what["recipe"]["learning_rate"] < ablation.recipe("course").learning_rate
 
 

@@ -11,7 +11,7 @@ from helpers.config import CourseError
 from helpers.dataset import sample, split
 from helpers.evaluate import MeanDepth, evaluate
 from helpers.model import build
-from helpers.predict import WEIGHTS, load, pretrained
+from helpers.predict import WEIGHTS, pretrained
 from helpers.recipes import Stage, recipe
 from helpers.rendering.dataset import RoomsDataset
 from helpers.train import train
@@ -29,11 +29,11 @@ def rooms():
 
 
 def test_they_are_small_and_know_how_they_were_trained():
-    assert WEIGHTS.stat().st_size <= 12e6
+    assert WEIGHTS["rooms"].stat().st_size <= 12e6
     net = pretrained()
     assert not net.training and type(net).__name__ == module.NETWORK
     assert net.trained_size == plan().stages[-1].size and net.depth_activation == "sigmoid"
-    with safe_open(WEIGHTS, "pt") as stream:
+    with safe_open(WEIGHTS["rooms"], "pt") as stream:
         floats = {stream.get_tensor(name).dtype for name in stream.keys() if stream.get_tensor(name).is_floating_point()}
     assert floats == {torch.float16}
 
@@ -58,8 +58,8 @@ def test_their_rooms_are_in_no_profile():
 def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeypatch, capsys):
     stages = (Stage(32, 8, 1),)
     small = recipe("course", "tiny", stages=stages)
-    monkeypatch.setattr(module, "plan", lambda: small)
-    monkeypatch.setattr(module, "WEIGHTS", tmp_path / "weights" / "DuoNet.safetensors")
+    monkeypatch.setattr(module, "plan", lambda data: small)
+    monkeypatch.setitem(WEIGHTS, "rooms", tmp_path / "weights" / "DuoNet.safetensors")
     monkeypatch.setattr(module, "CARD", tmp_path / "weights" / "README.md")
     monkeypatch.setattr(module, "TEST_SIZES", (32,))
     monkeypatch.setattr(module, "TEST_SAMPLES", 4)
@@ -67,19 +67,19 @@ def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeyp
     run = tmp_path / "run"
     with pytest.raises(CourseError, match="run/ holds no finished training"):
         publish(run)
-    assert not module.WEIGHTS.exists()
+    assert not WEIGHTS["rooms"].exists()
     module.CARD.parent.mkdir()
-    module.CARD.write_text("# A title\n\n<!-- card:begin -->\nof an earlier run\n<!-- card:end -->\n\n## Limits\n")
+    module.CARD.write_text("# A title\n\n<!-- rooms:begin -->\nof an earlier run\n<!-- rooms:end -->\n\n## Limits\n")
 
     net, data = build("DuoNet"), ToyQuartets()
     history = train(net, data, data, small, run)
     facts = {key: history[-1][key] for key in ("samples", "seconds", "cpu_seconds")}
-    facts |= {"train_quartets": 64, "machine": "a test", "date": "today"}
+    facts |= {"data": "64 toys", "machine": "a test", "date": "today"}
     (run / "facts.json").write_text(json.dumps(facts))
     text = publish(run)
-    assert module.CARD.read_text() == text and "rooms, 32 px, perturbed" in text and "a test" in text
+    assert module.CARD.read_text() == text and "rooms, 32 px, perturbed" in text and "a test" in text and "64 toys" in text
     assert text.startswith("# A title\n") and text.endswith("\n## Limits\n") and "earlier run" not in text
-    shipped = load(module.WEIGHTS)
+    shipped = pretrained()
     for name, value in net.state_dict().items():
         expected = value.half().float() if value.is_floating_point() else value
         torch.testing.assert_close(shipped.state_dict()[name], expected)

@@ -1,0 +1,40 @@
+"""Networks are scored on any folder of photographs, and trained on several sets at once."""
+
+import pytest
+import torch
+from photo_files import photo_folder
+from toy import ToyQuartets
+
+from helpers.augment import resize
+from helpers.benchmarks import photographs
+from helpers.benchmarks.mixture import Mixture
+from helpers.dataset import cached, get_batch, sample
+from helpers.evaluate import evaluate
+from helpers.predict import pretrained
+
+
+def test_a_mixture_gives_the_quartets_of_its_parts_in_the_order_asked_for(tmp_path):
+    live, kept = ToyQuartets(size=32), cached(sample(ToyQuartets(size=48, seed=1), 5), tmp_path)
+    mixture = Mixture(48, live, kept).at_size(64)
+    assert len(mixture) == len(live) + 5 and mixture.size == 64
+    wanted = [len(live) + 4, 3, len(live), 7]
+    batch = get_batch(mixture, wanted)
+    first = resize(kept.get_batch([4, 0]), 64)
+    own = live.at_size(64).get_batch([3, 7])
+    for name, value in batch.items():
+        assert torch.equal(value[[0, 2]], first[name]) and torch.equal(value[[1, 3]], own[name])
+    assert mixture.key() != Mixture(64, live).key() and torch.equal(mixture[3]["bg"], own["bg"][0])
+
+
+def test_scores_are_those_of_evaluate_and_held_out_rooms_come_beside_baselines(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    photo_folder(tmp_path / "photos", depths=(None,) * 4, cats=4)
+    photographs.main([str(tmp_path / "photos"), "--sizes", "32", "--count", "4"])
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if ", 32 px, " in line]
+    assert [row.split(",")[0] for row in rows] == ["subtraction + mean map"] * 2 + ["course"] * 2
+    assert "4 quartets of" in printed and "held-out rooms, seed 0" in printed and "torch" in printed
+    toys = sample(ToyQuartets(size=32), 6)
+    row = photographs.compare({"net": pretrained()}, {32: toys})["net, 32 px, perturbed"]
+    wanted = evaluate(pretrained(), toys, perturbed=True)
+    assert row == pytest.approx({title: wanted[key] for key, title in photographs.METRICS.items()}, nan_ok=True)
