@@ -137,7 +137,7 @@ def _(gpu):
         assert meter.result()["images"] == 4
 
 
-@rehearsed("evaluation", (evaluation, "probabilities"), (evaluation, "to_device"), allowed=["float64", UPLOAD])
+@rehearsed("evaluation", (model, "probabilities"), (evaluation, "to_device"), allowed=["float64", UPLOAD])
 def _(gpu):
     net, meter = small(gpu), Meter()
     for batch in evaluation.test_batches(ToyQuartets(2, 2, 1, 64), 48, "cuda", perturbed=True):
@@ -147,7 +147,7 @@ def _(gpu):
             meter.update(*predicted, batch)
 
 
-@rehearsed("prediction", (prediction, "probabilities"), allowed=[UPLOAD])
+@rehearsed("prediction", (model, "probabilities"), (prediction, "interpolate"), allowed=[UPLOAD])
 def _(gpu):
     pair = 2 * [np.zeros((50, 70, 3), np.uint8)]
     with gpu.reading(COPY):
