@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help course lab test clean notebooks images bench speed ablation failures relink
+.PHONY: help course lab test clean notebooks images bench speed ablation failures site relink
 
 help:
 	@awk '/^##@ / { print substr($$0, 5) } \
@@ -53,6 +53,10 @@ ablation: $(INSTALLED) ## measure what each choice of the course is worth, one a
 
 failures: $(INSTALLED) ## draw where the network fails: the worst test quartets, by cause
 	@$(RUN) -m helpers.benchmarks.failures
+
+site: $(INSTALLED) ## build the course's website in runs/site/, from pages, notebooks and docstrings
+	@$(RUN) -m pip install -qq --disable-pip-version-check --editable ".[site]"
+	@$(RUN) -m helpers.upkeep.site
 
 relink: ## point badges and clone lines at your fork (git's remote, or REPO=owner/name)
 	@$(PYTHON) -m helpers.upkeep.links relink $(REPO)

