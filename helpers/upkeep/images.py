@@ -1,8 +1,8 @@
 """Draws the images of the README and of the results page into ``Images/``: ``make images``, or ``python -m
 helpers.upkeep.images NAME ...`` for some.
 
-Two are drawn from the networks' modules, one from the data. The others show the run of notebook 05, which is trained
-first if it is not there. The same run gives the same files.
+Two are drawn from the networks' modules, one from the data. ``failures`` shows the network of notebook 05 if there is
+one, else the course's; ``time_travel`` trains one first. The same run gives the same files.
 """
 
 import sys
@@ -20,9 +20,7 @@ from helpers.callbacks import CANDIDATES, read_snapshots
 from helpers.config import ROOT, CourseError, plain_errors
 from helpers.dataset import get_batch
 from helpers.demos.architecture import show_depth_mask_net, show_duo_net
-from helpers.evaluate import network_predictor
 from helpers.model import build
-from helpers.predict import load
 from helpers.rendering.dataset import RoomsDataset
 from helpers.session import is_trained, part, run_dir, sets, train_network
 from helpers.upkeep import teaser_gif
@@ -59,9 +57,8 @@ def time_travel() -> list[Image.Image]:
 
 
 def worst() -> Figure:
-    """The test scenes on which the run does worst, by the cause of the error."""
-    net = load(finished_run())
-    return failures.figure(failures.worst(sets("test")[0], network_predictor(net, net.depth_activation)))
+    """The test scenes for which the trained network, or without one the course's, predicts worst."""
+    return failures.figure(failures.main())
 
 
 def _save_figure(figure: Figure, path: Path) -> None:

@@ -101,9 +101,10 @@ def test_a_run_that_is_missing_is_trained_once(run, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_failures_are_those_of_the_run(run):
-    words = " ".join(text.get_text() for part in images.worst().subfigs for text in part.texts)
-    assert re.search(r"The \d+ worst masks", words) and re.search(r"The \d+ worst depth maps", words)
+def test_failures_are_those_of_the_run(run, capsys):
+    words = " ".join(axis.get_ylabel() for axis in images.worst().axes)
+    assert "Dice" in words and "depth RMSE" in words
+    assert f"predicted by {run.name};" in capsys.readouterr().out
 
 
 def test_the_gif_shows_the_quartets_of_the_run_at_another_size(run, monkeypatch):
