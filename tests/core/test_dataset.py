@@ -219,7 +219,7 @@ def toys_of_places(sizes, kind=SceneDataset, seed=0):
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.lists(st.integers(1, 30), min_size=3, max_size=12), st.floats(0.05, 0.6), st.floats(0, 0.3), st.integers(0, 99))
+@given(st.lists(st.integers(1, 30), min_size=3, max_size=12), st.floats(0.05, 0.6), st.floats(0, 0.3), st.integers(0, 9))
 def test_no_place_is_divided_and_the_shares_are_kept_as_whole_places_allow(sizes, test, validation, seed):
     toys, place_of = toys_of_places(sizes)
     parts = dict(zip(("train", "test") if not validation else ("train", "validation", "test"),
