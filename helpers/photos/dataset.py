@@ -61,7 +61,7 @@ class PhotosDataset(SceneDataset):
     Args:
         root: folder with rooms in ``bg/``, cut-outs (RGBA) in ``fg/`` and perhaps ``bg_depth/`` and ``camera.json``
             (``rooms/``, ``cats/`` and ``rooms_depth/`` are accepted names too). ``scenes.json`` may say which rooms
-            show one place, ``{"hall_1": "hall", "hall_2": "hall"}``, that no split divides; see :mod:`.places`.
+            show one place, ``{"hall_1": "hall", "hall_2": "hall"}``, which no split divides; see :mod:`.places`.
         size: side of the square pictures, pixels; rooms are cropped to their central square.
         placements: how many places each cat takes in each room.
         seed: with the index, it decides every quartet.

@@ -53,16 +53,15 @@ def _read(folder: PhotoFolder) -> dict[str, str]:
     if not isinstance(said, dict):
         raise CourseError(f'{SCENES} must map rooms to places: {{"hall_1": "hall", "hall_2": "hall"}}.')
     rooms = by_name([path for path in folder.sha256 if path.parent == bg], "their places")
-    if strange := [f"{name!r:.60}" for name in said if name not in rooms]:
-        names = ", ".join(strange[:3]) + ", ..." * (len(strange) > 3)
+    if strange := [name[:60] for name in said if name not in rooms]:
         raise CourseError(
-            f"{SCENES} names {len(strange)} picture(s) that {bg.name}/ does not have ({names}): write names without "
-            "their ending, and take out those of pictures that you removed."
+            f"{SCENES} names {len(strange)} picture(s) that {bg.name}/ does not have, such as {strange[0]!r}: write names "
+            "without their ending, and take out those of pictures that you removed."
         )
-    objects, places = [value for value in said.values() if isinstance(value, dict)], {}
-    field = next((field for field in FIELDS for value in objects if field in value), None)
+    objects, places = {name: value for name, value in said.items() if isinstance(value, dict)}, {}
+    field = next((field for field in FIELDS for value in objects.values() if field in value), None)
     for name, value in said.items():
-        place = value.get(field) if field and isinstance(value, dict) else None if field else value
+        place = objects.get(name, {}).get(field) if field else value
         if type(place) not in (str, int) or place == "":
             kind = f'an object with "{field}", as another has it' if field else "a text or a whole number"
             raise CourseError(f"{SCENES}: the place of {name} is {place!r:.60}; it must be {kind}.")

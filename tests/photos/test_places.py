@@ -104,7 +104,7 @@ def test_rooms_that_look_alike_are_one_place_unless_the_file_has_two(mine, capsy
     assert groups(opened(mine)) == [{1, 7}, {4, 6}]
     said = capsys.readouterr().out
     assert "2 of 8 rooms look like another one" in said and said.count("\n") == 1
-    assert 'counts them as one place; to decide it yourself, write scenes.json: {"room_7": "place 1", "room_4": ' in said
+    assert 'one place; to decide it yourself, write scenes.json: {"room_7": "place 1", "room_4": ' in said
     dataset = opened(mine, {"room_7": "attic", "room_4": "cellar", "room_1": "hall", "room_8": "hall"})
     assert groups(dataset) == [{1, 7}]
     said = capsys.readouterr().out
@@ -152,8 +152,8 @@ def test_a_copy_that_is_left_out_still_says_where_its_picture_is(mine):
         ({"room_0": True}, "place of room_0 is True"),
         ({"room_0": ""}, "place of room_0 is ''"),
         ({"room_0": {"where": "hall"}}, "it must be a text or a whole number"),
-        ({"room_0.png": "a"}, "'room_0.png'): write names without their ending"),
-        ({f"room_{i}": 1 for i in range(16)}, "10 picture(s) that bg/ does not have ('room_6', 'room_7', "),
+        ({"room_0.png": "a"}, "such as 'room_0.png': write names without their ending"),
+        ({f"room_{i}": 1 for i in range(16)}, "10 picture(s) that bg/ does not have, such as 'room_6': write"),
         ('{"room_0": "%s"}' % ("x" * 5 * 2**20), "scenes.json is not a file of at most 4 MB"),
     ],
 )  # fmt: skip
