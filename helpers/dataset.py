@@ -112,6 +112,7 @@ class Subset(Dataset):
 
     def __init__(self, dataset: Dataset, indices: Sequence[int]):
         self.dataset, self.indices = dataset, np.asarray(indices, dtype=np.int64)
+        self.device, self.places = getattr(dataset, "device", torch.device("cpu")), getattr(dataset, "places", {})
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -129,10 +130,6 @@ class Subset(Dataset):
     @property
     def size(self) -> int:
         return self.dataset.size
-
-    @property
-    def device(self) -> torch.device:
-        return getattr(self.dataset, "device", torch.device("cpu"))
 
     def at_size(self, size: int) -> "Subset":
         return Subset(at_size(self.dataset, size), self.indices)
@@ -177,8 +174,9 @@ def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: in
     """Hold out rooms *and* cats, so that no room and no cat is in two parts: choose on validation, score the test once.
 
     Args:
-        dataset: anything with ``room_of(index)`` and ``cat_of(index)``; a :class:`Subset` can be split again.
-        test, validation: share of the rooms, and of the cats, that a part gets (at least one of each).
+        dataset: anything with ``room_of(index)`` and ``cat_of(index)``; a :class:`Subset` can be split again. Where it
+            has ``places``, a dict of rooms that show one place and the room that stands for it, no place is divided.
+        test, validation: share of the rooms, and of the cats, in a part: whole places, as many as fit, at least one.
         seed: which rooms and cats; the test set is the same with and without a validation set.
 
     Returns:
@@ -186,7 +184,7 @@ def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: in
         part with a cat of another are in none, so the parts together are smaller than the whole: at 0.3, 49 % and 9 %.
 
     Raises:
-        CourseError: fewer rooms or cats than parts, or shares that leave nothing to train on.
+        CourseError: fewer places or cats than parts, or shares that leave nothing to train on.
     """
     if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
         raise CourseError(
@@ -195,23 +193,27 @@ def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: in
         )
     rng, parts = np.random.default_rng(seed), {"train": 0, **({"validation": 2} if validation else {}), "test": 1}
     part_of = []  # of each quartet's room, and of its cat
-    for name, ids in zip(("room", "cat"), scenes(dataset)):
-        distinct, where = np.unique(ids, return_inverse=True)
-        if len(distinct) < len(parts):
+    for name, ids, same in zip(("room", "cat"), scenes(dataset), (getattr(dataset, "places", {}), {})):
+        unique, where = np.unique(ids, return_inverse=True)
+        _, place, sizes = np.unique([same.get(i, i) for i in unique.tolist()], return_inverse=True, return_counts=True)
+        if len(sizes) < len(parts):
+            what = name if len(sizes) == len(unique) else "place"
             raise CourseError(
-                f"This data has {len(distinct)} {name}(s); holding some out for the test needs at least {len(parts)}: "
-                f"add a {name}."
+                f"This data has {len(sizes)} {what}(s); holding some out for the test needs at least {len(parts)}: "
+                f"add a {what}."
             )
-        tests = min(max(1, round(test * len(distinct))), len(distinct) - len(parts) + 1)  # one stays for each other
-        validations = min(max(1, round(validation * len(distinct))), len(distinct) - tests - 1) if validation else 0
-        order, part = rng.permutation(np.arange(len(distinct))), np.zeros(len(distinct), int)
-        part[order[:tests]], part[order[tests : tests + validations]] = parts["test"], 2
-        part_of.append(part[where])
-    room_part, cat_part = part_of
-    subsets = {name: np.flatnonzero((room_part == part) & (cat_part == part)) for name, part in parts.items()}
-    for name, indices in subsets.items():
-        if not len(indices):
-            raise CourseError(f"No quartet is left for the {name} part at test={test}, seed={seed}: use more quartets.")
+        order, part = rng.permutation(np.arange(len(sizes))), np.zeros(len(sizes), int)
+        for number, share in enumerate((test, validation)[: len(parts) - 1], parts["test"]):
+            free = order[part[order] == 0]
+            least = np.sort(sizes[free]).cumsum()  # one place at least, and one stays for each other part
+            rooms = np.clip(round(share * len(unique)), least[0], least[number - len(parts) - 1])
+            for i in free:  # in this order, whatever still fits
+                if sizes[i] <= rooms:
+                    part[i], rooms = number, rooms - sizes[i]
+        part_of.append(part[place][where])
+    subsets = {name: np.flatnonzero((np.stack(part_of) == part).all(0)) for name, part in parts.items()}
+    if empty := [name for name, indices in subsets.items() if not len(indices)]:
+        raise CourseError(f"No quartet is left for the {empty[0]} part at test={test}, seed={seed}: use more quartets.")
     return tuple(Subset(dataset, indices) for indices in subsets.values())
 
 
@@ -237,8 +239,7 @@ def check_quartet(quartet: Quartet) -> Quartet:
         value = quartet[key]
         if value.dtype != dtype:
             raise CourseError(f"{key!r} must be {dtype}, not {value.dtype}.")
-        if value.shape != (channels, height, width):
-            shape = (channels, height, width)
+        if value.shape != (shape := (channels, height, width)):
             raise CourseError(f"{key!r} must have shape {shape}, like 'bg', not {tuple(value.shape)}.")
     valid = quartet["valid"]
     for key, where in (("mask", torch.ones_like(valid)), ("depth", valid)):
@@ -251,8 +252,7 @@ def check_quartet(quartet: Quartet) -> Quartet:
     if len(depth) and depth.max() > 1e-3 and depth.max() < 1 - 1e-3:
         raise CourseError("'depth' must be 1 at the farthest valid pixel; scale each image by its own extremes.")
     if near_far.dtype != torch.float32 or near_far.shape != (2,):
-        found = f"{near_far.dtype} of shape {tuple(near_far.shape)}"
-        raise CourseError(f"'near_far' must be float32 of shape (2,), not {found}.")
+        raise CourseError(f"'near_far' must be float32 of shape (2,), not {near_far.dtype}, {tuple(near_far.shape)}.")
     known = ~torch.isnan(near_far)
     if known.any() and not (known.all() and 0 <= near_far[0] <= near_far[1] < float("inf")):
         raise CourseError(f"'near_far' must be metres, near <= far, or two NaN, not {near_far.tolist()}.")
@@ -289,8 +289,8 @@ FILES = {
 class CachedDataset(Dataset):
     """Quartets that were made once, at one size, and are read from disk, memory-mapped. Made by :func:`cached`."""
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, places: dict[int, int]):
+        self.folder, self.places = Path(folder), places
         meta = json.loads((self.folder / "meta.json").read_text())
         self._key = meta["key"]
         self._rooms, self._cats = np.array(meta["rooms"]), np.array(meta["cats"])
@@ -304,10 +304,10 @@ class CachedDataset(Dataset):
                 raise ValueError(f"{name}.npy in {self.folder} holds {array.dtype} {array.shape}")
 
     def __getstate__(self) -> dict:  # workers open the files themselves instead of receiving the bytes
-        return {"folder": self.folder}
+        return {"folder": self.folder, "places": self.places}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(state["folder"])
+        self.__init__(**state)
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -371,12 +371,12 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_co
     if kept != path:
         with suppress(OSError, CourseError):  # a full Drive: then the next machine makes the set again
             copy_folder(path, kept)
-    return CachedDataset(path)
+    return CachedDataset(path, getattr(dataset, "places", {}))
 
 
 def _opened(path: Path, dataset: Dataset, key: dict) -> CachedDataset:
     """The set in ``path``, if it is that of ``dataset`` and its files are those that were written."""
-    found, meta = CachedDataset(path), json.loads((path / "meta.json").read_text())
+    found, meta = CachedDataset(path, getattr(dataset, "places", {})), json.loads((path / "meta.json").read_text())
     same = [ids.tolist() for ids in scenes(dataset)] == [meta["rooms"], meta["cats"]]
     if not same or found.key() != json.loads(json.dumps(key)):
         raise ValueError("of other data")

@@ -254,6 +254,31 @@ def use_photos(*pattern: str) -> Callable:
     return use
 
 
+PLACES = {"room_0": "hall", "room_1": 2, "room_4": "Hall"}
+
+
+def make_places(folder: Path) -> None:
+    make_photos(folder)
+    (folder / "plain.json").write_text(json.dumps(PLACES))
+    objects = {name: {"run": i // 2, "scene": i} for i, name in enumerate(PLACES)}
+    (folder / "objects.json").write_text(json.dumps(objects))
+
+
+def use_places(folder: Path, rng: np.random.Generator, _) -> None:
+    """Where it is read, rooms of one place, and no others, are one place."""
+    said = folder / "mine/scenes.json"
+    shutil.copy(folder / str(rng.choice(("plain.json", "objects.json"))), said)
+    mutate(said, rng)
+    found = PhotosDataset(folder / "mine", 32, placements=1).places
+    read = {name.casefold(): value for name, value in json.loads(said.read_text()).items()}
+    field = "run" if "run" in said.read_text() else "scene"
+    value = {i: read[name] for i, name in enumerate(PLACES) if name in read}
+    value = {i: str(one[field] if isinstance(one, dict) else one).casefold() for i, one in value.items()}
+    for one in value:
+        for other in range(3):
+            assert (found.get(one, one) == found.get(other, other)) == (value[one] == value.get(other, other)), read
+
+
 def make_archive(folder: Path) -> None:
     root = write_archive(folder / "archive", rooms=2, cats=2, size=32, numbers=2)
     with zipfile.ZipFile(root / "bg.zip", "w") as file:
@@ -466,6 +491,7 @@ DOORS = {
     "photos": Door(make_photos, use_photos("bg/*", "fg/*"), 4),
     "depth": Door(make_photos, use_photos("bg_depth/*"), 4),
     "camera": Door(make_photos, use_photos("camera.json"), 4),
+    "places": Door(make_places, use_places, 4),
     "archive": Door(make_archive, use_archive, 12),
     "index": Door(make_index, use_index, 8),
     "set": Door(make_set, use_set, 8),

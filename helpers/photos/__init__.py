@@ -1,8 +1,9 @@
 """Quartets from photographs: folders of rooms, cut-out cats and measured depth, composed live.
 
-``PhotosDataset`` reads a folder (``folder``) and finds where a cat can stand (``standing``). ``build_folder`` makes one
-of pairs of photographs, ``cut_out`` cuts a cat out of one. ``download`` and three importers bring Oxford-IIIT Pet,
-DIODE and NYU Depth v2; ``pseudo_depth`` adds depth that a public network predicts.
+``PhotosDataset`` reads a folder (``folder``), finds where a cat can stand (``standing``) and which rooms show one place
+(``places``, ``alike``). ``build_folder`` makes one of pairs of photographs, ``cut_out`` cuts a cat out of one.
+``download`` and three importers bring Oxford-IIIT Pet, DIODE and NYU Depth v2; ``pseudo_depth`` adds depth that a
+public network predicts.
 """
 
 from helpers.photos.builder import build_folder

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, quantise
-from helpers.photos.alike import alike
+from helpers.photos.alike import alike, tell_alike
 from helpers.photos.folder import CUTOUT_SIZE, PhotoFolder, Shape, nearest, on_canvas, open_folder, shape_of
+from helpers.photos.places import places_of
 from helpers.photos.standing import GRID, Pinhole, Standing, find_standing
 
 VERSION = 4  # raise it when the same files would give other pixels
@@ -29,7 +30,7 @@ LARGEST_SIDE = 0.7  # of a standing cat: nearer ones would be most of the pictur
 LEAST_VISIBLE = 0.45  # share of the cat; 0.40 is promised, the rest is for the coarse grid that decides
 LEAST_AREA = 0.0135  # share of the picture; 0.01 is promised
 GOOD_AREA = 0.03  # places where a standing cat is at least this large come first
-ALIKE = {"rooms": 0.7, "cats": 0.9}  # from when on two count as one
+LEAST_ALIKE = 0.9  # from when on two cats count as one
 SHADOW = 0.5  # of the light is taken where the cat touches the surface
 SHADOW_METRES = 0.14  # from its middle towards the camera and away from it
 
@@ -59,7 +60,8 @@ class PhotosDataset(SceneDataset):
 
     Args:
         root: folder with rooms in ``bg/``, cut-outs (RGBA) in ``fg/`` and perhaps ``bg_depth/`` and ``camera.json``
-            (``rooms/``, ``cats/`` and ``rooms_depth/`` are accepted names too).
+            (``rooms/``, ``cats/`` and ``rooms_depth/`` are accepted names too). ``scenes.json`` may say which rooms
+            show one place, ``{"hall_1": "hall", "hall_2": "hall"}``, which no split divides; see :mod:`.places`.
         size: side of the square pictures, pixels; rooms are cropped to their central square.
         placements: how many places each cat takes in each room.
         seed: with the index, it decides every quartet.
@@ -78,12 +80,14 @@ class PhotosDataset(SceneDataset):
         self.stance = "standing" if folder.camera else "floating"
         self._load_rooms(folder)
         self._load_cats(folder)
-        for what, paths, pictures in (("rooms", folder.rooms, self._rooms), ("cats", folder.cats, self._levels[0])):
-            _tell_look_alikes(what, [*map(folder.name, paths)], pictures[:, :3], str(folder.digests()))
         self._key = {
             "source": "photos", "version": VERSION, "size": size, "placements": placements, "seed": seed,
             "placement": self.stance, "files": folder.digests(),
         }  # fmt: skip
+        self.places = places_of(folder)  # not in the key: they change no quartet, only what is split
+        names, files = [*map(folder.name, folder.cats)], f"cats {self._key['files']}"
+        advice = "if so, keep one of them, else the test shows cats that were trained on"
+        tell_alike("cats", names, alike(self._levels[0][:, :3], LEAST_ALIKE, files), advice, files)
         self._standing: dict[int, Standing] = {}
 
     def _load_rooms(self, folder: PhotoFolder) -> None:
@@ -265,20 +269,6 @@ class PhotosDataset(SceneDataset):
         dx, dy = (x - centre) * per_x, (y - ground) * per_y
         falloff = (1 - dx * dx - dy * dy).clamp_min(0)
         return strength * falloff * (2 - falloff)
-
-
-_looked_at: set[str] = set()  # files of folders, which need no second look when they are opened at other sizes
-
-
-def _tell_look_alikes(what: str, names: list[str], pictures: Tensor, files: str) -> None:
-    """Say which rooms, or cats, look like an earlier one; once."""
-    found = {} if what + files in _looked_at else alike(pictures, ALIKE[what])
-    _looked_at.add(what + files)
-    if found:
-        pairs = ", ".join([f"{names[i]} like {names[j]}" for i, j in found.items()][:3]) + ", ..." * (len(found) > 3)
-        how = f"look like another one, as a copy, a crop or the next frame does ({pairs})"
-        advice = f"if so, keep one of them, else the test shows {what} that were trained on"
-        print(f"{len(found)} of {len(names)} {what} {how}: {advice}.")
 
 
 def _columns(numbers: Sequence[Sequence[float]] | np.ndarray) -> tuple[Tensor, ...]:

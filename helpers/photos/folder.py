@@ -6,7 +6,7 @@ Every fault that a student can make is a CourseError of one sentence that names 
 import json
 import unicodedata
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ NEAREST_METRES, FARTHEST_METRES = 0.2, 50.0  # between which the middle distance
 OUTLIER = 15  # times the middle distance: what is farther is no wall, but a number that stands for "unknown"
 FIELD_OF_VIEW = (15.0, 160.0)  # degrees, of any camera that takes pictures of rooms
 CAMERA_KEYS = ("size", "fx", "fy", "cx", "cy", "depth_unit_m")
+MAX_JSON = 4 * 2**20  # bytes: scenes.json has some 50 for each room
 
 
 @dataclass(frozen=True)
@@ -199,11 +200,16 @@ def _once(root: Path, files: Sequence[Path], sha256: dict[Path, str]) -> list[Pa
     return list(first.values())
 
 
+def one_form(name: str) -> str:
+    """As Macs and Windows, which hold Küche and KÜCHE for one."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def by_name(files: Iterable[Path], what: str) -> dict[str, Path]:
-    """Files by their name without its ending, in one form: as Macs and Windows, which hold Küche and KÜCHE for one."""
+    """Files by their name without its ending, in one form."""
     named: dict[str, Path] = {}
     for path in files:
-        key = unicodedata.normalize("NFC", path.stem).casefold()
+        key = one_form(path.stem)
         if key in named:
             raise CourseError(
                 f"{named[key].name} and {path.name} in {path.parent.name}/ have one name, so {what} cannot be told "
@@ -225,13 +231,20 @@ def _depths_of(root: Path, rooms: Sequence[Path], folder: Path) -> list[Path]:
     return [depths[key] for key in wanted]
 
 
-def _read_camera(root: Path) -> dict:
-    path = root / "camera.json"
+def read_json(root: Path, name: str, make: Callable[[list], object] = dict) -> object:
+    """The content of a JSON file in ``root``; ``make`` makes its objects of their pairs. A CourseError if it cannot."""
+    path = root / name
     _refuse_escape(root, path)
+    if not path.is_file() or path.stat().st_size > MAX_JSON:
+        raise CourseError(f"{name} is not a file of at most {MAX_JSON >> 20} MB: write it anew.")
     try:
-        camera = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=make)
     except (ValueError, RecursionError) as error:
-        raise CourseError(f"camera.json is not valid JSON ({error}): write it anew.") from error
+        raise CourseError(f"{name} is not valid JSON ({error}): write it anew.") from error
+
+
+def _read_camera(root: Path) -> dict:
+    camera = read_json(root, "camera.json")
     if missing := [key for key in CAMERA_KEYS if not isinstance(camera, dict) or key not in camera]:
         raise CourseError(f"camera.json lacks {', '.join(missing)}: it needs {', '.join(CAMERA_KEYS)}.")
     size = camera["size"] if isinstance(camera["size"], list) and len(camera["size"]) == 2 else [camera["size"]] * 2

@@ -1,6 +1,7 @@
 """The data contract, indices and addresses, held-out rooms and cats, and sets on disk."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -201,6 +202,60 @@ def test_one_room_or_one_cat_cannot_be_split(shape, what):
 def test_a_share_outside_0_and_1_is_refused(share):
     with pytest.raises(CourseError, match="between 0 and 1"):
         split(ToyQuartets(), share)
+
+
+def test_rooms_that_are_places_of_their_own_are_split_as_ever():
+    parts = split(SceneDataset(12, 8, 1, 32, 0), 0.3, 0.2, seed=4)
+    rooms = [{3, 4, 5, 6, 7, 11}, {9, 10}, {0, 1, 2, 8}]  # as it was before there were places
+    assert [ids(part) for part in parts] == list(zip(rooms, [{1, 4, 5, 6}, {2, 3}, {0, 7}]))
+
+
+def toys_of_places(sizes, kind=SceneDataset, seed=0):
+    """Toys whose rooms, in any order, show places with so many rooms, and the place of every room."""
+    place_of = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes)).tolist()
+    toys = kind(len(place_of), 3, 1, 32, 0)
+    toys.places = {room: place_of.index(place) for room, place in enumerate(place_of) if sizes[place] > 1}
+    return toys, np.array(place_of)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(1, 30), min_size=3, max_size=12), st.floats(0.05, 0.6), st.floats(0, 0.3), st.integers(0, 9))
+def test_no_place_is_divided_and_the_shares_are_kept_as_whole_places_allow(sizes, test, validation, seed):
+    toys, place_of = toys_of_places(sizes)
+    parts = dict(zip(("train", "test") if not validation else ("train", "validation", "test"),
+                     split(toys, test, validation, seed)))  # fmt: skip
+    rooms = {name: {*part.scenes()[0].tolist()} for name, part in parts.items()}
+    places = {name: {int(place_of[room]) for room in found} for name, found in rooms.items()}
+    assert all(places.values()) and sum(map(len, places.values())) == len(sizes)
+    assert sum(map(len, rooms.values())) == toys.rooms
+    free = set(range(len(sizes)))
+    for others, (name, share) in zip(range(len(parts) - 1, 0, -1), (("test", test), ("validation", validation))):
+        least = sorted(sizes[place] for place in free)
+        most = max(least[0], min(round(share * toys.rooms), sum(least[:-others])))  # a place stays for every other part
+        free -= places[name]
+        assert len(rooms[name]) <= most < len(rooms[name]) + min(sizes[place] for place in free)
+
+
+def test_one_place_cannot_be_split_whatever_it_has_of_rooms():
+    with pytest.raises(CourseError, match=r"1 place\(s\).*at least 2: add a place"):
+        split(toys_of_places([5])[0])
+    with pytest.raises(CourseError, match=r"2 place\(s\).*at least 3: add a place"):
+        split(toys_of_places([5, 1])[0], validation=0.1)
+
+
+def test_a_cached_set_keeps_the_places_also_where_it_was_made_before_they_were_known(tmp_path):
+    toys, place_of = toys_of_places([2, 3, 1], ToyQuartets)
+    plain = ToyQuartets(toys.rooms, toys.cats, 1)
+    assert silent(toys, tmp_path / "new").places == toys.places
+    for source, unaware in ((toys, plain), (part := Subset(toys, range(0, 36, 2)), Subset(plain, part.indices))):
+        silent(unaware, tmp_path / "old")
+        made = {path: path.stat().st_mtime_ns for path in (tmp_path / "old").iterdir()}
+        stored = pickle.loads(pickle.dumps(silent(source, tmp_path / "old")))
+        assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "old").iterdir()}
+        parts = split(stored, 0.4)
+        places = [{int(place_of[room]) for room in ids(part)[0]} for part in parts]
+        assert all(places) and not places[0] & places[1]
+        assert [part.indices.tolist() for part in parts] == [part.indices.tolist() for part in split(source, 0.4)]
 
 
 def test_a_side_without_quartets_is_told():
