@@ -20,8 +20,8 @@ os.environ.update(
     JUPYTER_PREFER_ENV_PATH="1",
     NO_ALBUMENTATIONS_UPDATE="1",
 )
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: before torch is imported, and for kernels too, a core for each
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before torch is imported, and for kernels too: on small tensors, threads that wait for a busy core cost more than they gain.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples everywhere: a change passes or fails by what it does. --hypothesis-profile=default draws others.
 settings.register_profile("same", derandomize=True, deadline=None)
