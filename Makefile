@@ -26,7 +26,7 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	@$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
 test: $(INSTALLED) ## run all tests, the notebooks among them
-	@$(RUN) -m pytest tests notebooks --nbval-lax --nbval-current-env $(ARGS)
+	@$(RUN) -m pytest tests notebooks --nbval-lax --nbval-current-env -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 clean: ## remove what can be made again (.venv, rendered sets); results in runs/ and downloaded data stay
 	rm -rf $(VENV) .pytest_cache .hypothesis build *.egg-info

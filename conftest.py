@@ -20,6 +20,8 @@ os.environ.update(
     JUPYTER_PREFER_ENV_PATH="1",
     NO_ALBUMENTATIONS_UPDATE="1",
 )
+# Before torch is imported, and for kernels too: on small tensors, threads that wait for a busy core cost more than they gain.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples everywhere: a change passes or fails by what it does. --hypothesis-profile=default draws others.
 settings.register_profile("same", derandomize=True, deadline=None)
@@ -36,6 +38,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.suffix == ".ipynb":  # nbval's, one a cell
             item.add_marker(pytest.mark.slow)
+    # Files with slow tests first: of the short ones that are left, each of several processes can take its share.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_unconfigure():
