@@ -130,6 +130,7 @@ def test_a_wall_too_near_or_too_far_and_an_object():
     wall = block(slice(0, 40), slice(48, 64))
     far = make(target=block(slice(50, 54), slice(4, 8)), depth=0.5 * RAMP, predicted=0.5 * RAMP + 0.4 * wall)
     assert depth_cause(far) == "wrong_surface" and far.shares["wrong_surface"] == pytest.approx(1)
+    assert far.shares["wrong_range"] == 0  # most of the map is right
     assert depth_cause(make(depth=0.5 + 0.5 * RAMP, predicted=0.5 + 0.5 * RAMP - 0.4 * wall)) == "wrong_surface"
     table = block(slice(40, 56), slice(4, 24))
     assert depth_cause(make(depth=np.where(table, 0.0, RAMP), predicted=RAMP)) == "wrong_surface"
