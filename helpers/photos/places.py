@@ -55,8 +55,8 @@ def _read(folder: PhotoFolder) -> dict[str, str]:
     rooms = by_name([path for path in folder.sha256 if path.parent == bg], "their places")
     if strange := [name[:60] for name in said if name not in rooms]:
         raise CourseError(
-            f"{SCENES} names {len(strange)} picture(s) that {bg.name}/ does not have, such as {strange[0]!r}: write names "
-            "without their ending, and take out those of pictures that you removed."
+            f"{SCENES} names {len(strange)} picture(s) that {bg.name}/ does not have, such as {strange[0]!r}: "
+            "write names without their ending, and take out those of pictures that you removed."
         )
     objects, places = {name: value for name, value in said.items() if isinstance(value, dict)}, {}
     field = next((field for field in FIELDS for value in objects.values() if field in value), None)
