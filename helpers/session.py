@@ -99,15 +99,16 @@ def sets(*names: str) -> "tuple[Subset | CachedDataset, ...]":
 
 
 def part(name: str, size: int | None = None) -> "Subset":
-    """One of :data:`PARTS`, not made yet. Two rooms, or cats, leave none for validation: it is of the training set."""
+    """One of :data:`PARTS`, not made yet. Two places, or cats, leave none for validation: it is of the training set."""
     from helpers.dataset import sample, split
 
     data, p = source(size), profile()
-    if min(data.rooms, data.cats) > 2:
+    places = {getattr(data, "places", {}).get(room, room) for room in range(data.rooms)}
+    if min(len(places), data.cats) > 2:
         found = dict(zip(PARTS, split(data, validation=0.1)))[name]
     else:
         if name == "validation":
-            print("Two rooms, or two cats, leave none for validation: it is of the training set, and flatters.")
+            print("Two places, or two cats, leave none for validation: it is of the training set, and flatters.")
         found = split(data)[name == "test"]
     return sample(found, p.train_samples if name == "train" else p.test_samples)
 

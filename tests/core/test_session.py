@@ -1,11 +1,13 @@
 """What the notebooks start from."""
 
 import io
+import json
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from photo_files import photo_folder
 from PIL import Image
 
 from helpers import session
@@ -39,6 +41,15 @@ def test_sets_share_no_room_and_no_cat():
         ids = [{getattr(part, name)(i) for i in range(len(part))} for part in parts]
         assert len(ids) == 3 and all(ids) and sum(map(len, ids)) == len(set().union(*ids))
     assert [part.key() for part in session.sets("test", "train")] == [parts[2].key(), parts[0].key()]
+
+
+def test_where_rooms_show_two_places_the_validation_set_is_of_the_training_set_and_that_is_said(monkeypatch, tmp_path, capsys):
+    photo_folder(tmp_path / "photos", depths=(None,) * 4, cats=3)
+    (tmp_path / "photos/scenes.json").write_text(json.dumps({f"room_{i}": f"place {i % 2}" for i in range(4)}))
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "photos"))
+    train, validation, test = ({part.room_of(i) for i in range(len(part))} for part in map(session.part, session.PARTS))
+    assert train == validation and {frozenset(train), frozenset(test)} == {frozenset({0, 2}), frozenset({1, 3})}
+    assert "Two places, or two cats, leave none for validation" in capsys.readouterr().out
 
 
 def test_without_a_run_of_ones_own_the_courses_network_answers_then_ones_own(capsys):
