@@ -115,7 +115,7 @@ class RoomsDataset(SceneDataset):
     def _placed_cat(self, index: int) -> PlacedCat:
         address = self.address(index)
         cat = self._cat(address.cat, address.flip)
-        view = self._views.get(address.room, lambda: self._view(address.room), lambda v: _bytes(v.values()))
+        view = self._views.get(address.room, lambda: self.view(address.room), lambda v: _bytes(v.values()))
         of_cat = address.cat, address.flip
         volume = self._volumes.get(of_cat, lambda: Volume(cat, self.device), lambda v: _bytes((v.distances, v.traits)))
         return PlacedCat(self._plan(address.room).room, view, cat, volume, self.placement(index))
@@ -140,8 +140,8 @@ class RoomsDataset(SceneDataset):
             self._placements[address] = found
         return self._placements[address]
 
-    def _view(self, room: int) -> View:
-        """What the room pass gives, read from disk or made, and its picture ``bg``."""
+    def view(self, room: int) -> View:
+        """What the room pass gives, read from disk or made, and its picture ``bg``, uint8 (3, S, S)."""
         # Named after what its pixels depend on, so that sets of other lengths share it.
         folder = f"rooms-v{VERSION}-seed{self.seed}-{self.size}px-{self.device.type}"
         path = cache_dir() / folder / f"room-{room:04d}.npz"
