@@ -1,7 +1,7 @@
 """Notebooks in JupyterLab in a headless Chromium: starting both, running cells, pressing keys, seeing what changes.
 
 :func:`served` serves a copy of the notebooks from a folder of its own, so that nothing of the user's (settings, open
-tabs, trained networks) is read or written. A :class:`Notebook` is one notebook in one tab, a :class:`Panel` the output
+tabs, trained networks) is read or written; cells that no panel needs are empty in it. A :class:`Notebook` is one notebook in one tab, a :class:`Panel` the output
 of one cell in which something can be moved, a :class:`Slider` one handle in it. Nothing here knows which sliders the
 course has: they are found in the page. As a program, ``PYTHONPATH=. python tests/browser.py [NOTEBOOK ...]``, it
 prints how long it takes from a key press to the changed picture.
@@ -40,6 +40,9 @@ WIDE, NARROW = {"width": 1280, "height": 1600}, {"width": 800, "height": 1600}
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
 PATIENCE = 30  # seconds for what takes a tenth of one on a machine that has nothing else to do
 MOVES = 25  # single steps that may pass before a picture changes: a mirror that was not drawn, a threshold in a gap
+
+# Of notebook 05: trainings and timings whose results only the cells below them show.
+EXPERIMENTS = re.compile(r"fit\(yours|library = build|\brounds\b|find_rate\(|images_per_second\((stage|size, \*)")
 
 SLIDERS = ".noUi-handle, input[type=range]"
 PICTURES = "img, canvas, .js-plotly-plot"
@@ -121,6 +124,19 @@ def slider_notebooks() -> list[str]:
     return found
 
 
+def leave_panels(path: Path) -> None:
+    """Empty the code cells after the last panel, and long experiments before it. That they run is nbval's to show."""
+    notebook = json.loads(path.read_text("utf-8"))
+    code = {i: "".join(cell["source"]) for i, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"}
+    imports = re.findall(r"^from helpers\.widgets\S* import (.+)$", "\n".join(code.values()), re.MULTILINE)
+    shown = re.compile(rf"\b({'|'.join(['uploader', *(name for line in imports for name in line.split(', '))])})\(")
+    last = max((i for i, source in code.items() if shown.search(source)), default=-1)
+    for i, source in code.items():
+        if i > last or EXPERIMENTS.search(source):
+            notebook["cells"][i] |= {"source": [], "outputs": []}
+    path.write_text(json.dumps(notebook), "utf-8")
+
+
 # -- server and browser --------------------------------------------------------------------------------------------
 
 
@@ -132,6 +148,8 @@ def served(folder: Path) -> Iterator[str]:
         RuntimeError: it did not start; the message ends with what it said.
     """
     shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    for path in (folder / "notebooks").glob("[0-9]*.ipynb"):
+        leave_panels(path)
     (folder / "helpers").symlink_to(ROOT / "helpers")  # the first cell looks for the course above the notebook
     home = folder / "home"
     settings = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"

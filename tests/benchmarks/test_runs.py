@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -19,12 +20,20 @@ from helpers.recipes import Stage, recipe
 pytestmark = pytest.mark.slow
 
 SHORT = recipe("course", "tiny", stages=(Stage(32, 8, 1),))
+ONE = Experiment("one", DuoNet, SHORT)
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     parts = split(ToyQuartets(rooms=6, cats=6, placements=2, size=48))
     return sample(parts[0], 16), sample(parts[1], 2), cached(sample(parts[1], 8), tmp_path_factory.mktemp("sets"))
+
+
+@pytest.fixture(scope="module")
+def trained(sets, tmp_path_factory):
+    """The folder of an experiment, and what it gave: for all who only read it, or a copy of it."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    return folder, run(ONE, *sets, folder)
 
 
 def ground_truth(batch):
@@ -73,30 +82,27 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
-def test_another_experiment_in_its_place_is_trained_and_that_is_said(sets, tmp_path, monkeypatch, capsys, change):
-    experiment = Experiment("one", DuoNet, SHORT)
-    run(experiment, *sets, tmp_path)
+def test_another_experiment_in_its_place_is_trained_and_that_is_said(sets, trained, tmp_path, monkeypatch, capsys, change):
+    folder = shutil.copytree(trained[0], tmp_path / "one")
     monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("trained again"))
-    run(experiment, *sets, tmp_path)
+    assert run(ONE, *sets, folder) == trained[1]
     assert "training anew" not in capsys.readouterr().out
     with pytest.raises(pytest.fail.Exception, match="trained again"):
-        run(dataclasses.replace(experiment, **change), *sets, tmp_path)
+        run(dataclasses.replace(ONE, **change), *sets, folder)
     assert "another experiment" in capsys.readouterr().out
 
 
 def test_a_damaged_score_is_made_anew(sets, tmp_path):
     (tmp_path / runs.SCORE).write_text('{"what": ')
-    result = run(Experiment("one", DuoNet, SHORT), *sets, tmp_path)
+    result = run(ONE, *sets, tmp_path)
     assert json.loads((tmp_path / runs.SCORE).read_text()) == result
 
 
-def test_the_seed_decides_the_weights(sets, tmp_path):
-    scores = [
-        run(Experiment("one", DuoNet, SHORT), *sets, tmp_path / name, seed)["scores"]["sigmoid"]
-        for name, seed in (("a", 0), ("b", 0), ("c", 1))
-    ]
-    assert scores[0] == scores[1] != scores[2]
-    assert json.loads((tmp_path / "a" / runs.SCORE).read_text())["scores"]["sigmoid"] == scores[0]
+def test_the_seed_decides_the_weights(sets, trained, tmp_path):
+    folder, first = trained
+    again, other = (run(ONE, *sets, tmp_path / str(seed), seed) for seed in (0, 1))
+    assert first["scores"]["sigmoid"] == again["scores"]["sigmoid"] != other["scores"]["sigmoid"]
+    assert json.loads((folder / runs.SCORE).read_text())["scores"] == first["scores"]
 
 
 def test_a_difference_within_the_spread_is_none():

@@ -30,8 +30,8 @@ TRAIN = textwrap.dedent(
     from helpers.recipes import Stage, recipe
     from helpers.train import train
 
-    parts = split(ToyQuartets(rooms=6, cats=6, placements=3), 0.3)
-    stages = (Stage(32, 8, 1), Stage(48, 8, 1), Stage(64, 4, 1))
+    parts = split(ToyQuartets(rooms=6, cats=6, placements=2), 0.3)
+    stages = (Stage(32, 8, 1), Stage(48, 8, 1), Stage(64, 16, 1))
     print("begin", flush=True)
     recipe = recipe("course", "tiny", stages=stages, precision="fp32")
     train(build("DuoNet", 0), *parts, recipe, sys.argv[1], checkpoint_seconds=0.3)

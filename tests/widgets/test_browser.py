@@ -4,6 +4,7 @@
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,19 @@ def chromium():
         yield launched
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    with browser.served(folder) as address:
+        yield folder, address
+
+
 @pytest.fixture
-def address(tmp_path):
-    """A server for each notebook, which finds no run of another one: what a few steps have learnt shows hardly anything."""
-    with browser.served(tmp_path) as address:
-        yield address
+def address(server):
+    """A notebook finds no run of another one: what a few steps have learnt shows hardly anything."""
+    folder, address = server
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+    return address
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
