@@ -92,7 +92,8 @@ def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
     if not _show_one_room(*small, matrix):
         raise CourseError(
             "The two pictures do not show the same view: these are two rooms, or the camera moved by more than "
-            f"{FARTHEST:.0%} of the picture, or it is too dark to tell. Take both from the same place, with the phone leaning on something."
+            f"{FARTHEST:.0%} of the picture, or it is too dark to tell. Take both from the same place, with the phone "
+            "leaning on something."
         )
     larger = _scaling(1 / scale)
     matrix = larger @ matrix @ np.linalg.inv(larger)

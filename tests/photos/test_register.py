@@ -42,6 +42,7 @@ def test_a_known_movement_is_found_behind_the_cat_and_undone(pairs):
     assert np.median(errors) < 0.5 and max(errors) < 1.5, errors
 
 
+@pytest.mark.slow
 def test_two_rooms_are_never_taken_for_one(pairs):
     for first in range(ROOMS):
         for second in range(ROOMS):
