@@ -4,6 +4,8 @@ Everything here works on a whole batch on its device, which is what training nee
 albumentations, is in :mod:`helpers.demos.transforms`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,22 @@ from helpers.dataset import Quartet, normalise_depth
 SHIFT = 2 / 64  # of the image size, either way
 EXPOSURE = 0.10
 NOISE = 5 / 255
+
+
+class Perturbation(NamedTuple):
+    """How much two photographs may differ: greatest changes either way, as shares; 0 changes nothing."""
+
+    shift: float = SHIFT
+    exposure: float = EXPOSURE
+    noise: float = NOISE
+    turn: float = 0.0  # radians
+    scale: float = 0.0
+    balance: float = 0.0  # of each colour: white balance
+    blur: float = 0.0  # of the image size, along which the scene's camera moves
+
+
+# Of a pair that is taken by hand, without registration: 2 degrees; JPEG is left out, as it is slow on a batch.
+HANDHELD = Perturbation(0.06, 0.4, 20 / 255, 0.035, 0.03, 0.1, 0.015)
 
 
 def generator_of(*numbers: int) -> torch.Generator:
@@ -46,7 +64,8 @@ class Draws:
         return torch.randn(self.count, *shape, generator=generator, device=device)[self.mine]
 
 
-def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0, part: tuple[int, int] = (0, 1)) -> Quartet:
+def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0, part: tuple[int, int] = (0, 1),
+            by: Perturbation = Perturbation()) -> Quartet:  # fmt: skip
     """Give pairs what two real photographs have: camera shift, another exposure, independent noise.
 
     ``bg`` moves by up to 1/32 of the image size (2 px at 64 px) and changes its exposure by up to 10 %; both images
@@ -57,23 +76,37 @@ def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0, part
         generator: a CPU generator; the same state gives the same change on every device.
         share: probability, for each pair, of being perturbed.
         part: which part of a larger batch this is, see :class:`Draws`.
+        by: other magnitudes, such as :data:`HANDHELD`; its noise is drawn between 5/255 and ``by.noise``.
     """
     bg, bg_fg, device = batch["bg"], batch["bg_fg"], batch["bg"].device
     draws = Draws(generator, len(bg), part)
     chosen = draws.uniform(0, 1, 1, 1, 1, device=device) < share
-    shift = torch.stack([draws.uniform(-SHIFT, SHIFT, device=device) for _ in "xy"], 1)
-    gain = draws.uniform(1 - EXPOSURE, 1 + EXPOSURE, 1, 1, 1, device=device)
+    shift = torch.stack([draws.uniform(-by.shift, by.shift, device=device) for _ in "xy"], 1)
+    gain = draws.uniform(1 - by.exposure, 1 + by.exposure, 1, 1, 1, device=device)
     noise = draws.normal(2, *bg.shape[1:], device=device).transpose(0, 1)  # (2, B, 3, H, W)
-    moved = shift_images(bg.float(), shift) * gain
-    pair = torch.stack((moved, bg_fg.float())) + noise * (255 * NOISE)
+    # These draws come last: so the others are what they were before there were these.
+    turn, scale = draws.uniform(-by.turn, by.turn, device=device), draws.uniform(-by.scale, by.scale, device=device)
+    balance = draws.uniform(1 - by.balance, 1 + by.balance, 3, 1, 1, device=device)
+    along = torch.stack([draws.uniform(-by.blur, by.blur, device=device) for _ in "xy"], 1)
+    level = draws.uniform(NOISE, by.noise, 1, 1, 1, device=device) * 255
+    moved, scene = shift_images(bg.float(), shift, turn, scale) * gain * balance, bg_fg.float()
+    if by.blur:  # a path to and fro, so that the mask stays right
+        scene = sum(shift_images(scene, step * along) for step in (-0.5, -0.25, 0.0, 0.25, 0.5)) / 5
+    pair = torch.stack((moved, scene)) + noise * level
     pair = pair.round().clamp(0, 255).to(torch.uint8)
     return {**batch, "bg": torch.where(chosen, pair[0], bg), "bg_fg": torch.where(chosen, pair[1], bg_fg)}
 
 
-def shift_images(images: Tensor, shift: Tensor) -> Tensor:
-    """Move (B, 3, H, W) by (B, 2) shares of the image size (x, y), between pixels too; the border repeats."""
+def shift_images(images: Tensor, shift: Tensor, turn: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+    """Move (B, 3, H, W) by (B, 2) shares of the image size (x, y), between pixels too; the border repeats.
+
+    ``turn`` (B,) in radians and ``scale`` (B,), by which share distances grow, are about the middle of the image.
+    """
     theta = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
     theta[:, :, 2] = 2 * shift  # grid coordinates run from -1 to 1
+    if turn is not None and scale is not None:
+        cos, sin = turn.cos() * (1 + scale), turn.sin() * (1 + scale)
+        theta[:, :, :2] = torch.stack((cos, -sin, sin, cos), 1).view(-1, 2, 2)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -86,21 +119,24 @@ class Augment:
     nearest and farthest pixel. Colour and brightness change both photographs alike and leave the targets alone.
     """
 
-    def __init__(self, perturbed: float = 0.5, crop: float = 0.3, colour: float = 0.25, cropped: float = 1.0):
+    def __init__(self, perturbed: float = 0.5, crop: float = 0.3, colour: float = 0.25, cropped: float = 1.0,
+                 handheld: float = 0.0):  # fmt: skip
         """
         Args:
             perturbed: share of the pairs that :func:`perturb` changes.
             crop: the smallest crop has 1 - crop of the image size.
             cropped: share of the quartets that are cropped; the others keep their size, at which they are tested.
             colour: greatest relative change of brightness, contrast and of each colour channel.
+            handheld: share of the pairs that are perturbed by :data:`HANDHELD` too, as pairs nobody registered.
         """
-        self.perturbed, self.crop, self.cropped, self.colour = perturbed, crop, cropped, colour
+        self.handheld, self.perturbed, self.crop, self.cropped, self.colour = handheld, perturbed, crop, cropped, colour
 
     def __call__(self, batch: Quartet, generator: torch.Generator, part: tuple[int, int] = (0, 1)) -> Quartet:
         """``generator`` is a CPU generator; ``part`` says which part of a larger batch this is, see :class:`Draws`."""
         draws = Draws(generator, len(batch["bg"]), part)
         batch = self._tint(self._move(batch, draws), draws)
-        return perturb(batch, generator, self.perturbed, part) if self.perturbed else batch
+        batch = perturb(batch, generator, self.perturbed, part) if self.perturbed else batch
+        return perturb(batch, generator, self.handheld, part, HANDHELD) if self.handheld else batch
 
     def _move(self, batch: Quartet, draws: Draws) -> Quartet:
         count, device = len(batch["bg"]), batch["bg"].device

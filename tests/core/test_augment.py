@@ -6,7 +6,7 @@ import torch
 from skimage.registration import phase_cross_correlation
 from toy import ToyQuartets
 
-from helpers.augment import Augment, perturb, rescale_depth, resize
+from helpers.augment import HANDHELD, Augment, Draws, perturb, rescale_depth, resize
 from helpers.dataset import check_quartet, normalise_depth
 
 SIZE = 64
@@ -277,3 +277,34 @@ def test_the_share_is_handed_on_by_augment():
 @pytest.mark.parametrize("seed", range(3))
 def test_augmented_batches_keep_the_contract(seed):
     assert_contract(Augment()(toys(), generator(seed)))
+
+
+def test_by_hand_a_pair_differs_more_and_targets_stay():
+    batch = textured(24)
+    pairs = perturb(batch, generator(), by=HANDHELD)
+    room = np.array([shift_between(*pair) for pair in zip(batch["bg"], pairs["bg"])])
+    scene = np.array([shift_between(*pair) for pair in zip(batch["bg_fg"], pairs["bg_fg"])])
+    assert np.abs(scene).max() < 0.5 and np.abs(room).max() > 2.5
+    gains = pairs["bg"].float().mean((2, 3)) / batch["bg"].float().mean((2, 3))
+    assert gains.min() < 0.75 and gains.max() > 1.15 and (gains.max(1)[0] / gains.min(1)[0]).max() > 1.08
+    assert equal(pairs, batch, TARGETS)
+    assert_contract(pairs)
+
+
+def test_the_default_magnitudes_leave_pixels_as_they_were():
+    batch, draws = textured(4), Draws(generator(7), 4)
+    draws.uniform(0, 1, 1, 1, 1)
+    shift = torch.stack([draws.uniform(-2 / 64, 2 / 64) for _ in "xy"], 1)
+    gain, noise = draws.uniform(0.9, 1.1, 1, 1, 1), draws.normal(2, 3, SIZE, SIZE, device="cpu").transpose(0, 1) * 5.0
+    theta = torch.cat((torch.eye(2).repeat(4, 1, 1), 2 * shift[..., None]), 2)
+    grid = torch.nn.functional.affine_grid(theta, [4, 3, SIZE, SIZE], align_corners=False)
+    moved = torch.nn.functional.grid_sample(batch["bg"].float(), grid, padding_mode="border", align_corners=False)
+    pairs = perturb(batch, generator(7))
+    for key, image in (("bg", moved * gain + noise[0]), ("bg_fg", batch["bg_fg"].float() + noise[1])):
+        assert torch.equal(pairs[key], image.round().clamp(0, 255).byte())
+
+
+def test_augment_hands_on_the_share_by_hand():
+    batch = textured(24)
+    calm, wild = (Augment(perturbed=0, crop=0, colour=0, handheld=share)(batch, generator()) for share in (0, 1))
+    assert all((calm["bg"] == calm["bg_fg"]).flatten(1).all(1)) and not (wild["bg"] == wild["bg_fg"]).all()

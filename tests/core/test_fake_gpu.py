@@ -120,6 +120,7 @@ def _(gpu):
 @rehearsed("perturbation", (augment, "shift_images"))
 def _(gpu):
     same_kind(perturb(batch_on(), generator_of(0, 1)), batch_on())
+    same_kind(perturb(batch_on(), generator_of(0, 1), by=augment.HANDHELD), batch_on())
 
 
 @rehearsed("resizing", (augment, "rescale_depth"))

@@ -1,0 +1,76 @@
+"""A pair taken by hand is registered before the network looks at it; two rooms are refused."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from helpers.config import CourseError
+from helpers.photos import predict_pair
+from helpers.photos.register import align
+from helpers.rendering.dataset import RoomsDataset
+
+SIZE, ROOMS = 128, 7
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Rendered rooms and the same with a cat."""
+    dataset = RoomsDataset(SIZE, ROOMS, cats=1, placements=1)
+    indices = [next(i for i in range(len(dataset)) if dataset.address(i).room == room) for room in range(ROOMS)]
+    return [[dataset[i][key].permute(1, 2, 0).numpy() for key in ("bg", "bg_fg")] for i in indices]
+
+
+def moved(picture, angle, scale, x, y):
+    matrix = cv2.getRotationMatrix2D(((SIZE - 1) / 2, (SIZE - 1) / 2), angle, scale) + [[0, 0, x], [0, 0, y]]
+    return cv2.warpAffine(picture, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE), matrix
+
+
+def farthest(matrix):
+    corners = np.array([[0, 0, 1], [SIZE, 0, 1], [0, SIZE, 1], [SIZE, SIZE, 1]])
+    return np.linalg.norm(corners @ matrix.T - corners[:, :2], axis=1).max()
+
+
+def test_a_known_movement_is_found_behind_the_cat_and_undone(pairs):
+    errors = []
+    for number, (room, scene) in enumerate(pairs):
+        by_hand, matrix = moved(room, 2 - number % 5, 1 + 0.01 * (number % 3 - 1), 7 - 2 * number, number)
+        aligned = align(np.uint8(by_hand * 0.7), scene)
+        errors.append(abs(aligned.shift - farthest(matrix)))
+        assert 0.75 < aligned.seen.mean() <= 1
+    assert np.median(errors) < 0.5 and max(errors) < 1.5, errors
+
+
+@pytest.mark.slow
+def test_two_rooms_are_never_taken_for_one(pairs):
+    for first in range(ROOMS):
+        for second in range(ROOMS):
+            if first != second:  # 42 pairs
+                with pytest.raises(CourseError, match="do not show the same view"):
+                    align(pairs[first][0], pairs[second][1])
+
+
+class Difference(nn.Module):
+    """A network that finds the cat where the pictures differ, and looks at nothing else."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, bg, bg_fg):
+        different = (bg - bg_fg).abs().amax(1, keepdim=True) > 0.15
+        return different * 8.0 - 4, self.weight * different
+
+
+def test_the_mask_is_zero_where_the_room_is_not_seen(pairs, capsys):
+    room, scene = pairs[0]
+    maps = predict_pair(Difference(), moved(room, 0, 1, 7, 0)[0], scene, size=SIZE)
+    assert 0.02 < (~maps["seen"]).mean() < 0.15 and (maps["mask"][~maps["seen"]] == 0).all()
+    assert maps["mask"].shape == maps["depth"].shape == (SIZE, SIZE) and maps["mask"].dtype == np.float32
+    assert "misses" in capsys.readouterr().out and (maps["mask"] > 0.5).mean() > 0.005
+
+
+def test_no_cat_is_said(pairs, capsys):
+    maps = predict_pair(Difference(), pairs[0][0], pairs[0][0], size=SIZE)
+    assert (maps["mask"] < 0.5).all() and "No cat was found" in capsys.readouterr().out
