@@ -14,6 +14,7 @@ _WHERE = {
     "Meter": "metrics", "evaluate": "evaluate",
     "recipe": "recipes", "train": "train",
     "load": "predict", "pretrained": "predict", "predict": "predict", "export_onnx": "web",
+    "export_page": "web",
     "check": "exercises", "hint": "exercises", "solution": "exercises",
 }  # fmt: skip
 __all__ = list(_WHERE)
