@@ -1,7 +1,8 @@
 """Renews ``helpers/web/runtime/``, the part of onnxruntime-web that runs a network in a browser.
 
-``npm pack onnxruntime-web`` and unpack it, then ``python -m helpers.upkeep.web_runtime FOLDER`` copies what the page needs, the
-WebAssembly packed by gzip, and writes version and checksums. Students need none of this: the folder is in the course.
+``npm pack onnxruntime-web`` and unpack it, then ``python -m helpers.upkeep.web_runtime FOLDER`` copies what the page
+needs, the WebAssembly packed by gzip, and writes version and checksums. Students need none of this: the folder is in
+the course.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def renew(package: Path, runtime: Path = RUNTIME) -> str:
         with whole_file(runtime / name) as temporary:
             temporary.write_bytes(content)
     checksums = {name: sha256_of(runtime / name) for name in (SCRIPT, f"{WASM}.gz")}
-    write_json(runtime / "version.json", {"package": about["name"], "version": about["version"], "sha256": checksums})
+    write_json(runtime / "version.json", {"version": about["version"], "sha256": checksums})
     return about["version"]
 
 

@@ -24,6 +24,7 @@ from helpers.web.onnx import export_onnx
 
 RUNTIME = Path(__file__).with_name("runtime")  # renewed by helpers.upkeep.web_runtime
 SCRIPT, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"  # those with WebGPU weigh twice as much
+LICENSE = "ort.LICENSE.txt"  # of the two
 PAGE = Path(__file__).with_name("page")
 # In the order in which one may be put below the other: each imports only from those before it.
 MODULES = ("files.js", "maths.js", "network.js", "pictures.js", "draw.js", "camera.js", "page.js")
@@ -40,7 +41,7 @@ def export_page(net: nn.Module, path: str | Path, one_file: bool = False) -> Pat
     Args:
         net: ``net(bg, bg_fg) -> mask_logits, depth_logits`` as in :mod:`helpers.model`, a class of your own included.
             ``net.trained_size``, ``net.depth_size`` and ``net.depth_activation`` are used where it has them, as
-            :func:`helpers.predict.predict` does. It is left in the mode it was in.
+            :func:`helpers.predict.predict` does.
         path: a folder that does not exist yet (14 MB for a network of 10 MB); with ``one_file`` a file ``.html``.
         one_file: everything in one file (18 MB) that opens from a disk without a server.
 
@@ -67,20 +68,16 @@ def export_page(net: nn.Module, path: str | Path, one_file: bool = False) -> Pat
 
 
 def _write(net: nn.Module, folder: Path) -> None:
-    was_training = net.training
-    try:
-        export_onnx(net, folder / "model.onnx", half=True)
-    finally:
-        net.train(was_training)
+    export_onnx(net, folder / "model.onnx", half=True)
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
-    for name in (SCRIPT, f"{WASM}.gz", "LICENSE"):
+    for name in (SCRIPT, f"{WASM}.gz", LICENSE):
         shutil.copy(RUNTIME / name, folder)
     scene = example_scenes()
     for name, key in (("room", "bg"), ("scene", "bg_fg")):
         pixels = scene[key][0].permute(1, 2, 0)  # (128, 128, 3)
         Image.fromarray(pixels.numpy()).save(folder / f"example-{name}.png", optimize=True)
     (folder / "card.json").write_text(json.dumps(card(net) | {"bytes": (folder / "model.onnx").stat().st_size}))
-    files = sorted(file.name for file in folder.iterdir() if file.name not in ("sw.js", "LICENSE"))
+    files = sorted(file.name for file in folder.iterdir() if file.name not in ("sw.js", LICENSE))
     version = hashlib.sha256(b"".join((folder / name).read_bytes() for name in files)).hexdigest()[:16]
     worker = folder / "sw.js"
     filled = json.dumps([version, "./", *files])
@@ -100,21 +97,21 @@ def card(net: nn.Module) -> dict:
 
 
 def _in_one(folder: Path) -> str:
-    """The page of ``folder`` in one file: style and modules in their places, all else as base64 in its ``<script>``s."""
+    """The page of ``folder`` in one file: style and modules in their places, all else as base64 in ``<script>``."""
     page = (folder / "index.html").read_text(encoding="utf-8")
     style = (folder / "style.css").read_text(encoding="utf-8")
     source = "\n".join((folder / name).read_text(encoding="utf-8") for name in MODULES)
     source = re.sub(r"^import .*\n", "", source, flags=re.MULTILINE)
     source = re.sub(r"^export ", "", source, flags=re.MULTILINE)
     icon = base64.b64encode((folder / "icon.svg").read_bytes()).decode()
-    names = ("card.json", SCRIPT, f"{WASM}.gz", "model.onnx", "example-room.png", "example-scene.png")
-    parts = [*(_hidden(name, (folder / name).read_bytes()) for name in names), f'<script type="module">\n{source}</script>']
+    names = ("card.json", SCRIPT, f"{WASM}.gz", LICENSE, "model.onnx", "example-room.png", "example-scene.png")
+    parts = [_hidden(name, (folder / name).read_bytes()) for name in names]
     for pattern, new in {
         r"default-src [^\"]*": CLOSED,
         r'<link rel="stylesheet"[^>]*>': f"<style>\n{style}</style>",
         r'<link rel="manifest"[^>]*>\n': "",
         r"(?<=href=\")icon.svg": f"data:image/svg+xml;base64,{icon}",
-        r'<script type="module"[^>]*></script>': "\n".join(parts),
+        r'<script type="module"[^>]*></script>': "\n".join([*parts, f'<script type="module">\n{source}</script>']),
     }.items():
         page = re.sub(pattern, lambda _: new, page)  # a function, because `new` has backslashes
     return page

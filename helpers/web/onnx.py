@@ -5,6 +5,7 @@ PyTorch.
 """
 
 import argparse
+import copy
 import warnings
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def export_onnx(net: nn.Module, path: str | Path, size: int | None = None, half:
         the largest difference of a probability, at most :data:`TOLERANCE`, or :data:`HALF_TOLERANCE`.
 
     Raises:
-        CourseError: another size, a package is missing, or the file predicts something else (then none is written).
+        CourseError: another size, a package is missing, ``net`` cannot be exported, or the file predicts something
+            else; then none is written.
     """
     if size is not None and (size < STRIDE or size % STRIDE):
         raise CourseError(f"size={size}: choose a multiple of {STRIDE}, say {max(STRIDE, -(-size // STRIDE) * STRIDE)}")
@@ -71,15 +73,22 @@ def export_onnx(net: nn.Module, path: str | Path, size: int | None = None, half:
         import onnxscript  # noqa: F401 - torch.onnx needs it, and would say so less clearly
     except ImportError as error:
         raise CourseError("ONNX needs packages more: pip install onnx onnxscript onnxruntime.") from error
-    model, shape = Probabilities(net).eval(), {0: Dim("batch", min=1, max=1024)}
+    model, shape = Probabilities(copy.deepcopy(net).cpu()).eval(), {0: Dim("batch", min=1, max=1024)}
     if size is None:  # from 32 to 1024 pixels
         # The example below is not a square: else the height would be taken to equal the width always.
         shape |= {axis: STRIDE * Dim(name, min=2, max=64) for axis, name in ((2, "h"), (3, "w"))}
     example = torch.rand(2, 3, size or 4 * STRIDE, size or 6 * STRIDE)
-    program = torch.export.export(model, (example, example.clone()), dynamic_shapes={name: shape for name in INPUTS})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about versions of the exporter's own parts
-        made = torch.onnx.export(program, input_names=INPUTS, output_names=OUTPUTS, opset_version=18, verbose=False)
+    try:
+        program = torch.export.export(model, (example, example.clone()), dynamic_shapes=dict.fromkeys(INPUTS, shape))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about versions of the exporter's own parts
+            made = torch.onnx.export(program, input_names=INPUTS, output_names=OUTPUTS, opset_version=18, verbose=False)
+    except Exception as error:  # a layer without ONNX, a size or a value that Python code depends on: each its own kind
+        raise CourseError(
+            f"{type(net).__name__} cannot be exported ({type(error).__name__}): its forward(bg, bg_fg) must return two "
+            f"logits (B, 1, H, W) for {f'{size} pixels' if size else 'any height and width'}, by layers and functions "
+            f"of torch alone."
+        ) from error
     if half:
         _store_half(made.model.graph)
     with whole_file(path) as temporary:

@@ -1,4 +1,4 @@
-"""The exported page in a headless Chromium: what it predicts, without a server, without a mouse, and what goes wrong."""
+"""The exported page in a headless Chromium: what it predicts, without a server or a mouse, and what goes wrong."""
 
 import functools
 import io
@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="there is no Chromium and no Chrome on this machine"),
 ]
 CAMERA = "--use-fake-device-for-media-stream"
+PATIENCE = 120_000  # milliseconds for what takes two seconds on a machine that has nothing else to do
 PHONE = {"width": 390, "height": 844}
 MAPS = """async () => {
     const { state } = await import('./page.js');
@@ -98,7 +99,9 @@ def address(folder):
 def opened(chromium, address, size=PHONE):
     """A visit during which nothing may go wrong in the browser."""
     visit = browser.Watched(chromium, address, size)
+    visit.page.set_default_timeout(PATIENCE)
     visit.page.goto(address)
+    ready(visit.page)
     try:
         yield visit.page
         assert visit.problems == []
@@ -111,6 +114,15 @@ def page(chromium, address):
     """One visit for all tests that leave it usable."""
     with opened(chromium, address) as page:
         yield page
+
+
+def ready(page):
+    page.locator("#status", has_text="is ready").wait_for()
+
+
+def fresh(page):
+    page.reload()
+    ready(page)
 
 
 def show_example(page):
@@ -157,14 +169,14 @@ def test_it_predicts_the_example_as_python_does(page, net, example):
 
 def test_it_predicts_pictures_of_other_shapes_as_python_does(page, net, example):
     pair = [np.asarray(Image.fromarray(image[10:]).resize((230, 170), Image.Resampling.BICUBIC)) for image in example]
-    page.reload()
+    fresh(page)
     choose(page, *map(encoded, pair))
     page.locator("#status.good", has_text="Done").wait_for()
     check_maps(page, net, pair)
 
 
 def test_everything_works_by_keyboard_alone(page, example):
-    page.reload()
+    fresh(page)
     keys = page.keyboard
 
     def tab_to(name):
@@ -245,7 +257,7 @@ def test_a_photograph_is_shown_as_the_camera_was_held(page):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned by a quarter
     turned = encoded(pixels, "JPEG", exif=exif, quality=95)
-    page.reload()
+    fresh(page)
     choose(page, turned, turned)
     page.locator("#status.good", has_text="Done").wait_for()
     seen = page.evaluate(PIXELS, "room")
@@ -283,7 +295,7 @@ def test_a_bad_picture_gets_a_sentence(page, name):
 
 
 def test_two_sizes_get_a_sentence_and_a_good_pair_works_afterwards(page, example):
-    page.reload()
+    fresh(page)
     choose(page, jpeg((60, 60)), jpeg((60, 80)))
     page.locator("#status.bad", has_text="60 × 60 pixels, the picture with the cat 80 × 60: take both").wait_for()
     assert not page.locator("#result").is_visible()
@@ -315,6 +327,7 @@ def test_it_works_after_the_server_has_stopped(chromium, folder):
     with served(folder) as address:
         visit = browser.Watched(chromium, address, PHONE)
         visit.page.goto(address)
+        ready(visit.page)
         visit.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     visit.page.reload()
     show_example(visit.page)

@@ -2,32 +2,34 @@
 
 const TINT = [255, 110, 0]; // of the cat
 
-const painted = ({ width, height }, pixel) => {
+// `pixel(out, at, i)` writes the four bytes of pixel `i` at `at`.
+function painted({ width, height }, pixel) {
   const image = new ImageData(width, height);
-  for (let i = 0; i < width * height; i++) image.data.set(pixel(i), 4 * i);
+  for (let i = 0; i < width * height; i++) pixel(image.data, 4 * i, i);
   return image;
-};
-
-// The scene, coloured where the mask's probability is at least the threshold.
-export function overlay(scene, mask, threshold) {
-  const { data } = scene;
-  return painted(scene, (i) => {
-    const share = mask[i] >= threshold ? 0.55 : 0;
-    return [...TINT.map((tint, channel) => data[4 * i + channel] * (1 - share) + tint * share), 255];
-  });
 }
 
+// The scene, coloured where the mask's probability is at least the threshold.
+export const overlay = (scene, mask, threshold) => painted(scene, (out, at, i) => {
+  const share = mask[i] >= threshold ? 0.55 : 0;
+  for (let c = 0; c < 3; c++) out[at + c] = scene.data[at + c] * (1 - share) + TINT[c] * share;
+  out[at + 3] = 255;
+});
+
 // Depth, 0 nearest and 1 farthest, in the course's 256 colours.
-export const depthPicture = (scene, depth, colours) =>
-  painted(scene, (i) => [...colours[Math.min(255, Math.floor(depth[i] * 256))], 255]);
+export const depthPicture = (scene, depth, colours) => painted(scene, (out, at, i) => {
+  const colour = colours[Math.min(255, Math.floor(depth[i] * 256))];
+  for (let c = 0; c < 3; c++) out[at + c] = colour[c];
+  out[at + 3] = 255;
+});
 
 // The cat alone: opaque above the threshold, transparent below, half where the probability is the threshold, so that
 // the outline is as soft as the network's.
 export function cutOut(scene, mask, threshold) {
-  const { data } = scene, width = Math.min(0.2, 2 * threshold, 2 * (1 - threshold));
-  return painted(scene, (i) => {
-    const opacity = Math.min(1, Math.max(0, (mask[i] - threshold) / width + 0.5));
-    return [data[4 * i], data[4 * i + 1], data[4 * i + 2], 255 * opacity];
+  const width = Math.min(0.2, 2 * threshold, 2 * (1 - threshold));
+  return painted(scene, (out, at, i) => {
+    for (let c = 0; c < 3; c++) out[at + c] = scene.data[at + c];
+    out[at + 3] = 255 * Math.min(1, Math.max(0, (mask[i] - threshold) / width + 0.5));
   });
 }
 

@@ -6,7 +6,8 @@ import { pictureOf, predict } from "./maths.js";
 // Everything that `predictedBy` needs: {card, session, ort}.
 export async function load() {
   if (typeof WebAssembly === "undefined" || typeof DecompressionStream === "undefined") {
-    throw new Told("This browser cannot run the network (it has no WebAssembly): take a current Chrome, Edge, Firefox or Safari.");
+    throw new Told("This browser cannot run the network (it has no WebAssembly): take a current Chrome, Edge, Firefox " +
+      "or Safari.");
   }
   const card = await json("card.json");
   const [ort, runtime, model] = await Promise.all([
@@ -14,10 +15,12 @@ export async function load() {
     bytes("ort-wasm-simd-threaded.wasm.gz").then(unpacked),
     bytes("model.onnx"),
   ]).catch((error) => {
-    throw error instanceof Told ? error : new Told("A file of the runtime is missing or damaged: export the page again.");
+    if (error instanceof Told) throw error;
+    throw new Told("A file of the runtime is missing or damaged: export the page again.");
   });
   if (model.length !== card.bytes) {
-    throw new Told(`The network's file model.onnx has ${model.length} bytes instead of ${card.bytes}: export the page again.`);
+    throw new Told(`The network's file model.onnx has ${model.length} bytes instead of ${card.bytes}: ` +
+      "export the page again.");
   }
   Object.assign(ort.env.wasm, { wasmBinary: runtime, numThreads: 1 });
   ort.env.logLevel = "error";

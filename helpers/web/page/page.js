@@ -108,8 +108,8 @@ function divide() {
 const example = (slot) => bytes(`example-${slot}.png`).then((png) => read(new Blob([png], { type: "image/png" })));
 
 for (const slot of SLOTS) {
-  const box = $(slot).closest("section"), chosen = (files) => files[0] && tried(async () => take(slot, await read(files[0])));
-  const input = box.querySelector("input");
+  const box = $(slot).closest("section"), input = box.querySelector("input");
+  const chosen = (files) => files[0] && tried(async () => take(slot, await read(files[0])));
   input.onchange = () => chosen(input.files)?.then(() => (input.value = "")); // the same file can be chosen again
   box.ondragover = (event) => event.preventDefault();
   box.ondrop = (event) => (event.preventDefault(), chosen(event.dataTransfer.files));
@@ -141,7 +141,9 @@ divide();
 const started = load().then((network) => {
   state.network = network;
   legend(network.card.colours);
-  if (Object.keys(state.pictures).length < 2) say(`The network ${network.card.name} is ready: choose two pictures, or try the example.`);
+  if (Object.keys(state.pictures).length < 2) {
+    say(`The network ${network.card.name} is ready: choose two pictures, or try the example.`);
+  }
   return network;
 });
 tried(() => started);

@@ -48,8 +48,8 @@ export async function read(file) {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
     if (/^ftyp(he|mif1|msf1)/.test(text(bytes, 4, 12))) {
-      throw new Told(`${name} is a HEIC picture, which this browser cannot read: export it as JPEG, or let the camera take ` +
-        "JPEGs (iPhone: Settings > Camera > Formats > Most Compatible).");
+      throw new Told(`${name} is a HEIC picture, which this browser cannot read: export it as JPEG, or let the camera ` +
+        "take JPEGs (iPhone: Settings > Camera > Formats > Most Compatible).");
     }
     throw new Told(claims ? `${name} is damaged: copy or save it anew.`
       : `${name} is not a picture that this browser can read: choose a JPEG, PNG or WebP.`);
