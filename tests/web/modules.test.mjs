@@ -9,6 +9,7 @@ const folder = process.env.CASES;
 const load = (name) => import(pathToFileURL(join(folder, "page", name)));
 const cases = JSON.parse(readFileSync(join(folder, "cases.json")));
 const { fitted, pictureOf, predict, resize, round } = await load("maths.js");
+const { advice, compare } = await load("align.js");
 const { header } = await load("pictures.js");
 const { facts } = await load("draw.js");
 
@@ -63,6 +64,15 @@ test("reads what a file's header says, and sees that its end is missing", () => 
     assert.equal(header(file.subarray(0, Math.floor(file.length * 0.7))).whole, false, name);
   }
   assert.equal(header(new TextEncoder().encode("This is no picture at all, but a sentence.")), null);
+});
+
+test("says whether two pictures line up, which is darker and whether they are swapped", () => {
+  const wrong = cases.aligned.filter(({ words, ...given }) => {
+    const found = advice(compare(pictureOf(image(given, given.bg)), pictureOf(image(given, given.bg_fg))));
+    return words ? !found.includes(words) : found !== "";
+  });
+  assert.equal(cases.aligned.length, 42);
+  assert.ok(wrong.length <= 0.05 * 42, wrong.map(({ words }) => words || "nothing").join());
 });
 
 test("counts the cat", () => {

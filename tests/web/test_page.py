@@ -7,6 +7,7 @@ import shutil
 import threading
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +58,14 @@ class OwnNet(torch.nn.Module):
         skip = self.first(torch.cat((bg, bg_fg), 1)).relu()
         logits = self.heads(torch.cat((self.up(self.down(skip).relu()), skip), 1))
         return logits[:, :1], logits[:, 1:]
+
+
+class OneSize(OwnNet):
+    """A network that cannot be exported: it works at one size only."""
+
+    def forward(self, bg, bg_fg):
+        mask, depth = super().forward(bg, bg_fg)
+        return mask + torch.zeros(64, 96), depth
 
 
 @contextmanager
@@ -232,6 +241,14 @@ def test_the_cut_out_stands_on_a_background_of_ones_choice(page, example):
     assert page.evaluate(PIXELS, "after")["data"][3] == 0
 
 
+def test_swapped_pictures_are_told_and_can_be_swapped_back(page):
+    show_example(page)
+    page.get_by_role("button", name="Swap the two").click()
+    page.locator("#status.doubt", has_text="The two pictures seem to be swapped").wait_for()
+    page.get_by_role("button", name="Swap the two").click()
+    page.locator("#status.good", has_text="Done").wait_for()
+
+
 def test_it_fits_a_phone(page):
     show_example(page)
     for view in ("Cat", "Depth", "Cut-out"):
@@ -249,6 +266,19 @@ def test_every_control_and_picture_has_a_name(page):
                     'radio "Cut-out" [checked]', 'combobox "Background"', 'img "the cat cut out of its picture"'):  # fmt: skip
         assert control in seen, control
     assert "- img\n" not in seen and "- button\n" not in seen and "- slider\n" not in seen
+
+
+@pytest.mark.skipif("COURSE_AXE" not in os.environ, reason="COURSE_AXE is not set to the axe.min.js of npm's axe-core")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    show_example(page)
+    page.evaluate(Path(os.environ["COURSE_AXE"]).read_text(encoding="utf-8"))
+    for view in ("Cat", "Depth", "Cut-out"):
+        page.get_by_label(view, exact=True).check()
+        faults = page.evaluate("axe.run().then(found => found.violations.map(v => [v.id, v.nodes.map(n => n.html)]))")
+        assert faults == [], view
+    page.emulate_media(color_scheme="light")
 
 
 def test_a_photograph_is_shown_as_the_camera_was_held(page):
@@ -320,7 +350,7 @@ def test_the_camera_shows_the_other_picture_and_takes_one(chromium, address):
         assert page.inner_text("#status").startswith("Now the picture with the cat")
         page.get_by_role("button", name="Photograph the room with the cat").click()
         page.get_by_role("button", name="Take the picture").click()
-        page.locator("#status.good", has_text="Done").wait_for()
+        page.locator("#status", has_text="Done").wait_for()
 
 
 def test_it_works_after_the_server_has_stopped(chromium, folder):
@@ -384,6 +414,8 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
         export_page(OwnNet(), tmp_path / "page")
     with pytest.raises(CourseError, match="page.htm: a page in one file is named .html, say page.html"):
         export_page(OwnNet(), tmp_path / "page.htm", one_file=True)
+    with pytest.raises(CourseError, match="OneSize cannot be exported .* for any height and width, by layers"):
+        export_page(OneSize(), tmp_path / "other")
     broken = OwnNet()
     with torch.no_grad():
         broken.down.weight.fill_(1e6)  # more than 16 bits hold

@@ -8,8 +8,10 @@ export const round = (x) => (x % 1 === 0.5 && Math.floor(x) % 2 === 0 ? Math.flo
 
 // Canvas pixels (RGBA bytes) as a picture.
 export function pictureOf({ data, width, height }) {
-  const planes = [0, 1, 2].map((channel) =>
-    Float32Array.from({ length: width * height }, (_, i) => data[4 * i + channel] / 255));
+  const planes = [0, 1, 2].map(() => new Float32Array(width * height));
+  planes.forEach((plane, channel) => {
+    for (let i = 0; i < plane.length; i++) plane[i] = data[4 * i + channel] / 255;
+  });
   return { width, height, planes };
 }
 

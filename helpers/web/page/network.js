@@ -1,7 +1,7 @@
 // The network of this page: loaded once, then run on pairs of pictures.
 
 import { Told, address, bytes, json, unpacked } from "./files.js";
-import { pictureOf, predict } from "./maths.js";
+import { predict } from "./maths.js";
 
 // Everything that `predictedBy` needs: {card, session, ort}.
 export async function load() {
@@ -30,7 +30,7 @@ export async function load() {
   return { card, session, ort };
 }
 
-// {mask, depth} of two ImageData of one size, and the milliseconds that it took.
+// {mask, depth} of two pictures of one size, and the milliseconds that it took.
 export async function predictedBy({ card, session, ort }, room, scene) {
   const start = performance.now();
   const tensor = ({ values, shape }) => new ort.Tensor("float32", values, shape);
@@ -38,6 +38,6 @@ export async function predictedBy({ card, session, ort }, room, scene) {
     const maps = await session.run({ bg: tensor(a), bg_fg: tensor(b) });
     return { mask: maps.mask.data, depth: maps.depth.data };
   };
-  const maps = await predict(run, pictureOf(room), pictureOf(scene), card.trained_size, card.depth_size);
+  const maps = await predict(run, room, scene, card.trained_size, card.depth_size);
   return { ...maps, milliseconds: performance.now() - start };
 }

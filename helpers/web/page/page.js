@@ -1,8 +1,10 @@
 // The page: what each control does, and the one sentence that says how things stand.
 
+import { advice, compare } from "./align.js";
 import { photograph } from "./camera.js";
 import { cutOut, depthPicture, facts, onBackground, overlay, show } from "./draw.js";
 import { Told, bytes } from "./files.js";
+import { pictureOf } from "./maths.js";
 import { load, predictedBy } from "./network.js";
 import { read } from "./pictures.js";
 
@@ -55,12 +57,13 @@ async function look() {
   say("The network looks …");
   const network = await started;
   await new Promise((done) => setTimeout(done)); // the sentence is drawn first
-  const maps = await predictedBy(network, room, scene);
+  const pair = [room, scene].map(pictureOf), hint = advice(compare(...pair));
+  const maps = await predictedBy(network, ...pair);
   if (room !== state.pictures.room || scene !== state.pictures.scene) return; // others were chosen meanwhile
   state.maps = maps;
   $("result").hidden = false;
   draw();
-  say(`Done in ${maps.milliseconds.toFixed(0)} ms.`, "good");
+  say(`${hint} Done in ${maps.milliseconds.toFixed(0)} ms.`, hint ? "doubt" : "good");
 }
 
 function draw() {
