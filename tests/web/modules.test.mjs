@@ -21,11 +21,12 @@ function near(found, expected, tolerance, words) {
 
 // The same network as the Python test's.
 async function run({ values, shape: [, , h, w] }, scene) {
+  const whole = (9 * values.subarray(0, h * w).reduce((a, b) => a + b, 0)) / (h * w);
   const mask = new Float32Array(h * w), depth = new Float32Array(h * w), sigmoid = (x) => 1 / (1 + Math.exp(-x));
   for (let i = 0; i < h * w; i++) {
     const [red, green, blue] = [0, 1, 2].map((channel) => scene.values[channel * h * w + i] - values[channel * h * w + i]);
     mask[i] = sigmoid(4 * (red + 2 * green - blue));
-    depth[i] = sigmoid(3 * values[i] - 2 + (i % w) / w - Math.floor(i / w) / h);
+    depth[i] = sigmoid(3 * values[i] - 6 + whole + (i % w) / w - Math.floor(i / w) / h);
   }
   return { mask, depth };
 }

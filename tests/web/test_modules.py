@@ -21,7 +21,7 @@ NODE = shutil.which("node")
 
 
 class Formula(torch.nn.Module):
-    """A network that JavaScript can compute in three lines: it depends on both pictures and on the position."""
+    """A network that JavaScript can compute too: it depends on both pictures, on the position and on the padding."""
 
     def __init__(self, trained_size, depth_size):
         super().__init__()
@@ -31,7 +31,8 @@ class Formula(torch.nn.Module):
     def forward(self, bg, bg_fg):
         height, width = bg.shape[-2:]
         across, down = torch.arange(width) / width, torch.arange(height)[:, None] / height
-        return ((bg_fg - bg) * self.weight).sum(1, keepdim=True), 3 * bg[:, :1] - 2 + across - down
+        whole = 9 * bg[:, :1].mean((2, 3), keepdim=True)
+        return ((bg_fg - bg) * self.weight).sum(1, keepdim=True), 3 * bg[:, :1] - 6 + whole + across - down
 
 
 def made_pair(width, height, trained_size, depth_size):

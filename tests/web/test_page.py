@@ -19,12 +19,12 @@ pytest.importorskip("playwright.sync_api", reason="there is no playwright to dri
 import browser
 from playwright.sync_api import sync_playwright
 
+from helpers import export_page
 from helpers.config import CourseError
 from helpers.demos.scenes import example_scenes
 from helpers.plots import depth_picture
 from helpers.predict import predict, pretrained
 from helpers.utils import read_image
-from helpers.web import export_page
 
 BROWSER = browser.find_browser()
 pytestmark = [
