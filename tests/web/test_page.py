@@ -296,6 +296,19 @@ def test_a_photograph_is_shown_as_the_camera_was_held(page):
     assert np.abs(found - read_image(turned).astype(int)).max() <= 3
 
 
+def test_a_picture_can_be_dropped(page, example):
+    fresh(page)
+    dropped = page.evaluate_handle("""bytes => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(bytes)], 'room.png', { type: 'image/png' }));
+        return transfer;
+    }""", list(encoded(example[0])))  # fmt: skip
+    page.dispatch_event("section:has(#room)", "drop", {"dataTransfer": dropped})
+    page.locator("#status", has_text="Now the picture with the cat").wait_for()
+    seen = page.evaluate(PIXELS, "room")
+    assert (np.reshape(seen["data"], (128, 128, 4))[..., :3] == example[0]).all()
+
+
 def jpeg(size=(60, 60)):
     return encoded(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8), "JPEG")
 

@@ -114,13 +114,14 @@ for (const slot of SLOTS) {
   const box = $(slot).closest("section"), input = box.querySelector("input");
   const chosen = (files) => files[0] && tried(async () => take(slot, await read(files[0])));
   input.onchange = () => chosen(input.files)?.then(() => (input.value = "")); // the same file can be chosen again
-  box.ondragover = (event) => event.preventDefault();
-  box.ondrop = (event) => (event.preventDefault(), chosen(event.dataTransfer.files));
+  box.ondrop = (event) => chosen(event.dataTransfer.files);
   box.querySelector("button").onclick = () => tried(async () => {
     const image = await photograph($("camera"), state.pictures[slot === "room" ? "scene" : "room"]);
     if (image) await take(slot, image);
   });
 }
+// A picture that is dropped beside the two boxes would else be shown instead of this page.
+document.ondragover = document.ondrop = (event) => event.preventDefault();
 $("example").onclick = () => tried(async () => {
   const [room, scene] = await Promise.all(SLOTS.map(example));
   state.pictures = {};
