@@ -73,30 +73,38 @@ def export_onnx(net: nn.Module, path: str | Path, size: int | None = None, half:
         import onnxscript  # noqa: F401 - torch.onnx needs it, and would say so less clearly
     except ImportError as error:
         raise CourseError("ONNX needs packages more: pip install onnx onnxscript onnxruntime.") from error
-    model, shape = Probabilities(copy.deepcopy(net).cpu()).eval(), {0: Dim("batch", min=1, max=1024)}
-    if size is None:  # from 32 to 1024 pixels
-        # The example below is not a square: else the height would be taken to equal the width always.
-        shape |= {axis: STRIDE * Dim(name, min=2, max=64) for axis, name in ((2, "h"), (3, "w"))}
-    example = torch.rand(2, 3, size or 4 * STRIDE, size or 6 * STRIDE)
+    model = Probabilities(copy.deepcopy(net).cpu()).eval()
     try:
-        program = torch.export.export(model, (example, example.clone()), dynamic_shapes=dict.fromkeys(INPUTS, shape))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about versions of the exporter's own parts
-            made = torch.onnx.export(program, input_names=INPUTS, output_names=OUTPUTS, opset_version=18, verbose=False)
+        made = _exported(model, size)
+        if half:
+            _store_half(made.model.graph)
+        with whole_file(path) as temporary:
+            made.save(temporary, external_data=False)
+            worst = largest_difference(model, OnnxModel(temporary), size)
+            if not worst <= (HALF_TOLERANCE if half else TOLERANCE):  # a weight too large for 16 bits makes it NaN
+                raise CourseError(f"{Path(path).name} would differ from the network by {worst:.1e}: it was not written.")
+    except (CourseError, OSError):
+        raise
     except Exception as error:  # a layer without ONNX, a size or a value that Python code depends on: each its own kind
         raise CourseError(
             f"{type(net).__name__} cannot be exported ({type(error).__name__}): its forward(bg, bg_fg) must return two "
             f"logits (B, 1, H, W) for {f'{size} pixels' if size else 'any height and width'}, by layers and functions "
-            f"of torch alone."
+            "of torch alone."
         ) from error
-    if half:
-        _store_half(made.model.graph)
-    with whole_file(path) as temporary:
-        made.save(temporary, external_data=False)
-        worst = largest_difference(model, OnnxModel(temporary), size)
-        if not worst <= (HALF_TOLERANCE if half else TOLERANCE):  # a weight too large for 16 bits makes it NaN
-            raise CourseError(f"{Path(path).name} would differ from the network by {worst:.1e}: it was not written.")
     return worst
+
+
+def _exported(model: nn.Module, size: int | None):
+    """``model`` as torch's ONNX program, for any batch and for ``size``, or for any height and width."""
+    shape = {0: Dim("batch", min=1, max=1024)}
+    if size is None:  # from 32 to 1024 pixels
+        # The example below is not a square: else the height would be taken to equal the width always.
+        shape |= {axis: STRIDE * Dim(name, min=2, max=64) for axis, name in ((2, "h"), (3, "w"))}
+    example = torch.rand(2, 3, size or 4 * STRIDE, size or 6 * STRIDE)
+    program = torch.export.export(model, (example, example.clone()), dynamic_shapes=dict.fromkeys(INPUTS, shape))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about versions of the exporter's own parts
+        return torch.onnx.export(program, input_names=INPUTS, output_names=OUTPUTS, opset_version=18, verbose=False)
 
 
 @torch.no_grad()
