@@ -13,7 +13,7 @@ _WHERE = {
     "DepthMaskNet": "model", "DuoNet": "model",
     "Meter": "metrics", "evaluate": "evaluate",
     "recipe": "recipes", "train": "train",
-    "load": "predict", "pretrained": "predict", "predict": "predict", "export_onnx": "web",
+    "load": "predict", "pretrained": "predict", "predict": "predict", "export_onnx": "web", "export_page": "web",
     "check": "exercises", "hint": "exercises", "solution": "exercises",
 }  # fmt: skip
 __all__ = list(_WHERE)

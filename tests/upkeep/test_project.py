@@ -91,7 +91,7 @@ MAY_IMPORT = {
     "demos": CORE | SOURCES,
     "widgets": CORE | SOURCES | {"demos"},
     "exercises": CORE | SOURCES | {"demos"},
-    "web": CORE,
+    "web": CORE | {"demos"},  # an example pair
     **dict.fromkeys(RUNNERS, CORE | SOURCES | {"demos", "widgets", "exercises", "web"} | RUNNERS),
 }
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(HELPERS.rglob("*.py"))}

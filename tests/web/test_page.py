@@ -1,0 +1,437 @@
+"""The exported page in a headless Chromium: what it predicts, without a server or a mouse, and what goes wrong."""
+
+import functools
+import io
+import os
+import shutil
+import threading
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("playwright.sync_api", reason="there is no playwright to drive a browser: pip install playwright")
+
+import browser
+from playwright.sync_api import sync_playwright
+
+from helpers import export_page
+from helpers.config import CourseError
+from helpers.demos.scenes import example_scenes
+from helpers.plots import depth_picture
+from helpers.predict import predict, pretrained
+from helpers.utils import read_image
+
+BROWSER = browser.find_browser()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="there is no Chromium and no Chrome on this machine"),
+]
+CAMERA = "--use-fake-device-for-media-stream"
+PATIENCE = 120_000  # milliseconds for what takes two seconds on a machine that has nothing else to do
+PHONE = {"width": 390, "height": 844}
+MAPS = """async () => {
+    const { state } = await import('./page.js');
+    const { width, height } = state.pictures.scene;
+    return { width, height, mask: [...state.maps.mask], depth: [...state.maps.depth] };
+}"""
+PIXELS = """id => {
+    const canvas = document.getElementById(id);
+    const { width, height, data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    return { width, height, data: [...data] };
+}"""
+
+
+class OwnNet(torch.nn.Module):
+    """A small U-Net as a student writes one: an encoder step, a decoder step, a skip."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.down = torch.nn.Conv2d(6, 8, 3, padding=1), torch.nn.Conv2d(8, 16, 3, stride=2, padding=1)
+        self.up, self.heads = torch.nn.ConvTranspose2d(16, 8, 2, stride=2), torch.nn.Conv2d(16, 2, 1)
+
+    def forward(self, bg, bg_fg):
+        skip = self.first(torch.cat((bg, bg_fg), 1)).relu()
+        logits = self.heads(torch.cat((self.up(self.down(skip).relu()), skip), 1))
+        return logits[:, :1], logits[:, 1:]
+
+
+class OneSize(OwnNet):
+    """A network that cannot be exported: it works at one size only."""
+
+    def forward(self, bg, bg_fg):
+        mask, depth = super().forward(bg, bg_fg)
+        return mask + torch.zeros(64, 96), depth
+
+
+@contextmanager
+def served(folder):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=BROWSER, args=[*browser.FLAGS, CAMERA])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def net():
+    return pretrained()
+
+
+@pytest.fixture(scope="module")
+def folder(net, tmp_path_factory):
+    return export_page(net, tmp_path_factory.mktemp("web") / "page")
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with served(folder) as address:
+        yield address
+
+
+@contextmanager
+def opened(chromium, address, size=PHONE):
+    """A visit during which nothing may go wrong in the browser."""
+    visit = browser.Watched(chromium, address, size)
+    visit.page.set_default_timeout(PATIENCE)
+    visit.page.goto(address)
+    ready(visit.page)
+    try:
+        yield visit.page
+        assert visit.problems == []
+    finally:
+        visit.page.close()
+
+
+@pytest.fixture(scope="module")
+def page(chromium, address):
+    """One visit for all tests that leave it usable."""
+    with opened(chromium, address) as page:
+        yield page
+
+
+def ready(page):
+    page.locator("#status", has_text="is ready").wait_for()
+
+
+def fresh(page):
+    page.reload()
+    ready(page)
+
+
+def show_example(page):
+    page.get_by_role("button", name="Try the example").click()
+    page.locator("#status.good", has_text="Done").wait_for()
+
+
+def choose(page, room, scene):
+    for slot, content in (("room", room), ("scene", scene)):
+        page.locator(f"section:has(#{slot}) input").set_input_files(
+            {"name": f"{slot}.picture", "mimeType": "image/png", "buffer": content}
+        )
+        if slot == "room":
+            page.locator("#status", has_text="Now the").wait_for()
+
+
+def encoded(pixels, kind="PNG", **options):
+    Image.fromarray(pixels).save(stream := io.BytesIO(), kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The room and the scene, (128, 128, 3) each."""
+    scenes = example_scenes()
+    return [scenes[name][0].permute(1, 2, 0).contiguous().numpy() for name in ("bg", "bg_fg")]
+
+
+def check_maps(page, net, pair):
+    found, expected = page.evaluate(MAPS), predict(net, *pair)
+    assert (found["height"], found["width"]) == pair[0].shape[:2]
+    for name in ("mask", "depth"):
+        values = np.reshape(found[name], pair[0].shape[:2])
+        assert np.abs(values - expected[name]).max() < 5e-3, name
+        if name == "mask":
+            assert ((values >= 0.5) != (expected["mask"] >= 0.5)).mean() <= 1e-3
+            assert (values >= 0.5).any(), "there is a cat"
+
+
+def test_it_predicts_the_example_as_python_does(page, net, example):
+    show_example(page)
+    check_maps(page, net, example)
+
+
+def test_it_predicts_pictures_of_other_shapes_as_python_does(page, net, example):
+    pair = [np.asarray(Image.fromarray(image[10:]).resize((230, 170), Image.Resampling.BICUBIC)) for image in example]
+    fresh(page)
+    choose(page, *map(encoded, pair))
+    page.locator("#status.good", has_text="Done").wait_for()
+    check_maps(page, net, pair)
+
+
+def test_everything_works_by_keyboard_alone(page, example):
+    fresh(page)
+    keys = page.keyboard
+
+    def tab_to(name):
+        for _ in range(20):
+            keys.press("Tab")
+            if page.evaluate("selector => document.activeElement.matches(selector)", name):
+                return
+        raise AssertionError(f"Tab does not lead to {name}")
+
+    tab_to("[aria-label='Choose a picture of the room']")
+    tab_to("[aria-label='Photograph the room with the cat']")
+    tab_to("#example")
+    keys.press("Enter")
+    page.locator("#status.good", has_text="Done").wait_for()
+    tab_to("#swap")
+    tab_to("input[name=view]")
+    whole = page.inner_text("#facts")
+    keys.press("ArrowRight")
+    assert page.locator("#legend").is_visible()
+    keys.press("ArrowRight")
+    assert not page.locator("#legend").is_visible()
+    tab_to("#divider")
+    keys.press("End")
+    assert page.get_attribute("#divider", "aria-valuetext") == "100 % photograph"
+    tab_to("#threshold")
+    keys.press("End")
+    assert page.inner_text("#value") == "0.98" and page.inner_text("#facts") != whole
+    keys.press("Home")
+    tab_to("#background")
+    tab_to("#download")
+    with page.expect_download() as download:
+        keys.press("Enter")
+    assert download.value.suggested_filename == "cutout.png"
+    with Image.open(download.value.path()) as image:
+        cat = np.asarray(image)
+    opaque = cat[..., 3] == 255
+    assert cat.shape == (128, 128, 4) and 0.02 < opaque.mean() < 0.5 and (cat[..., 3] == 0).mean() > 0.4
+    assert (cat[opaque][:, :3] == example[1][opaque]).all(), "it keeps the colours of the scene"
+
+
+def test_the_cut_out_stands_on_a_background_of_ones_choice(page, example):
+    show_example(page)
+    page.get_by_label("Cut-out").check()
+    page.select_option("#background", "colour")
+    page.fill("#colour", "#ff0000")
+    pixels = page.evaluate(PIXELS, "after")
+    assert pixels["data"][:4] == [255, 0, 0, 255]
+    page.select_option("#background", "picture")
+    green = encoded(np.full((20, 60, 3), (0, 255, 0), np.uint8))
+    page.set_input_files("#backdrop", {"name": "green.png", "mimeType": "image/png", "buffer": green})
+    assert browser.soon(page, lambda: page.evaluate(PIXELS, "after")["data"][:4] == [0, 255, 0, 255])
+    page.select_option("#background", "")
+    assert page.evaluate(PIXELS, "after")["data"][3] == 0
+
+
+def test_swapped_pictures_are_told_and_can_be_swapped_back(page):
+    show_example(page)
+    page.get_by_role("button", name="Swap the two").click()
+    page.locator("#status.doubt", has_text="The two pictures seem to be swapped").wait_for()
+    page.get_by_role("button", name="Swap the two").click()
+    page.locator("#status.good", has_text="Done").wait_for()
+
+
+def test_it_fits_a_phone(page):
+    show_example(page)
+    for view in ("Cat", "Depth", "Cut-out"):
+        page.get_by_label(view, exact=True).check()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert page.evaluate("""[...document.querySelectorAll('main button, main .button, main select')]
+            .filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 44).map(e => e.innerText)""") == []
+
+
+def test_every_control_and_picture_has_a_name(page):
+    show_example(page)
+    page.get_by_label("Cut-out").check()
+    seen = page.locator("main").aria_snapshot()
+    for control in ('button "Choose a picture of the room"', 'slider "Threshold"', 'slider "Divider: left of it',
+                    'radio "Cut-out" [checked]', 'combobox "Background"', 'img "the cat cut out of its picture"'):  # fmt: skip
+        assert control in seen, control
+    assert "- img\n" not in seen and "- button\n" not in seen and "- slider\n" not in seen
+
+
+@pytest.mark.skipif("COURSE_AXE" not in os.environ, reason="COURSE_AXE is not set to the axe.min.js of npm's axe-core")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    show_example(page)
+    page.evaluate(Path(os.environ["COURSE_AXE"]).read_text(encoding="utf-8"))
+    for view in ("Cat", "Depth", "Cut-out"):
+        page.get_by_label(view, exact=True).check()
+        faults = page.evaluate("axe.run().then(found => found.violations.map(v => [v.id, v.nodes.map(n => n.html)]))")
+        assert faults == [], view
+    page.emulate_media(color_scheme="light")
+
+
+def test_a_photograph_is_shown_as_the_camera_was_held(page):
+    pixels = np.zeros((48, 80, 3), np.uint8)
+    pixels[:, :40] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by a quarter
+    turned = encoded(pixels, "JPEG", exif=exif, quality=95)
+    fresh(page)
+    choose(page, turned, turned)
+    page.locator("#status.good", has_text="Done").wait_for()
+    seen = page.evaluate(PIXELS, "room")
+    found = np.reshape(seen["data"], (seen["height"], seen["width"], 4))[..., :3]
+    assert found.shape == (80, 48, 3)
+    assert np.abs(found - read_image(turned).astype(int)).max() <= 3
+
+
+def test_a_picture_can_be_dropped(page, example):
+    fresh(page)
+    dropped = page.evaluate_handle("""bytes => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(bytes)], 'room.png', { type: 'image/png' }));
+        return transfer;
+    }""", list(encoded(example[0])))  # fmt: skip
+    page.dispatch_event("section:has(#room)", "drop", {"dataTransfer": dropped})
+    page.locator("#status", has_text="Now the picture with the cat").wait_for()
+    seen = page.evaluate(PIXELS, "room")
+    assert (np.reshape(seen["data"], (128, 128, 4))[..., :3] == example[0]).all()
+
+
+def jpeg(size=(60, 60)):
+    return encoded(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8), "JPEG")
+
+
+def huge():
+    Image.new("1", (10_000, 10_000)).save(stream := io.BytesIO(), "PNG")
+    return stream.getvalue()
+
+
+BAD = {
+    "one pixel": (lambda: encoded(np.zeros((1, 1, 3), np.uint8)), "is only 1 × 1 pixels: choose one of at least 16"),
+    "100 megapixels": (huge, "has 10000 × 10000 pixels: scale it below 50 megapixels."),
+    "cut": (lambda: jpeg()[:-900], "is cut short: copy or save it anew."),
+    "damaged": (lambda: encoded(np.zeros((60, 60, 3), np.uint8)).replace(b"IDAT", b"IDOT"), "is damaged: copy or save"),
+    "no picture": (lambda: b"Dear cat, where are you? " * 9, "is not a picture that this browser can read"),
+    "empty": (lambda: b"", "is not a picture that this browser can read"),
+    "HEIC": (lambda: b"\0\0\0\x18ftypheic" + bytes(99), "is a HEIC picture, which this browser cannot read: export"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_picture_gets_a_sentence(page, name):
+    make, words = BAD[name]
+    page.set_input_files("section:has(#room) input", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": make()})
+    page.locator("#status.bad", has_text=words).wait_for()
+    assert page.inner_text("#status").startswith("“a.jpg” ")
+
+
+def test_two_sizes_get_a_sentence_and_a_good_pair_works_afterwards(page, example):
+    fresh(page)
+    choose(page, jpeg((60, 60)), jpeg((60, 80)))
+    page.locator("#status.bad", has_text="60 × 60 pixels, the picture with the cat 80 × 60: take both").wait_for()
+    assert not page.locator("#result").is_visible()
+    show_example(page)
+
+
+def test_a_camera_that_is_refused_gets_a_sentence(page):
+    page.get_by_role("button", name="Photograph the room", exact=True).click()
+    page.locator("#status.bad", has_text="The camera cannot be used, because the browser or you did not allow it").wait_for()
+
+
+def test_the_camera_shows_the_other_picture_and_takes_one(chromium, address):
+    with opened(chromium, address) as page:
+        page.context.grant_permissions(["camera"])
+        page.get_by_role("button", name="Photograph the room", exact=True).click()
+        page.get_by_role("button", name="Take the picture").click()
+        page.locator("#status", has_text="Now the picture with the cat").wait_for()
+        page.get_by_role("button", name="Photograph the room with the cat").click()
+        page.locator("dialog canvas").wait_for()
+        page.keyboard.press("Escape")
+        page.locator("dialog").wait_for(state="hidden")
+        assert page.inner_text("#status").startswith("Now the picture with the cat")
+        page.get_by_role("button", name="Photograph the room with the cat").click()
+        page.get_by_role("button", name="Take the picture").click()
+        page.locator("#status", has_text="Done").wait_for()
+
+
+def test_it_works_after_the_server_has_stopped(chromium, folder):
+    with served(folder) as address:
+        visit = browser.Watched(chromium, address, PHONE)
+        visit.page.goto(address)
+        ready(visit.page)
+        visit.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    visit.page.reload()
+    show_example(visit.page)
+    assert visit.problems == []
+    visit.page.close()
+
+
+def test_a_browser_without_web_assembly_is_told(chromium, address):
+    page = chromium.new_page()
+    page.add_init_script("delete globalThis.WebAssembly")
+    page.goto(address)
+    page.locator("#status.bad", has_text="has no WebAssembly").wait_for()
+    page.close()
+
+
+@pytest.mark.parametrize("name, left, words", [
+    ("model.onnx", None, "The file model.onnx is missing beside this page: export the page again."),
+    ("model.onnx", 1_000_000, "The network's file model.onnx has 1000000 bytes instead of"),
+    ("card.json", None, "The file card.json is missing"),
+    ("ort-wasm-simd-threaded.wasm.gz", 1_000_000, "A file of the runtime is missing or damaged"),
+])  # fmt: skip
+def test_a_file_that_is_missing_or_cut_gets_a_sentence(chromium, folder, tmp_path, name, left, words):
+    shutil.copytree(folder, tmp_path / "page", copy_function=os.link)
+    content = (folder / name).read_bytes()
+    (tmp_path / "page" / name).unlink()
+    if left:
+        (tmp_path / "page" / name).write_bytes(content[:left])
+    with served(tmp_path / "page") as address:
+        page = chromium.new_page()
+        page.goto(address)
+        page.locator("#status.bad", has_text=words).wait_for()
+        page.get_by_role("button", name="Try the example").click()  # the sentence stays
+        page.locator("#result").wait_for(state="hidden")
+        page.locator("#status.bad", has_text=words).wait_for()
+        page.close()
+
+
+def test_a_page_in_one_file_opens_from_a_disk_with_a_network_of_ones_own(chromium, tmp_path, example):
+    torch.manual_seed(0)
+    own = OwnNet()
+    path = export_page(own, tmp_path / "cat.html", one_file=True)
+    assert own.training and [file.name for file in tmp_path.iterdir()] == ["cat.html"]
+    with opened(chromium, path.as_uri()) as page:
+        show_example(page)
+        page.get_by_label("Depth").check()
+        shown = page.evaluate(PIXELS, "after")
+    expected = depth_picture(predict(own.eval(), *example)["depth"]) * 255
+    assert np.abs(np.reshape(shown["data"], (128, 128, 4))[..., :3] - expected).max() <= 4  # one step of 256 colours
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+    (tmp_path / "page").mkdir()
+    with pytest.raises(CourseError, match="page exists already"):
+        export_page(OwnNet(), tmp_path / "page")
+    with pytest.raises(CourseError, match="page.htm: a page in one file is named .html, say page.html"):
+        export_page(OwnNet(), tmp_path / "page.htm", one_file=True)
+    with pytest.raises(CourseError, match="OneSize cannot be exported .* for any height and width, by layers"):
+        export_page(OneSize(), tmp_path / "other")
+    broken = OwnNet()
+    with torch.no_grad():
+        broken.down.weight.fill_(1e6)  # more than 16 bits hold
+    with pytest.raises(CourseError, match="model.onnx would differ"):
+        export_page(broken, tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["page"] and not list((tmp_path / "page").iterdir())
