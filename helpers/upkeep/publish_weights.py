@@ -10,6 +10,7 @@ room. Both resume if they were interrupted. ``... publish [--photos FOLDER]`` sc
 import argparse
 import dataclasses
 import json
+import textwrap
 from datetime import date
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def card(data: str, rows: dict[str, dict[str, float]], facts: dict) -> str:
 ({WEIGHTS[data].stat().st_size / 1e6:.1f} MB): `helpers.predict.pretrained("{data}")`. This part was written by
 `python -m helpers.upkeep.publish_weights publish`.
 
-**Data.** {facts["data"]}
+**Data.** {textwrap.fill(facts["data"], 110)}
 
 **Recipe.** `helpers.upkeep.publish_weights.plan("{data}")`: {facts["samples"]:,} samples, epochs by size {stages},
 in batches of {used.stages[0].batch}; {used.optimizer.capitalize()}, one cycle up to {used.learning_rate:g};

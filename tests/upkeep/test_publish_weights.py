@@ -28,14 +28,21 @@ def rooms():
     return sample(train_part, 64), sample(test_part, 48)
 
 
-def test_they_are_small_and_know_how_they_were_trained():
-    assert WEIGHTS["rooms"].stat().st_size <= 12e6
-    net = pretrained()
+@pytest.mark.parametrize("data", WEIGHTS)
+def test_they_are_small_and_know_how_they_were_trained(data):
+    assert WEIGHTS[data].stat().st_size <= 12e6
+    net = pretrained(data)
     assert not net.training and type(net).__name__ == module.NETWORK
-    assert net.trained_size == plan().stages[-1].size and net.depth_activation == "sigmoid"
-    with safe_open(WEIGHTS["rooms"], "pt") as stream:
+    assert net.trained_size == plan(data).stages[-1].size and net.depth_activation == "sigmoid"
+    assert f"`helpers.predict.pretrained(\"{data}\")`" in module.CARD.read_text() or data == "rooms"
+    with safe_open(WEIGHTS[data], "pt") as stream:
         floats = {stream.get_tensor(name).dtype for name in stream.keys() if stream.get_tensor(name).is_floating_point()}
     assert floats == {torch.float16}
+
+
+def test_weights_of_other_data_are_refused():
+    with pytest.raises(CourseError, match="no weights 'cats': choose 'rooms' or 'photographs'"):
+        pretrained("cats")
 
 
 def test_they_find_cats_and_depth_in_rooms_they_never_saw(rooms):
