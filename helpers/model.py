@@ -41,8 +41,11 @@ def register_rgb(net: nn.Module, **pixels: tuple[float, ...]) -> None:
 
 def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """uint8 or [0, 1] pixels (B, 3, H, W) to about zero mean and unit variance; ``mean``, ``std``: (1, 3, 1, 1)."""
-    image = image.float() / 255 if image.dtype == torch.uint8 else image
-    return (image - mean) / std
+    return (_in_unit(image) - mean) / std
+
+
+def _in_unit(image: Tensor) -> Tensor:
+    return image.float() / 255 if image.dtype == torch.uint8 else image
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -278,11 +281,10 @@ def predicted(net: nn.Module, bg: Tensor, bg_fg: Tensor, depth_activation: str |
         return tuple((one + other.flip(-1)) / 2 for one, other in zip(there, back))
     size, small = bg.shape[-2:], getattr(net, "depth_size", None) or math.inf
     activation = depth_activation or getattr(net, "depth_activation", "sigmoid")
-    pair = [image.float() / 255 if image.dtype == torch.uint8 else image for image in (bg, bg_fg)]
-    mask, depth = probabilities(*_padded(net, *pair), activation)
+    mask, depth = probabilities(*_padded(net, bg, bg_fg), activation)
     if small < max(size):
         inner = [max(1, round(side * small / max(size))) for side in size]
-        shrunk = [interpolate(image, inner) for image in pair]
+        shrunk = [interpolate(_in_unit(image), inner) for image in (bg, bg_fg)]
         depth = interpolate(probabilities(*_padded(net, *shrunk), activation)[1], size)
     return mask, depth
 
@@ -291,7 +293,7 @@ def _padded(net: nn.Module, *pair: Tensor) -> list[Tensor]:
     """Logits of a pair whose border is repeated up to multiples of :data:`STRIDE`, and cut off again."""
     height, width = pair[0].shape[-2:]
     if height % STRIDE or width % STRIDE:
-        pair = (F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate") for image in pair)
+        pair = (F.pad(_in_unit(image), (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate") for image in pair)
     return [logits[..., :height, :width] for logits in net(*pair)]
 
 

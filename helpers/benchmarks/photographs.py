@@ -23,7 +23,7 @@ from helpers.utils import machine, table
 
 SIZES, COUNT = (64, 96, 128, 192), 600
 METRICS = {
-    "mask_dice": "mask Dice", "boundary_f_1px": "boundary F, 1 px", "depth_rmse": "depth RMSE",
+    "mask_dice": "mask Dice", "boundary_f_1px": "boundary F-score", "depth_rmse": "depth RMSE",
     "depth_rmse_aligned": "aligned RMSE", "abs_rel": "AbsRel", "delta1": "δ < 1.25",
 }  # fmt: skip
 
