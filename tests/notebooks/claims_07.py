@@ -67,7 +67,7 @@ CLAIMS = [
      lambda: 0 < change(PERFECT, "mask Dice") < 0.02 and change(PERFECT, "Dice, perturbed") < -0.5),
     ("The mask is as good within the spread, the depth is worse",
      lambda: change(WIDTHS, "mask Dice") == 0 < change(WIDTHS, "depth RMSE")),
-    ("*From nothing* gets hardly beyond it", lambda: dice("from nothing") < dice("pretrained, not trained on") + 0.02),
+    ("*From nothing* gets no further than that", lambda: dice("from nothing") < dice("pretrained, not trained on") + 0.02),
     ("*Encoder frozen* is ahead of both",
      lambda: behind("pretrained, not trained on", "encoder frozen") and behind("from nothing", "encoder frozen")),
     ("it trains only a small part of the weights", lambda: trained("encoder frozen") < trained("fine-tuned") / 4),
