@@ -76,7 +76,7 @@ def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0, part
         generator: a CPU generator; the same state gives the same change on every device.
         share: probability, for each pair, of being perturbed.
         part: which part of a larger batch this is, see :class:`Draws`.
-        by: other magnitudes, such as :data:`HANDHELD`; its noise is drawn between 5/255 and ``by.noise``.
+        by: other magnitudes, such as :data:`HANDHELD`; its noise is drawn from 5/255, or less, to ``by.noise``.
     """
     bg, bg_fg, device = batch["bg"], batch["bg_fg"], batch["bg"].device
     draws = Draws(generator, len(bg), part)
@@ -88,7 +88,7 @@ def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0, part
     turn, scale = draws.uniform(-by.turn, by.turn, device=device), draws.uniform(-by.scale, by.scale, device=device)
     balance = draws.uniform(1 - by.balance, 1 + by.balance, 3, 1, 1, device=device)
     along = torch.stack([draws.uniform(-by.blur, by.blur, device=device) for _ in "xy"], 1)
-    level = draws.uniform(NOISE, by.noise, 1, 1, 1, device=device) * 255
+    level = draws.uniform(min(NOISE, by.noise), by.noise, 1, 1, 1, device=device) * 255
     moved, scene = shift_images(bg.float(), shift, turn, scale) * gain * balance, bg_fg.float()
     if by.blur:  # a path to and fro, so that the mask stays right
         scene = sum(shift_images(scene, step * along) for step in (-0.5, -0.25, 0.0, 0.25, 0.5)) / 5

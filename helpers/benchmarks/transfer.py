@@ -155,8 +155,8 @@ def markdown(result: dict) -> str:
     return (
         f"{markdown_table(('start', 'rooms', *COLUMNS), rows, numbers_from=1)}\n\n{result['samples']:,} samples at "
         f"{result['size']} px each, {len(result['seeds'])} seeds, {result['test_quartets']} test quartets of other places "
-        f"and cats; {result['machine']}; {result['date']}. The weights of rendered rooms had seen 144,000 samples before, "
-        "the encoder 1.3 million photographs of ImageNet."
+        f"and cats; {result['machine']}; {result['date']}. The weights of rendered rooms had been trained before, as "
+        "their card says, and the encoder on ImageNet."
     )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from helpers import augment, losses
 from helpers.config import CourseError
 from helpers.model import DuoNet
-from helpers.photos.segment_cat import align
+from helpers.photos.register import align
 from helpers.recipes import Stage, recipe
 
 

@@ -11,7 +11,8 @@ from scipy import ndimage, stats
 
 from helpers.config import CourseError
 from helpers.photos.pseudo_depth import depth_from_disparity
-from helpers.photos.segment_cat import align, cut_out
+from helpers.photos.register import align
+from helpers.photos.segment_cat import cut_out
 
 RIGHT, WRONG, right, wrong = answers_of()
 

@@ -10,7 +10,8 @@ from helpers.demos.phone_pairs import handheld
 from helpers.exercises.compare import rendered
 from helpers.model import DuoNet, seeded
 from helpers.photos.pseudo_depth import depth_from_disparity
-from helpers.photos.segment_cat import align, cut_out
+from helpers.photos.register import align
+from helpers.photos.segment_cat import cut_out
 from helpers.predict import predict
 
 

@@ -33,14 +33,6 @@ from helpers.photos.standing import GRID, Pinhole, find_standing
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return photo_folder(tmp_path_factory.mktemp("photos"))

@@ -8,21 +8,12 @@ import unicodedata
 
 import numpy as np
 import pytest
-import torch
 from photo_files import photo_folder
 from PIL import Image
 
 from helpers.config import CourseError
 from helpers.dataset import cached, split
 from helpers.photos import PhotosDataset
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 
 from helpers.config import CourseError
 from helpers.demos.phone_pairs import handheld
-from helpers.photos.segment_cat import align, cut_out, differences
+from helpers.photos.register import align
+from helpers.photos.segment_cat import cut_out, differences
 from helpers.rendering.dataset import RoomsDataset
 
 SIZE = 256

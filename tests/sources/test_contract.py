@@ -63,14 +63,6 @@ def dataset(request, sources):
     return sources[request.param]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def assert_same(first, second):
     assert first.keys() == second.keys()
     for name in first:
