@@ -121,12 +121,12 @@ def our_recipe():
 
 
 def start():
-    """``net, recipe`` of notebook 05; on photographs the network starts from the course's own weights."""
+    """``net, recipe`` of notebook 05; on photographs the network starts from weights that have seen photographs."""
     from helpers.model import build
     from helpers.predict import pretrained
 
     recipe = our_recipe()
-    return (pretrained() if recipe.name == "fine-tune" else build("DuoNet")), recipe
+    return (pretrained("photographs") if recipe.name == "fine-tune" else build("DuoNet")), recipe
 
 
 def run_dir(recipe_name: str | None = None, seed: int = 0) -> Path:
@@ -155,8 +155,8 @@ def trained_network():
     reason = f"No network of your own is {where} yet (notebook 05 trains one)"
     if is_finished(folder, our_recipe()):
         reason = f"The network {where} was trained on other data, or before some was added"
-    print(f"{reason}: this is the course's, trained longer, on other rendered rooms.")
-    return pretrained()
+    print(f"{reason}: this is the course's, trained longer, on other data.")
+    return pretrained("photographs" if our_recipe().name == "fine-tune" else "rooms")
 
 
 def train_network() -> list[dict]:

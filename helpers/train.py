@@ -186,6 +186,7 @@ class Run:
         net.depth_activation, net.depth_size = recipe.depth_activation, recipe.depth_size
         if recipe.channels_last:
             net.to(memory_format=torch.channels_last)
+        torch.backends.cudnn.benchmark = True  # try each convolution's ways once: sizes are the same for a whole stage
         self.model, self.optimizer = self.accelerator.prepare(net, make_optimizer(net, recipe))
         # By hand, because accelerate has one precision for the whole process: a notebook trains in several.
         self.precision = pick_precision(recipe.precision, self.device)

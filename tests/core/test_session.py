@@ -67,7 +67,7 @@ def test_without_a_run_of_ones_own_the_courses_network_answers_then_ones_own(cap
     assert (predict(own, bg, bg_fg)["mask"] != predict(shipped, bg, bg_fg)["mask"]).any()
 
 
-def test_on_rooms_the_training_starts_from_nothing_and_on_photographs_from_the_courses_network(monkeypatch, tmp_path, capsys):
+def test_on_rooms_the_training_starts_from_nothing_and_on_photographs_from_weights_for_them(monkeypatch, tmp_path, capsys):
     net, wanted = session.start()
     assert wanted == session.our_recipe() == recipe("course")
     assert same_weights(net, build("DuoNet"))
@@ -75,7 +75,7 @@ def test_on_rooms_the_training_starts_from_nothing_and_on_photographs_from_the_c
     monkeypatch.setenv("COURSE_DATA", str(write_photographs(tmp_path / "mine")))
     net, wanted = session.start()
     assert wanted == session.our_recipe() == recipe("fine-tune")
-    assert same_weights(net, pretrained())
+    assert same_weights(net, pretrained("photographs")) and same_weights(session.trained_network(), net)
     session.train_network()
     assert session.run_dir().name == "photos-mine-tiny-fine-tune" and is_finished(session.run_dir(), wanted)
     capsys.readouterr()
