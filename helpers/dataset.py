@@ -187,34 +187,34 @@ def split(dataset: Dataset, test: float = 0.3, validation: float = 0.0, seed: in
         CourseError: fewer places or cats than parts, or shares that leave nothing to train on.
     """
     if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
-        raise CourseError(
-            f"test={test}, validation={validation}: the shares of held-out rooms and cats must lie between 0 and 1, "
-            "together too, say 0.3 and 0.1."
-        )
-    rng, parts = np.random.default_rng(seed), {"train": 0, **({"validation": 2} if validation else {}), "test": 1}
-    part_of = []  # of each quartet's room, and of its cat
-    for name, ids, same in zip(("room", "cat"), scenes(dataset), (getattr(dataset, "places", {}), {})):
-        unique, where = np.unique(ids, return_inverse=True)
-        _, place, sizes = np.unique([same.get(i, i) for i in unique.tolist()], return_inverse=True, return_counts=True)
-        if len(sizes) < len(parts):
-            what = name if len(sizes) == len(unique) else "place"
-            raise CourseError(
-                f"This data has {len(sizes)} {what}(s); holding some out for the test needs at least {len(parts)}: "
-                f"add a {what}."
-            )
-        order, part = rng.permutation(np.arange(len(sizes))), np.zeros(len(sizes), int)
-        for number, share in enumerate((test, validation)[: len(parts) - 1], parts["test"]):
-            free = order[part[order] == 0]
-            least = np.sort(sizes[free]).cumsum()  # one place at least, and one stays for each other part
-            rooms = np.clip(round(share * len(unique)), least[0], least[number - len(parts) - 1])
-            for i in free:  # in this order, whatever still fits
-                if sizes[i] <= rooms:
-                    part[i], rooms = number, rooms - sizes[i]
-        part_of.append(part[place][where])
-    subsets = {name: np.flatnonzero((np.stack(part_of) == part).all(0)) for name, part in parts.items()}
-    if empty := [name for name, indices in subsets.items() if not len(indices)]:
+        raise CourseError(f"test={test}, validation={validation}: these shares and their sum must be between 0 and 1, "
+                          "say 0.3 and 0.1.")  # fmt: skip
+    rng, (rooms, cats) = np.random.default_rng(seed), scenes(dataset)
+    shares = {"test": test, **({"validation": validation} if validation else {})}
+    part_of_room = _hold_out("room", rooms, getattr(dataset, "places", {}), shares, rng)
+    part_of_cat = _hold_out("cat", cats, {}, shares, rng)
+    parts = {x: np.flatnonzero((part_of_room == x) & (part_of_cat == x)) for x in ("train", *reversed(shares))}
+    if empty := [part for part, indices in parts.items() if not len(indices)]:
         raise CourseError(f"No quartet is left for the {empty[0]} part at test={test}, seed={seed}: use more quartets.")
-    return tuple(Subset(dataset, indices) for indices in subsets.values())
+    return tuple(Subset(dataset, indices) for indices in parts.values())
+
+
+def _hold_out(name: str, ids: np.ndarray, places: dict[int, int], shares: dict[str, float], rng) -> np.ndarray:
+    """For the room, or cat, of each quartet its part: one of ``shares``, or "train". Those of a place stay together."""
+    unique, where = np.unique(ids, return_inverse=True)
+    _, place, sizes = np.unique([places.get(i, i) for i in unique.tolist()], return_inverse=True, return_counts=True)
+    if len(sizes) <= len(shares):
+        what = name if len(sizes) == len(unique) else "place"
+        raise CourseError(f"This data has {len(sizes)} {what}(s), too few for {len(shares) + 1} parts: add a {what}.")
+    order, part_of = rng.permutation(len(sizes)), np.full(len(sizes), "train", dtype=object)
+    for number, (part, share) in enumerate(shares.items()):
+        free = order[part_of[order] == "train"]
+        fewest = np.sort(sizes[free]).cumsum()  # so many rooms: one place at least, and one stays for each other part
+        left = np.clip(round(share * len(unique)), fewest[0], fewest[number - len(shares) - 1])
+        for i in free:  # in this order, whatever still fits
+            if sizes[i] <= left:
+                part_of[i], left = part, left - sizes[i]
+    return part_of[place][where]
 
 
 def sample(dataset: Dataset, count: int, seed: int = 0) -> Subset:

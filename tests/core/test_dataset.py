@@ -186,15 +186,15 @@ def test_a_validation_set_shares_no_room_and_no_cat_and_leaves_the_test_set_as_i
         ids = [set(part.scenes()[which]) for part in (train, validation, test)]
         assert all(ids) and not (ids[0] & ids[1] or ids[0] & ids[2] or ids[1] & ids[2])
     assert test.indices.tolist() == split(toys, 0.3, seed=3)[1].indices.tolist()
-    with pytest.raises(CourseError, match="together"):
+    with pytest.raises(CourseError, match="their sum"):
         split(toys, 0.7, 0.3)
-    with pytest.raises(CourseError, match="at least 3"):
+    with pytest.raises(CourseError, match="for 3 parts"):
         split(SceneDataset(2, 5, 1, 32, 0), 0.3, 0.2)
 
 
 @pytest.mark.parametrize("shape, what", [((1, 4), "room"), ((4, 1), "cat")])
 def test_one_room_or_one_cat_cannot_be_split(shape, what):
-    with pytest.raises(CourseError, match=rf"1 {what}\(s\).*at least 2: add a {what}"):
+    with pytest.raises(CourseError, match=rf"1 {what}\(s\).*for 2 parts: add a {what}"):
         split(SceneDataset(*shape, 1, 32, 0))
 
 
@@ -237,9 +237,9 @@ def test_no_place_is_divided_and_the_shares_are_kept_as_whole_places_allow(sizes
 
 
 def test_one_place_cannot_be_split_whatever_it_has_of_rooms():
-    with pytest.raises(CourseError, match=r"1 place\(s\).*at least 2: add a place"):
+    with pytest.raises(CourseError, match=r"1 place\(s\).*for 2 parts: add a place"):
         split(toys_of_places([5])[0])
-    with pytest.raises(CourseError, match=r"2 place\(s\).*at least 3: add a place"):
+    with pytest.raises(CourseError, match=r"2 place\(s\).*for 3 parts: add a place"):
         split(toys_of_places([5, 1])[0], validation=0.1)
 
 
