@@ -14,6 +14,8 @@ from helpers.exercises.compare import quartets, warmed_up_net
 from helpers.metrics import Meter
 from helpers.web.onnx import LARGE, OnnxModel, Probabilities, export_onnx
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def net():
