@@ -66,4 +66,4 @@ def test_numbers_from_0_to_1_reach_its_u_net_as_bytes_do(cells):
     unit = [picture.float() / 255 for picture in pair]
     with torch.no_grad():
         for bytes_, mended, plain in zip(unet(*pair), cells["FromUnit"](unet)(*unit), unet(*unit)):
-            assert (bytes_ - mended).abs().max() < 1e-5 < (bytes_ - plain).abs().max()
+            assert (bytes_ - mended).abs().max() < 1e-3 * bytes_.std() and (bytes_ - plain).abs().max() > 0.1 * bytes_.std()
