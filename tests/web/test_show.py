@@ -7,10 +7,12 @@ from types import ModuleType
 
 import pytest
 from IPython.display import HTML
+from notebook_cells import defined
 
 from helpers.config import CourseError
+from helpers.model import seeded
 from helpers.upkeep import run_notebooks
-from helpers.web import show
+from helpers.web import export_page, show
 
 
 @pytest.fixture
@@ -67,3 +69,26 @@ def test_a_folder_that_holds_no_page_is_named(tmp_path, displayed):
     with pytest.raises(CourseError, match="nothing is no exported page: write one with export_page"):
         show.show_page(tmp_path / "nothing")
     assert not displayed
+
+
+@pytest.mark.slow
+def test_the_u_net_of_notebook_03_predicts_in_the_frame(displayed, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="there is no playwright to drive a browser")
+    import browser  # late: it needs playwright
+
+    if not (chromium := browser.find_browser()):
+        pytest.skip("there is no Chromium and no Chrome on this machine")
+    cells = defined("08", "block", "make_encoder", "make_decoder", "UNet", "FromUnit")
+    net = cells["FromUnit"](seeded(lambda: cells["UNet"](base=4), 0))
+    show.show_page(export_page(net, tmp_path / "page"))
+    (tmp_path / "index.html").write_text(f"<title>a notebook</title><link rel=icon href=data:,>{displayed[0].data}")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=chromium, args=browser.FLAGS)
+        page, problems = launched.new_page(), []
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.goto(show.serve(tmp_path))
+        frame = page.frame_locator("iframe")
+        frame.get_by_role("button", name="Try the example").click(timeout=120_000)
+        frame.locator("#result").wait_for(state="visible", timeout=120_000)
+        launched.close()
+    assert not problems
