@@ -45,7 +45,7 @@ def setup(number: int) -> None:
     print(f"Profile  {chosen.name}, {chosen.purpose}")
     print(f"Time     {time}\nData     {data}")
     print(f"Change   put %env COURSE_PROFILE=... ({others}) or %env COURSE_DATA=... in a cell above, then run all",
-          *advice(), sep="\n")  # fmt: skip
+          *advice(number), sep="\n")  # fmt: skip
     kaggle = os.environ.keys() & {"KAGGLE_KERNEL_RUN_TYPE", "KAGGLE_URL_BASE"}  # its images set Colab's variables too
     if (kaggle or "COLAB_RELEASE_TAG" in os.environ) and not torch.cuda.is_available():
         menu = "Settings > Accelerator" if kaggle else "Runtime > Change runtime type > T4 GPU"

@@ -267,6 +267,38 @@ def depth_of(disparity, far_over_near):
     return (1 / inverse - 1) / (far_over_near - 1)
 
 
+def largest_difference(first, second, pairs):
+    worst = 0.0
+    for bg, bg_fg in pairs:
+        for a, b in zip(first(bg, bg_fg), second(bg, bg_fg)):
+            worst = np.maximum(worst, np.abs(a - b).max())  # keeps a nan, as max does not
+    return worst
+
+
+def in_8_bits(weight):
+    scale = weight.abs().amax((1, 2, 3)).clamp_min(1e-12) / 127  # (outputs,)
+    whole = (weight / scale.view(-1, 1, 1, 1)).round().to(torch.int8)
+    return whole, scale
+
+
+def to_ship(rows):
+    exact = rows["float32"]
+    least, most = exact["mask Dice"] - 0.005, exact["depth RMSE"] + 0.002
+    good = [name for name, row in rows.items() if row["mask Dice"] >= least and row["depth RMSE"] <= most]
+    return min(good, key=lambda name: rows[name]["MB"])
+
+
+class Adapter(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, bg, bg_fg):
+        pair = 2 * torch.cat((bg_fg, bg), 1) - 1  # (B, 6, H, W) in [-1, 1]
+        logits = self.net(pair)  # (B, 2, H, W)
+        return logits[:, 1:], logits[:, :1]
+
+
 SOLUTIONS = {
     "1.1": difference, "1.2": relative_depth, "1.3": cat_distance, "1.4": leak, "1.5": honest_split,
     "2.1": mirrored, "2.2": brighter, "2.3": cropped, "2.4": halved, "2.5": aligned, "2.6": cutout,
@@ -276,4 +308,5 @@ SOLUTIONS = {
     "6.1": predict_once, "6.2": worst_numbers, "6.3": hardest_room, "6.4": best_threshold, "6.5": best_temperature,
     "6.6": clean,
     "7.1": in_the_light_of, "7.2": composed, "7.3": usable, "7.4": split_by_scene, "7.5": depth_of,
+    "8.1": largest_difference, "8.2": in_8_bits, "8.3": to_ship, "8.4": Adapter,
 }  # fmt: skip

@@ -13,15 +13,17 @@ from helpers.config import ROOT
 
 KEPT = "torch", "numpy"
 RUNNERS = {"ipykernel", "jupyterlab", "nbclient", "nbconvert", "nbformat", "psutil"}  # no notebook imports them
+ONLY = dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), 8)  # the one notebook that needs a package
 OPENCV = "opencv-python-headless", "opencv-python", "opencv-contrib-python"  # one module under three names
 
 
-def wanted() -> list[Requirement]:
-    """What the notebooks need; nothing without ``pyproject.toml``, as then pip has installed the course."""
+def wanted(number: int | None = None) -> list[Requirement]:
+    """What notebook ``number`` needs, or all need; without ``pyproject.toml`` nothing: pip has installed the course."""
     page = ROOT / "pyproject.toml"
     project = tomllib.loads(page.read_text("utf-8"))["project"] if page.is_file() else {}
     listed = project.get("dependencies", []) + project.get("optional-dependencies", {}).get("course", [])
-    return [needed for needed in map(Requirement, listed) if needed.name not in RUNNERS]
+    needed = [one for one in map(Requirement, listed) if one.name not in RUNNERS]
+    return [one for one in needed if number in (None, ONLY.get(one.name, number))]
 
 
 def installed() -> dict[str, str]:
@@ -30,10 +32,10 @@ def installed() -> dict[str, str]:
     return found | {OPENCV[0]: found[name] for name in reversed(OPENCV) if name in found}
 
 
-def advice() -> list[str]:
+def advice(number: int | None = None) -> list[str]:
     """Lines that say what is missing or outside its range, and what to paste into a cell; none if all is well."""
     found = installed()
-    wrong = [one for one in wanted() if not one.specifier.contains(found.get(one.name, "0"), prereleases=True)]
+    wrong = [one for one in wanted(number) if not one.specifier.contains(found.get(one.name, "0"), prereleases=True)]
     lines = [f"Package  {one.name} {found.get(one.name, 'is missing')}: needs to be {one.specifier}" for one in wrong]
     if mend := [f'"{one}"' for one in wrong if one.name not in KEPT]:
         mend += [f'"{name}=={found[name]}"' for name in KEPT if name in found]

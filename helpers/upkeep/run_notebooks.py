@@ -31,6 +31,7 @@ from helpers.config import ROOT, CourseError, cache_dir, data_folder, data_sourc
 from helpers.upkeep.timings import from_nothing, log_file, record, timed
 from helpers.utils import disk_faults_told, whole_file
 
+LIVE = re.compile(r'<iframe [^>]*src="http://localhost:')  # what helpers.web.show displays: dead without its kernel
 WIDGET, PLOTLY = "application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"
 
 
@@ -83,7 +84,7 @@ def run(path: Path, pages: Path | None = None) -> None:
 def clean(notebook: NotebookNode) -> None:
     """Make the outputs of an executed notebook fit to be kept: progress bars as they ended, figures with a palette.
 
-    Widgets go: they are dead without a kernel, and GitHub calls a notebook that has saved them invalid.
+    Widgets and frames go: they are dead without a kernel, and GitHub calls a notebook with saved widgets invalid.
     """
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -92,7 +93,7 @@ def clean(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in {"cellView"} & cell.metadata.keys()}  # a form on Colab
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            cell.outputs = [output for output in cell.outputs if not _needs_kernel(output.get("data", {}))]
             CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
             for output in cell.outputs:
                 if output.output_type == "stream":
@@ -134,6 +135,10 @@ def _save_page(notebook: NotebookNode, notebook_path: Path, folder: Path) -> Non
         temporary.write_text(page, encoding="utf-8")
 
 
+def _needs_kernel(data: dict) -> bool:
+    return WIDGET in data or bool(LIVE.search(data.get("text/html", "")))
+
+
 def _on_a_page(output: NotebookNode) -> NotebookNode | None:
     """What a page shows of an output; a plotly figure stands in a frame with plotly inside: it needs no network."""
     data = output.get("data", {})
@@ -142,7 +147,7 @@ def _on_a_page(output: NotebookNode) -> NotebookNode | None:
         style = f"width:100%;height:{data[PLOTLY]['layout'].get('height', 450) + 20}px;border:0"
         frame = f'<iframe title="figure" style="{style}" srcdoc="{inside}"></iframe>'
         return nbformat.v4.new_output("display_data", {"text/html": frame})
-    if WIDGET not in data:
+    if not _needs_kernel(data):
         return output
     if "%|" in data.get("text/plain", ""):
         return None

@@ -43,6 +43,15 @@ def test_a_missing_package_and_one_outside_its_range_get_one_line_that_keeps_tor
     assert {one.name for one in named} == {"albumentations", "plotly", "torch", "numpy"}
 
 
+def test_a_package_that_one_notebook_needs_is_missed_by_that_one_alone(machine):
+    machine(onnx=None, onnxruntime=None, onnxscript=None)
+    assert [packages.advice(number) for number in range(1, 8)] == 7 * [[]]
+    *missing, mend = packages.advice(8)
+    assert [line.split()[1] for line in missing] == ["onnx", "onnxruntime", "onnxscript"] == list(packages.ONLY)
+    for name in (*packages.ONLY, "torch==2.11", "numpy==2.1"):
+        assert f'"{name}' in mend
+
+
 def test_torch_and_numpy_are_named_but_never_to_be_installed(machine):
     machine(torch="2.5.1", numpy="1.26.4")
     lines = packages.advice()

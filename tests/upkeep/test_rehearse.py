@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from helpers.config import ROOT, CourseError
-from helpers.upkeep import rehearse
+from helpers.upkeep import packages, rehearse
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WANTED = list(map(Requirement, PROJECT["dependencies"] + PROJECT["optional-dependencies"]["course"]))
@@ -45,6 +45,10 @@ def test_the_course_admits_what_the_platform_has(platform):
     assert {one.name for one in WANTED if one not in listed} == {"jupyterlab", "nbclient", "nbconvert"}
     assert [f"{one}: {versions[one.name]}" for one in listed if versions[one.name] not in one.specifier] == []
     assert "3.13.5" in Requirement(f"python{PROJECT['requires-python']}").specifier
+
+
+def test_what_a_reader_pastes_there_is_what_one_notebook_alone_needs():
+    assert rehearse.PASTED.keys() == packages.ONLY.keys() and not rehearse.PASTED.keys() & rehearse.COLAB.keys()
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def test_what_is_no_page_leads_to_the_repository(source):
     text = (source / "helpers/README.md").read_text(encoding="utf-8")
     assert f"(https://github.com/{REPOSITORY}/blob/main/helpers/train.py)" in text and "(benchmarks/README.md)" in text
     front = (source / "index.md").read_text(encoding="utf-8")
-    assert "[Open in Colab](https://colab" in front and "notebooks/07_your_own_photos.ipynb\n" in front
+    assert "[Open in Colab](https://colab" in front and all(f"notebooks/{path.name}\n" in front for path in (ROOT / "notebooks").glob("0*.ipynb"))
 
 
 def test_notebooks_keep_their_outputs_and_pictures_and_fold_the_first_cell(source):
