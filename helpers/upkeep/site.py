@@ -6,13 +6,13 @@ read without a network: formulas are MathML, badges are links, and what is no pa
 
 import base64
 import json
-import re
 import shutil
 import sys
 from pathlib import Path, PurePosixPath
 
 import helpers
 from helpers.config import REPOSITORY, ROOT, CourseError, plain_errors, runs_dir
+from helpers.upkeep.pages import mathml, with_links
 from helpers.utils import whole_folder
 
 PAGES = {  # of the repository, by what they are called in the contents
@@ -21,8 +21,6 @@ PAGES = {  # of the repository, by what they are called in the contents
     "helpers/weights/README.md": "The trained weights", "CONTRIBUTING.md": "Changing the course",
 }  # fmt: skip
 FRONT, INDEX, REFERENCE = "README.md", "index.md", "reference.md"
-BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
-LINK = re.compile(r"(?<=\]\()(?!https?:|#|attachment:|mailto:)([^)#\s]+)(#[^)\s]*)?(?=\))")
 
 
 def build(target: Path, root: Path = ROOT) -> int:
@@ -62,13 +60,13 @@ def settings() -> dict:
 def collect(root: Path, source: Path) -> None:
     """All that the site shows, in the repository's own places below ``source``, with links that work there."""
     notebooks = sorted(path.relative_to(root).as_posix() for path in (root / "notebooks").glob("[0-9]*.ipynb"))
-    shown = {*PAGES, *notebooks}
+    shown = {name: PurePosixPath(name).name for name in (*PAGES, *notebooks)} | {FRONT: INDEX}
     shutil.copytree(root / "Images", source / "Images")
     for name in shown:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         text = (root / name).read_text(encoding="utf-8")
         if name in PAGES:
-            text = _linked(text, name, shown, root)
+            text = with_links(text, name, shown, root)
         else:
             text = json.dumps(_notebook(json.loads(text), name, shown, root, source))
         (source / (INDEX if name == FRONT else name)).write_text(text, encoding="utf-8")
@@ -84,26 +82,12 @@ def _contents(caption: str, names: dict[str, str]) -> str:
     return "\n\n```{toctree}\n:hidden:\n:caption: " + caption + "\n\n" + "\n".join(rows) + "\n```\n"
 
 
-def _linked(text: str, name: str, shown: set[str], root: Path) -> str:
-    """The text of page ``name``: a badge as a plain link, and what the site does not show as a link to the repository."""
-
-    def replaced(found: re.Match) -> str:
-        path = PurePosixPath(Path(root / name).parent.joinpath(found[1]).resolve().relative_to(root.resolve()).as_posix())
-        if path.as_posix() == FRONT:
-            return found[1].removesuffix(FRONT) + INDEX + (found[2] or "")
-        if path.as_posix() in shown or path.parts[0] == "Images":
-            return found[0]
-        return f"https://github.com/{REPOSITORY}/blob/main/{path}{found[2] or ''}"
-
-    return LINK.sub(replaced, BADGE.sub(r"[Open in Colab](\1)", text))
-
-
-def _notebook(notebook: dict, name: str, shown: set[str], root: Path, source: Path) -> dict:
+def _notebook(notebook: dict, name: str, shown: dict[str, str], root: Path, source: Path) -> dict:
     """The same for a notebook, whose attached pictures become files, and whose folded cells stay folded."""
     for number, cell in enumerate(notebook["cells"]):
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            text = _linked(text, name, shown, root)
+            text = with_links(text, name, shown, root)
         if cell["metadata"].get("cellView") == "form":
             cell["metadata"]["tags"] = [*cell["metadata"].get("tags", ()), "hide-input"]
         for attached, kinds in cell.pop("attachments", {}).items():
@@ -128,9 +112,8 @@ def reference() -> str:
 
 def _formula(self, node, display: str) -> None:
     from docutils.nodes import SkipNode
-    from latex2mathml.converter import convert
 
-    self.body.append(convert(node.astext(), display=display))
+    self.body.append(mathml(node.astext(), display))
     raise SkipNode
 
 
