@@ -1,7 +1,8 @@
 """The course as a website: ``make site`` builds it in ``runs/site/`` from pages, notebooks and docstrings.
 
 Nothing is run: notebooks are shown with the outputs that they hold. All that a page needs lies beside it, so that it is
-read without a network: formulas are MathML, badges are links, and what is no page leads to the repository.
+read without a network: formulas are MathML, badges are links, and what is no page leads to the repository. In front is
+a page that runs the course's network on a visitor's pictures.
 """
 
 import base64
@@ -12,8 +13,10 @@ from pathlib import Path, PurePosixPath
 
 import helpers
 from helpers.config import REPOSITORY, ROOT, CourseError, plain_errors, runs_dir
+from helpers.predict import pretrained
 from helpers.upkeep.pages import mathml, with_links
 from helpers.utils import whole_folder
+from helpers.web.export import PAGE, export_page
 
 PAGES = {  # of the repository, by what they are called in the contents
     "README.md": "", "notebooks/README.md": "For teachers", "helpers/README.md": "The library, file by file",
@@ -21,6 +24,26 @@ PAGES = {  # of the repository, by what they are called in the contents
     "helpers/weights/README.md": "The trained weights", "CONTRIBUTING.md": "Changing the course",
 }  # fmt: skip
 FRONT, INDEX, REFERENCE = "README.md", "index.md", "reference.md"
+PREVIEW = "social_preview.png"  # what others show beside a link to the site; they want its whole address
+ADDRESS = "https://{}.github.io/{}/".format(*REPOSITORY.split("/"))
+HEAD = f"""---
+myst:
+  html_meta:
+    "property=og:title": Where is the cat, and how far is everything?
+    "property=og:image": {ADDRESS}{PREVIEW}
+---
+"""
+# The pair is the one that the page itself offers as its example. No empty line: it would end the HTML in the Markdown.
+TRY = """
+<div style="display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; margin: 1rem 0">
+<a href="try/index.html" tabindex="-1" aria-hidden="true" style="text-decoration: none"><img src="try/example-room.png" width="128" alt="">
+<img src="try/example-scene.png" width="128" alt=""></a>
+<p style="flex: 1 1 16em; margin: 0"><a href="try/index.html" style="display: inline-block; padding: 8px 16px; border-radius: 8px;
+background: var(--pst-color-primary); color: var(--pst-color-primary-text); text-decoration: none"><strong>Try it</strong></a><br>
+with this pair, or with two pictures of your room. The network runs in your browser, and pictures stay there. It was trained
+on photographs of real rooms, too, which are for <a href="helpers/weights/README.html">teaching and research</a>.</p>
+</div>
+"""
 
 
 def build(target: Path, root: Path = ROOT) -> int:
@@ -31,9 +54,13 @@ def build(target: Path, root: Path = ROOT) -> int:
         raise CourseError("The site needs more packages: pip install -e '.[site]', or run 'make site'.") from error
     with whole_folder(target.with_name("site-new")) as folder:
         source = folder / "source"
+        # Visitors have photographs: the other weights have seen none. First, because Sphinx lets the exporter's log through.
+        page = export_page(pretrained("photographs"), folder / "try")
         collect(root, source)
         app = Sphinx(source, None, folder / "site", folder / "doctrees", "html", settings(), status=None, parallel=1)
         app.build()
+        page.rename(folder / "site" / "try")
+        shutil.copy(root / "Images" / PREVIEW, folder / "site")
         shutil.rmtree(target, ignore_errors=True)
         (folder / "site").rename(target)
     shutil.rmtree(target.with_name("site-new"), ignore_errors=True)
@@ -45,7 +72,7 @@ def settings() -> dict:
     return {
         "project": "Cat and depth", "html_title": "Where is the cat, and how far is everything?", "copyright": "",
         "extensions": ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "helpers.upkeep.site"],
-        "html_theme": "sphinx_book_theme", "html_show_sphinx": False, "html_copy_source": False,
+        "html_favicon": str(PAGE / "icon.svg"), "html_theme": "sphinx_book_theme", "html_show_sphinx": False, "html_copy_source": False,
         "html_theme_options": {
             "repository_url": f"https://github.com/{REPOSITORY}", "use_repository_button": True,
             "use_download_button": False, "show_navbar_depth": 1, "navbar_persistent": [],  # one search field is enough
@@ -70,7 +97,9 @@ def collect(root: Path, source: Path) -> None:
         else:
             text = json.dumps(_notebook(json.loads(text), name, shown, root, source))
         (source / (INDEX if name == FRONT else name)).write_text(text, encoding="utf-8")
-    with (source / INDEX).open("a", encoding="utf-8") as page:
+    title, _, text = (source / INDEX).read_text(encoding="utf-8").partition("\n")
+    with (source / INDEX).open("w", encoding="utf-8") as page:
+        page.write(f"{HEAD}\n{title}\n{TRY}{text}")
         page.write(_contents("Notebooks", {name: "" for name in notebooks}))
         others = {name: title for name, title in PAGES.items() if name != FRONT}
         page.write(_contents("More", others | {REFERENCE: "The public names"}))
