@@ -35,14 +35,25 @@ myst:
 """
 # The pair is the one that the page itself offers as its example. No empty line: it would end the HTML in the Markdown.
 TRY = """
-<div style="display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; margin: 1rem 0">
-<a href="try/index.html" tabindex="-1" aria-hidden="true" style="text-decoration: none"><img src="try/example-room.png" width="128" alt="">
+<div class="try">
+<a href="try/index.html" tabindex="-1" aria-hidden="true"><img src="try/example-room.png" width="128" alt="">
 <img src="try/example-scene.png" width="128" alt=""></a>
-<p style="flex: 1 1 16em; margin: 0"><a href="try/index.html" style="display: inline-block; padding: 8px 16px; border-radius: 8px;
-background: var(--pst-color-primary); color: var(--pst-color-primary-text); text-decoration: none"><strong>Try it</strong></a><br>
-with this pair, or with two pictures of your room. The network runs in your browser, and pictures stay there. It was trained
-on photographs of real rooms, too, which are for <a href="helpers/weights/README.html">teaching and research</a>.</p>
+<p><a class="button" href="try/index.html">Try it</a><br>
+with this pair, or with two pictures of your room. The network runs in your browser, and pictures stay there. It was
+trained on photographs of real rooms, too, which are for <a href="helpers/weights/README.html">teaching and
+research</a>.</p>
 </div>
+"""
+# The theme's dark pages would lay white under all that a cell shows, and a rim around each picture of a control.
+STYLE = """
+.try { display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; margin: 1rem 0; }
+.try p { flex: 1 1 16em; margin: 0; }
+.try a:has(img), .try .button { text-decoration: none; }
+.try .button { display: inline-block; padding: 8px 16px; border-radius: 8px; font-weight: bold;
+  background: var(--pst-color-primary); color: var(--pst-color-primary-text) !important; }
+html[data-theme=dark] .bd-content div.cell_output :is(.text_html, img) { background: none !important;
+  padding: 0 !important; }
+html[data-theme=dark] .bd-content div.cell_output .text_html { color: inherit !important; }
 """
 
 
@@ -54,7 +65,7 @@ def build(target: Path, root: Path = ROOT) -> int:
         raise CourseError("The site needs more packages: pip install -e '.[site]', or run 'make site'.") from error
     with whole_folder(target.with_name("site-new")) as folder:
         source = folder / "source"
-        # Visitors have photographs: the other weights have seen none. First, because Sphinx lets the exporter's log through.
+        # Visitors have photographs: the other weights have seen none. First, or Sphinx would show the exporter's log.
         page = export_page(pretrained("photographs"), folder / "try")
         collect(root, source)
         app = Sphinx(source, None, folder / "site", folder / "doctrees", "html", settings(), status=None, parallel=1)
@@ -72,7 +83,8 @@ def settings() -> dict:
     return {
         "project": "Cat and depth", "html_title": "Where is the cat, and how far is everything?", "copyright": "",
         "extensions": ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "helpers.upkeep.site"],
-        "html_favicon": str(PAGE / "icon.svg"), "html_theme": "sphinx_book_theme", "html_show_sphinx": False, "html_copy_source": False,
+        "html_theme": "sphinx_book_theme", "html_show_sphinx": False, "html_copy_source": False,
+        "html_favicon": str(PAGE / "icon.svg"), "html_static_path": ["static"], "html_css_files": ["course.css"],
         "html_theme_options": {
             "repository_url": f"https://github.com/{REPOSITORY}", "use_repository_button": True,
             "use_download_button": False, "show_navbar_depth": 1, "navbar_persistent": [],  # one search field is enough
@@ -103,6 +115,8 @@ def collect(root: Path, source: Path) -> None:
         page.write(_contents("Notebooks", {name: "" for name in notebooks}))
         others = {name: title for name, title in PAGES.items() if name != FRONT}
         page.write(_contents("More", others | {REFERENCE: "The public names"}))
+    (source / "static").mkdir()
+    (source / "static" / "course.css").write_text(STYLE, encoding="utf-8")
     (source / REFERENCE).write_text(reference(), encoding="utf-8")
 
 

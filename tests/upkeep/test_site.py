@@ -134,4 +134,8 @@ def test_a_visitor_of_the_front_page_tries_the_network(address):
         share = re.search(r"covers ([\d.]+) %", visit.page.locator("#facts").inner_text())[1]
         target = example_scenes()["mask"][0].mean().item()
         assert abs(float(share) / 100 - target) < 0.1 * target
+        visit.page.emulate_media(color_scheme="dark")
+        visit.page.goto(f"{address}notebooks/06_results.html")
+        grounds = "[...document.querySelectorAll('.cell_output :is(.text_html, img)')].map(e => getComputedStyle(e).backgroundColor)"
+        assert set(visit.page.evaluate(grounds)) == {"rgba(0, 0, 0, 0)"}, "no white box in a dark page"
         assert visit.problems == []
