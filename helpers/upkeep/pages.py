@@ -35,7 +35,7 @@ CONTENTS = """<!doctype html>
 <title>The course, as it ran here</title>
 <style>
 :root {{ color-scheme: light dark; font: 18px/1.8 system-ui, sans-serif }}
-body {{ max-width: 928px; margin: 0 auto; padding: 16px }}
+body {{ max-width: 928px; margin: 0 auto; padding: 16px; background: Canvas }}
 ul {{ list-style: none; padding: 0 }}
 </style>
 </head>

@@ -1,9 +1,9 @@
 """Runs the notebooks from top to bottom, each in a fresh kernel: ``make course`` and ``make notebooks``.
 
 ``python -m helpers.upkeep.run_notebooks [NOTEBOOK ...]`` only reads ``notebooks/`` and leaves, under ``runs/course/``,
-every executed notebook as a web page and its figures as PNG files. With ``--in-place`` the notebooks themselves get the
-new outputs, small and without a trace of the machine, as readers on GitHub see them. Both keep what each took in
-``runs/course/measured.json``. The first cell that fails ends the run.
+every executed notebook as a web page (:mod:`helpers.upkeep.pages`) and its figures as PNG files. With ``--in-place``
+the notebooks themselves get the new outputs, small and without a trace of the machine, as readers on GitHub see them.
+Both keep what each took in ``runs/course/measured.json``. The first cell that fails ends the run.
 """
 
 import argparse
@@ -180,7 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{timing.minutes:5.1f} min  {timing.gigabytes:5.1f} GB at most", flush=True)
         record(path.stem, timing, fresh)
         total += timing.minutes
-    where = f"Web pages and figures are in {pages}/" if pages else "Their outputs are in notebooks/"
+    where = f"Read them from {pages}/index.html on, with their figures beside it" if pages else "Their outputs are in notebooks/"
     print(f"All ran, in {total:.1f} minutes. {where}; trained networks and other results are in {results}/")
 
 

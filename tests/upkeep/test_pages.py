@@ -145,11 +145,13 @@ def test_in_a_browser_it_fits_a_phone_is_dark_and_draws(folder):
             visit.page.emulate_media(color_scheme="dark")
             visit.page.goto(f"file://{folder}/{name}.html")
             assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390, name
-            ground = "getComputedStyle(document.body).backgroundColor"
-            assert visit.page.evaluate(ground) == ("rgba(0, 0, 0, 0)" if name == "index" else "rgb(17, 17, 17)")
+            ground = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert max(map(int, re.findall(r"\d+", ground))) < 40, f"{name} is light"
             if name == "02_two":
-                paper = visit.page.locator("#figure-2 .main-svg").first
-                paper.wait_for()
-                visit.page.wait_for_function("document.querySelector('#figure-2 .main-svg').style.background.includes('17, 17, 17')")
+                drawn = "document.querySelector('#figure-2 .main-svg')?.style.background.includes('17, 17, 17')"
+                visit.page.wait_for_function(drawn)
+                wide = visit.page.locator("pre", has_text="wide wide")
+                assert wide.get_attribute("tabindex") == "0", "the keyboard moves what is too wide"
+                assert visit.page.locator("pre[tabindex]").count() == 1
             assert visit.problems == []
             visit.page.close()
