@@ -5,6 +5,7 @@ import io
 import re
 
 import nbformat
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -121,6 +122,18 @@ def test_pictures_have_words_and_the_set_up_cell_is_folded(folder):
     assert re.search(r"(?s)<details><summary>The set-up cell</summary>(?:(?!</details>).)*address", page)
     assert page.count("<details>") == 1
     assert re.search('<img alt="a picture of one pixel" src="data:image/png', page), "pictures are in the page"
+
+
+def test_what_is_mostly_paper_may_turn_dark_and_photographs_may_not(folder):
+    looks = {}
+    for share in (0.87, 0.69):  # white paper above a grey photograph
+        pixels = np.full((100, 50, 3), 90, np.uint8)
+        pixels[: round(100 * share)] = 255
+        Image.fromarray(pixels).save(stream := io.BytesIO(), "PNG")
+        looks[share] = pages._is_chart(base64.b64encode(stream.getvalue()).decode())
+    assert looks == {0.87: True, 0.69: False}
+    page = read(folder, "01_one")
+    assert 'jp-OutputArea-output chart">' in page and page.count(".jp-RenderedImage.chart img { filter: invert") == 1
 
 
 def test_html_that_lives_without_a_kernel_is_kept(folder):
