@@ -133,7 +133,7 @@ def test_what_is_mostly_paper_may_turn_dark_and_photographs_may_not(folder):
         looks[share] = pages._is_chart(base64.b64encode(stream.getvalue()).decode())
     assert looks == {0.87: True, 0.69: False}
     page = read(folder, "01_one")
-    assert 'jp-OutputArea-output chart">' in page and page.count(".jp-RenderedImage.chart img { filter: invert") == 1
+    assert 'jp-OutputArea-output chart"' in page and page.count(".jp-RenderedImage.chart img { filter: invert") == 1
 
 
 def test_html_that_lives_without_a_kernel_is_kept(folder):
@@ -165,6 +165,6 @@ def test_in_a_browser_it_fits_a_phone_is_dark_and_draws(folder):
                 visit.page.wait_for_function(drawn)
                 wide = visit.page.locator("pre", has_text="wide wide")
                 assert wide.get_attribute("tabindex") == "0", "the keyboard moves what is too wide"
-                assert visit.page.locator("pre[tabindex]").count() == 1
+                assert visit.page.locator("main [tabindex]").count() == 1
             assert visit.problems == []
             visit.page.close()
