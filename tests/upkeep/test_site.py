@@ -93,6 +93,7 @@ def test_the_site_has_no_dead_link_and_asks_nobody(built):
                 assert (page.parent / unquote(parts.path)).exists(), f"{page.name}: {link}"
     losses = (built / "notebooks/04_losses_and_metrics.html").read_text(encoding="utf-8")
     assert losses.count("<math") > 5 and "MathJax" not in losses
+    assert "Show code cell source" in losses and "Toggle hidden content" not in losses, "a name that a screen reader says"
     assert "checkerboard" in (built / "searchindex.js").read_text(encoding="utf-8")
     assert "probability of cat" in (built / "reference.html").read_text(encoding="utf-8")
     shared = (built / "index.html").read_text(encoding="utf-8")
