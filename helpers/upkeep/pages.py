@@ -74,8 +74,7 @@ def save_page(notebook: NotebookNode, path: Path, folder: Path) -> None:
             data = output.get("data", {})
             if PLOTLY in data:
                 figures += 1
-                script = f'<script src="{SCRIPT}"></script>\n' if figures == 1 else ""
-                output.data = {"text/html": script + _turnable(data[PLOTLY], f"figure-{figures}")}
+                output.data = {"text/html": turnable(data[PLOTLY], f"figure-{figures}", SCRIPT * (figures == 1))}
             elif "text/markdown" in data:
                 output.data = {"text/html": _html(data["text/markdown"], {}, path.parent)}
             elif "image/png" in data:
@@ -148,8 +147,8 @@ def _is_chart(png: str) -> bool:
     return (pixels.min(2) >= 250).mean() > PAPER
 
 
-def _turnable(figure: dict, name: str) -> str:
-    """A plotly figure as HTML that is dark where the page is; it expects plotly's script before it."""
+def turnable(figure: dict, name: str, script: str) -> str:
+    """A plotly figure as HTML that is dark where the screen is; ``script``: where plotly's is, if not loaded before."""
     layout, dark_template = figure["layout"], plotly.io.templates["plotly_dark"].to_plotly_json()
     light, dark = {"template": layout.get("template")}, {"template": dark_template}
     for scene in (key for key in layout if key.startswith("scene")):
@@ -162,7 +161,7 @@ def _turnable(figure: dict, name: str) -> str:
         "scheme.addEventListener('change', dress); if (scheme.matches) dress();"
     )
     options = {"include_plotlyjs": False, "full_html": False, "validate": False, "div_id": name, "post_script": dress}
-    return plotly.io.to_html(figure, **options)
+    return f'<script src="{script}"></script>\n' * bool(script) + plotly.io.to_html(figure, **options)
 
 
 def _bind(pages: list[Path], contents: Path) -> None:

@@ -11,10 +11,12 @@ import shutil
 import sys
 from pathlib import Path, PurePosixPath
 
+from plotly.offline import get_plotlyjs
+
 import helpers
 from helpers.config import REPOSITORY, ROOT, CourseError, plain_errors, runs_dir
 from helpers.predict import pretrained
-from helpers.upkeep.pages import mathml, with_links
+from helpers.upkeep.pages import PLOTLY, SCRIPT, mathml, turnable, with_links
 from helpers.utils import whole_folder
 from helpers.web.export import PAGE, export_page
 
@@ -92,7 +94,7 @@ def settings() -> dict:
         "html_context": {"default_mode": "auto"}, "html_math_renderer": "mathml", "myst_heading_anchors": 4, "myst_enable_extensions": ["dollarmath"],
         "nb_execution_mode": "off", "nb_ipywidgets_js": {},  # widgets' script would come from elsewhere
         "autodoc_typehints": "description", "add_module_names": False, "default_role": "literal",
-        "suppress_warnings": ["myst.header", "mystnb.unknown_mime_type"],  # the second: a figure that has a picture, too
+        "suppress_warnings": ["myst.header"],
     }  # fmt: skip
 
 
@@ -117,6 +119,7 @@ def collect(root: Path, source: Path) -> None:
         page.write(_contents("More", others | {REFERENCE: "The public names"}))
     (source / "static").mkdir()
     (source / "static" / "course.css").write_text(STYLE, encoding="utf-8")
+    (source / "static" / SCRIPT).write_text(get_plotlyjs(), encoding="utf-8")
     (source / REFERENCE).write_text(reference(), encoding="utf-8")
 
 
@@ -126,13 +129,17 @@ def _contents(caption: str, names: dict[str, str]) -> str:
 
 
 def _notebook(notebook: dict, name: str, shown: dict[str, str], root: Path, source: Path) -> dict:
-    """The same for a notebook, whose attached pictures become files, and whose folded cells stay folded."""
+    """The same for a notebook: attached pictures become files, plotly's figures HTML, and folded cells stay folded."""
     for number, cell in enumerate(notebook["cells"]):
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             text = with_links(text, name, shown, root)
         if cell["metadata"].get("cellView") == "form":
             cell["metadata"]["tags"] = [*cell["metadata"].get("tags", ()), "hide-input"]
+        for place, output in enumerate(cell.get("outputs", ())):
+            if figure := output.get("data", {}).get(PLOTLY):
+                html = turnable(figure, f"figure-{number}-{place}", f"../_static/{SCRIPT}")
+                output["data"] = {"text/html": html}
         for attached, kinds in cell.pop("attachments", {}).items():
             file = f"{PurePosixPath(name).stem}-{number}-{PurePosixPath(attached).name}"
             (source / name).with_name(file).write_bytes(base64.b64decode(next(iter(kinds.values()))))
