@@ -1,8 +1,9 @@
 """Draws the images of the README and of the results page into ``Images/``: ``make images``, or ``python -m
 helpers.upkeep.images NAME ...`` for some.
 
-Two are drawn from the networks' modules, one from the data. ``failures`` shows the network of notebook 05 if there is
-one, else the course's; ``time_travel`` trains one first. The same run gives the same files.
+Two are drawn from the networks' modules, one from the data; ``social_preview`` shows the course's network, and is for
+the repository's settings on GitHub. ``failures`` shows the network of notebook 05 if there is one, else the course's;
+``time_travel`` trains one first. The same run gives the same files.
 """
 
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from helpers import plots
 from helpers.augment import resize
@@ -21,6 +22,7 @@ from helpers.config import ROOT, CourseError, plain_errors
 from helpers.dataset import get_batch
 from helpers.demos.architecture import show_depth_mask_net, show_duo_net
 from helpers.model import build
+from helpers.predict import predict, pretrained
 from helpers.rendering.dataset import RoomsDataset
 from helpers.session import is_trained, part, run_dir, sets, train_network
 from helpers.upkeep import teaser_gif
@@ -30,6 +32,29 @@ from helpers.utils import whole_file
 def quartets(size: int = 192) -> Figure:
     """Rendered rooms, each with its cat, mask and depth."""
     return plots.show_quartets(RoomsDataset(size).get_batch((180185, 163813)), rows=2)  # walking, sitting; far, near
+
+
+def social_preview() -> Image.Image:
+    """What one sees where a link to the course is shared: its question, a rendered pair, and what the network predicts."""
+    size, left, top, gap = 288, 40, 268, 16  # GitHub cuts up to 40 pixels off
+    quartet = RoomsDataset(size)[180185]
+    room, scene = (plots.picture(quartet[name]) for name in ("bg", "bg_fg"))
+    maps = predict(pretrained(), *(teaser_gif.image(pixels) for pixels in (room, scene)))
+    panels = {
+        "a room": room, "the same with a cat": scene,
+        "where is the cat?": plots.overlay(scene, maps["mask"] >= 0.5, 0.6),
+        "how far is everything?": plots.depth_picture(maps["depth"]),
+    }  # fmt: skip
+    sheet = Image.new("RGB", (1280, 640), "white")
+    pen = ImageDraw.Draw(sheet)
+    pen.text((left, 44), "Where is the cat,\nand how far is everything?", teaser_gif.INK, teaser_gif.font(60, bold=True))
+    for place, (words, panel) in enumerate(panels.items()):
+        x = left + place * (size + gap)
+        pen.text((x, top - 36), words, teaser_gif.INK, teaser_gif.font(22))
+        sheet.paste(teaser_gif.image(panel), (x, top))
+    words = "One small network, built from scratch in notebooks"
+    pen.text((left, 582), words, teaser_gif.BLUE, teaser_gif.font(26, bold=True))
+    return sheet
 
 
 def finished_run() -> Path:
@@ -66,9 +91,14 @@ def _save_figure(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.1, metadata={"Software": None})
 
 
+def _save_small(sheet: Image.Image, path: Path) -> None:
+    sheet.quantize(255, Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE).save(path, "PNG", optimize=True)
+
+
 # The name of each file, what draws it, and what saves that.
 PICTURES: dict[str, tuple[Callable, Callable]] = {
     "quartets.png": (quartets, _save_figure),
+    "social_preview.png": (social_preview, _save_small),
     "depthmasknet.png": (lambda: show_depth_mask_net(build("DepthMaskNet"), 192), _save_figure),
     "duonet.png": (lambda: show_duo_net(build("DuoNet"), 192), _save_figure),
     "failures.png": (worst, _save_figure),

@@ -1,8 +1,8 @@
 """The repository's name in the notebooks' first cells, in the links that open them in Colab, and on all pages.
 
 For a fork, ``python -m helpers.upkeep.links relink OWNER/NAME`` rewrites it everywhere; without a name it asks ``git
-remote``. Addresses that the course uses go on after the name (``NAME.git``, ``NAME/blob/...``) and are rewritten; the
-bare address credits the published project and stays. Nothing here needs an installed package: ``make relink`` runs it
+remote``. Addresses that the course uses go on after the name (``NAME.git``, ``NAME/blob/...``) and are rewritten, its
+website's too; the bare address credits the published project and stays. Nothing here needs an installed package: ``make relink`` runs it
 in a bare Python.
 """
 
@@ -29,13 +29,15 @@ def relink(repository: str, root: Path = ROOT) -> list[str]:
         raise CourseError(f"{root} is not a git checkout: clone your fork with 'git clone' and run this there.")
 
     page = root / "helpers" / "config.py"
-    old = re.escape(re.search(rb'^REPOSITORY = "(.+)"$', page.read_bytes(), re.MULTILINE)[1])
+    known = re.search(rb'^REPOSITORY = "(.+)"$', page.read_bytes(), re.MULTILINE)[1]
+    old, old_site = re.escape(known), re.escape(_site(known))
     pattern = re.compile(rb'(?<=/)%b(?=\.git\b|/)|(?<=^REPOSITORY = ")%b(?="$)' % (old, old), re.MULTILINE)
+    site = re.compile(rb"(?<=://)%b(?=/)" % old_site)
     changed = {}
     for name in listing.stdout.split("\0"):
         path = root / name
         if path.is_file() and path.resolve() == root.resolve() / name:  # no part of it is a link
-            after = pattern.sub(repository.encode(), path.read_bytes())
+            after = site.sub(_site(repository.encode()), pattern.sub(repository.encode(), path.read_bytes()))
             if after != path.read_bytes():
                 changed[path] = after
     # The configuration goes last: if this is interrupted, the next call still knows the old name and finishes.
@@ -43,6 +45,11 @@ def relink(repository: str, root: Path = ROOT) -> list[str]:
         with whole_file(path) as temporary:
             temporary.write_bytes(changed[path])
     return [path.relative_to(root).as_posix() for path in changed]
+
+
+def _site(repository: bytes) -> bytes:
+    """``OWNER.github.io/NAME``, where GitHub publishes a repository's pages."""
+    return repository.replace(b"/", b".github.io/", 1)
 
 
 def remote_repository(root: Path = ROOT) -> str:

@@ -1,9 +1,9 @@
 """Runs the notebooks from top to bottom, each in a fresh kernel: ``make course`` and ``make notebooks``.
 
 ``python -m helpers.upkeep.run_notebooks [NOTEBOOK ...]`` only reads ``notebooks/`` and leaves, under ``runs/course/``,
-every executed notebook as a web page and its figures as PNG files. With ``--in-place`` the notebooks themselves get the
-new outputs, small and without a trace of the machine, as readers on GitHub see them. Both keep what each took in
-``runs/course/measured.json``. The first cell that fails ends the run.
+every executed notebook as a web page (:mod:`helpers.upkeep.pages`) and its figures as PNG files. With ``--in-place``
+the notebooks themselves get the new outputs, small and without a trace of the machine, as readers on GitHub see them.
+Both keep what each took in ``runs/course/measured.json``. The first cell that fails ends the run.
 """
 
 import argparse
@@ -15,24 +15,22 @@ import sys
 import tempfile
 import time
 from contextlib import nullcontext, suppress
-from html import escape
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from PIL import Image
-from plotly.io import to_html
 
 from helpers.config import ROOT, CourseError, cache_dir, data_folder, data_source, profile, runs_dir
+from helpers.upkeep.pages import save_page
 from helpers.upkeep.timings import from_nothing, log_file, record, timed
 from helpers.utils import disk_faults_told, whole_file
 
 LIVE = re.compile(r'<iframe [^>]*src="http://localhost:')  # what helpers.web.show displays: dead without its kernel
-WIDGET, PLOTLY = "application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def find(names: list[str], folder: Path = ROOT / "notebooks") -> list[Path]:
@@ -73,7 +71,7 @@ def run(path: Path, pages: Path | None = None) -> None:
     finally:
         if pages:
             with suppress(CourseError) if sys.exc_info()[0] else nullcontext():  # what stopped it is told first
-                _save_page(notebook, path, pages)
+                _keep_page(notebook, path, pages)
     if not pages:
         clean(notebook)
         nbformat.validate(notebook)
@@ -115,7 +113,7 @@ def with_palette(png: str) -> str:
     return base64.b64encode(min(stream.getvalue(), before, key=len)).decode()
 
 
-def _save_page(notebook: NotebookNode, notebook_path: Path, folder: Path) -> None:
+def _keep_page(notebook: NotebookNode, notebook_path: Path, folder: Path) -> None:
     """``NAME.html`` and ``figures/NAME-*.png`` of an executed notebook, of which only pages can be made afterwards."""
     name = notebook_path.stem
     for old in folder.glob(f"figures/{name}-*.png"):
@@ -125,14 +123,10 @@ def _save_page(notebook: NotebookNode, notebook_path: Path, folder: Path) -> Non
         with whole_file(folder / "figures" / f"{name}-{number:02d}.png") as temporary:
             temporary.write_bytes(base64.b64decode(data["image/png"]))
     for cell in notebook.cells:
-        if cell.cell_type == "markdown":  # a page leads to the next page
-            cell.source = re.sub(r"\]\(([\w-]+)\.ipynb\b", r"](\1.html", cell.source)
-        elif cell.cell_type == "code":
+        if cell.cell_type == "code":
             cell.outputs = [output for output in map(_on_a_page, cell.outputs) if output]
-    about = {"name": name, "path": str(notebook_path.parent)}
-    page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": about})
-    with whole_file(folder / f"{name}.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    clean(notebook)
+    save_page(notebook, notebook_path, folder)
 
 
 def _needs_kernel(data: dict) -> bool:
@@ -140,18 +134,14 @@ def _needs_kernel(data: dict) -> bool:
 
 
 def _on_a_page(output: NotebookNode) -> NotebookNode | None:
-    """What a page shows of an output; a plotly figure stands in a frame with plotly inside: it needs no network."""
+    """What a page shows of an output: instead of a widget, which needs a kernel, a sentence; no bar, no warning."""
     data = output.get("data", {})
-    if PLOTLY in data:
-        inside = escape(to_html(data[PLOTLY], include_plotlyjs=True, validate=False))
-        style = f"width:100%;height:{data[PLOTLY]['layout'].get('height', 450) + 20}px;border:0"
-        frame = f'<iframe title="figure" style="{style}" srcdoc="{inside}"></iframe>'
-        return nbformat.v4.new_output("display_data", {"text/html": frame})
+    if output.get("name") == "stderr" or WIDGET in data and "%|" in data.get("text/plain", ""):
+        return None
     if not _needs_kernel(data):
         return output
-    if "%|" in data.get("text/plain", ""):
-        return None
-    return nbformat.v4.new_output("stream", text="An interactive view stands here when you open it with 'make lab'.\n")
+    words = '<p class="elsewhere">An interactive view stands here when you open it with “make lab”.</p>'
+    return nbformat.v4.new_output("display_data", {"text/html": words})
 
 
 def prepare_environment() -> str:
@@ -195,7 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{timing.minutes:5.1f} min  {timing.gigabytes:5.1f} GB at most", flush=True)
         record(path.stem, timing, fresh)
         total += timing.minutes
-    where = f"Web pages and figures are in {pages}/" if pages else "Their outputs are in notebooks/"
+    where = f"Read them from {pages}/index.html on, with their figures beside it" if pages else "Their outputs are in notebooks/"
     print(f"All ran, in {total:.1f} minutes. {where}; trained networks and other results are in {results}/")
 
 

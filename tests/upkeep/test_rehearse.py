@@ -42,7 +42,7 @@ def test_the_course_admits_what_the_platform_has(platform):
     # admits: on an image that still has it, the first cell names the package and the line that mends it.
     versions = rehearse.VERSIONS[platform]
     listed = [one for one in WANTED if one.name in versions]
-    assert {one.name for one in WANTED if one not in listed} == {"jupyterlab", "nbclient", "nbconvert"}
+    assert {one.name for one in WANTED if one not in listed} == {"jupyterlab", "latex2mathml", "nbclient", "nbconvert"}
     assert [f"{one}: {versions[one.name]}" for one in listed if versions[one.name] not in one.specifier] == []
     assert "3.13.5" in Requirement(f"python{PROJECT['requires-python']}").specifier
 

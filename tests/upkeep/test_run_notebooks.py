@@ -2,7 +2,6 @@
 place, small and without a trace of the machine; failures in words."""
 
 import base64
-import html
 import io
 import json
 import os
@@ -19,6 +18,7 @@ from PIL import Image
 
 from helpers.config import ROOT, CourseError
 from helpers.upkeep import run_notebooks as runner
+from helpers.upkeep.pages import PLOTLY
 
 pytestmark = pytest.mark.slow
 
@@ -80,8 +80,10 @@ def test_it_runs_all_in_order_and_leaves_pages_and_figures(folder):
         folder / "01_one.ipynb",
         "# One, then [two](02_two.ipynb)",
         "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
-        "import os, ipywidgets\nfrom tqdm.auto import tqdm\nprint(os.environ['COURSE_DATA'])\n"
+        "import os, sys, ipywidgets\nfrom tqdm.auto import tqdm\nprint(os.environ['COURSE_DATA'])\n"
         "for _ in tqdm(range(3)): pass\nipywidgets.IntSlider(description='threshold')",
+        "from helpers.utils import bar\nfor number in range(3):\n    with bar(1, f'step {number}', 'steps') as shown: shown.update()\n"
+        "print('rendered')\nprint('a warning', file=sys.stderr)",
         "import os, time\nos.mkdir(os.environ['COURSE_CACHE'])\nopen(os.environ['COURSE_CACHE'] + '/set', 'wb').truncate(205 << 20)\n"
         "ballast = bytearray(400 << 20)\ntime.sleep(4)",
     )
@@ -99,7 +101,8 @@ def test_it_runs_all_in_order_and_leaves_pages_and_figures(folder):
     assert str(folder.parent / "results" / "course") in result.stdout
 
     pages = folder.parent / "results" / "course"
-    assert sorted(path.name for path in pages.iterdir()) == ["01_one.html", "02_two.html", "figures", "measured.json"]
+    there = ["01_one.html", "02_two.html", "figures", "index.html", "measured.json"]
+    assert sorted(path.name for path in pages.iterdir()) == there
     (entry,) = json.loads((pages / "measured.json").read_text())["01_one"]
     assert entry["profile"] == "tiny" and entry["from_nothing"] is True
     assert 0.4 <= entry["gigabytes"] < 1.5 and 2 / 60 < entry["minutes"] < 10 and entry["disk"] == 0.2
@@ -108,25 +111,9 @@ def test_it_runs_all_in_order_and_leaves_pages_and_figures(folder):
     assert str(folder.parent / "photos") in page, "kernels get the absolute path of COURSE_DATA"
     assert 'href="02_two.html"' in page
     assert "An interactive view stands here" in page and "IntSlider(" not in page
-    assert "%|" not in page, "a progress bar says nothing on a page"
+    assert "rendered" in page and "step" not in re.sub("(?s)<div class=.highlight.*?</div>", "", page), "bars that are over"
+    assert "%|" not in page and "<pre>a warning" not in page, "neither says anything on a page"
     assert first.read_bytes() == before, "the notebook itself is only read"
-
-
-def test_a_page_turns_plotly_figures_and_keeps_html_without_a_kernel(folder, run_course):
-    write(
-        folder / "01_one.ipynb",
-        "import plotly.graph_objects as go\ngo.Figure(go.Scatter3d(x=[1, 2], y=[3, 4], z=[5, 6]), {'height': 321})",
-        "from IPython.display import HTML\nHTML('<input type=\"range\" oninput=\"this.title=this.value\">')",
-    )
-    result = run_course()
-    assert result.returncode == 0, result.stderr
-    page = (folder.parent / "results" / "course" / "01_one.html").read_text()
-    (frame,) = [tag for tag in re.findall(r"<iframe [^>]*>", page) if "srcdoc" in tag]
-    assert "height:341px" in frame, "the figure's, and a little more"
-    inside = html.unescape(re.search(r'srcdoc="([^"]*)"', frame)[1])
-    assert "scatter3d" in inside and "Plotly.newPlot" in inside
-    assert not re.search(r"<script[^>]* src=", inside), "plotly is in the page, not on the network"
-    assert 'oninput="this.title=this.value"' in page
 
 
 def test_it_stops_at_the_first_cell_that_fails(folder, run_course):
@@ -244,8 +231,8 @@ def test_what_lives_without_a_kernel_is_kept_and_small(tmp_path, monkeypatch):
     path = write(tmp_path / "1.ipynb", figure, "from IPython.display import HTML\nHTML('<input type=\"range\">')")
     runner.run(path)
     plotly, html = (cell.outputs for cell in nbformat.read(path, as_version=4).cells)
-    assert [list(output.data) for output in plotly] == [[runner.PLOTLY]]
-    assert plotly[0].data[runner.PLOTLY]["data"][0]["type"] == "scatter3d"
+    assert [list(output.data) for output in plotly] == [[PLOTLY]]
+    assert plotly[0].data[PLOTLY]["data"][0]["type"] == "scatter3d"
     assert html[0].data["text/html"] == '<input type="range">'
     assert path.stat().st_size < 20_000
 
