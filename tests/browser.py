@@ -68,7 +68,7 @@ CANDIDATES = """() => jupyterapp.shell.currentWidget.context.model.toJSON().cell
     (cell.outputs || []).some(output => {
         const data = output.data || {};
         return Object.keys(data).some(kind => /widget-view|plotly/.test(kind)) ||
-            /type=["']?range|plotly/.test([data['text/html'] || ''].flat().join(''));
+            /class="player|plotly/.test([data['text/html'] || ''].flat().join(''));
     }) ? [i] : [])"""
 OUTPUT_OF = """async (index) => {
     const notebook = jupyterapp.shell.currentWidget.content;
@@ -112,7 +112,7 @@ def find_browser() -> str | None:
 
 def slider_notebooks() -> list[str]:
     """The notebooks that use a module of helpers in which something can be moved."""
-    movable = "ipywidgets|plotly|type=[\"']?range"
+    movable = "ipywidgets|plotly|widgets.player"
     modules = [path.stem for path in (ROOT / "helpers").rglob("*.py") if re.search(movable, path.read_text("utf-8"))]
     uses = re.compile(rf"\b(widgets|{'|'.join(modules)})\b")
     found = []
@@ -384,8 +384,8 @@ class Slider:
 
     def buttons(self) -> list[ElementHandle]:
         """The buttons in its row: one step back, one step forth."""
-        row = self.handle.evaluate_handle("h => h.closest('.widget-hbox') || h").as_element()
-        return row.query_selector_all("button")
+        row = self.handle.evaluate_handle("h => h.closest('.widget-hbox, .row') || h").as_element()
+        return row.query_selector_all("button:not([aria-pressed])")
 
 
 def soon(page: Page, ask: Callable[[], object], seconds: float = PATIENCE) -> object:

@@ -1,10 +1,9 @@
-"""What the interactive views are made of: controls with their values as text, and panels of pictures that they pick.
+"""What the views are made of for which Python has to compute: controls with their values as text, and panels.
 
 Pictures are drawn as arrays and assigned, as PNGs, to images of fixed size: nothing on the page jumps. Everything works
 with ipywidgets 7.7, which Colab has, and with 8.1.
 """
 
-import html
 import io
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -13,12 +12,8 @@ from typing import NamedTuple
 import ipywidgets as widgets
 import matplotlib
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_hex
-from matplotlib.figure import Figure
+from matplotlib.colors import to_hex
 from PIL import Image
-
-from helpers.plots import DEPTH_COLOURS, ERROR_COLOURS, ERROR_LIMIT, FALSE_ALARM, MISSED, PIXELS, patches, show_images
 
 PANEL = 192  # pixels of a picture's height: a multiple of the image sizes in use; two rows fit on a laptop's screen
 GAP = 8  # pixels between pictures
@@ -108,16 +103,6 @@ def ramp(colours: str) -> str:
     return f'<span style="background:linear-gradient(to right, {stops})">{12 * "&emsp;"}</span>'
 
 
-def legend() -> widgets.HTML:
-    """What the colours of mask errors, depth and depth errors mean."""
-    missed, taken = (f'<span style="background:{colour}">&emsp;</span>' for colour in (MISSED, FALSE_ALARM))
-    return widgets.HTML(
-        f"Mask errors: white is cat that was found, {missed} cat that was missed, {taken} room taken for cat.<br>"
-        f"Depth: near {ramp(DEPTH_COLOURS)} far; grey stripes where it is unknown. "
-        f"Depth error: black is none, the brightest is {ERROR_LIMIT} and more."
-    )
-
-
 class _Row(NamedTuple):
     png: bytes
     titles: tuple[str, ...]
@@ -170,29 +155,6 @@ class PairPanels(widgets.VBox):
             view.value = row.png
             for label, title in zip(labels, row.titles):
                 label.value = title
-
-    def depth_ends(self) -> tuple[float, float]:
-        """The depths of the first and of the last colour."""
-        return 0.0, 1.0
-
-    def still(self, side: float = 2.3) -> Figure:
-        """What is picked as a figure, for who reads a saved notebook: titles, colour bars, and a legend of mask errors.
-
-        ``side`` is the size of a picture in inches.
-        """
-        about, rows = self.draw(*self.picked())
-        figure = show_images(rows, side)
-        figure.suptitle(html.unescape(about), fontsize=10)
-        panels = {axis: axis.get_title() for axis in figure.axes}
-        bars = {"depth,": ("relative depth, near to far", DEPTH_COLOURS, self.depth_ends()),
-                "depth error": ("absolute depth error", ERROR_COLOURS, (0, ERROR_LIMIT))}  # fmt: skip
-        for begins, (label, colours, ends) in bars.items():
-            if shown := [axis for axis, title in panels.items() if title.startswith(begins)]:
-                size = {"fraction": 0.05, "pad": 0.02, "aspect": 18 * len(shown)}
-                figure.colorbar(ScalarMappable(Normalize(*ends), colours), ax=shown, label=label, location="bottom", **size)
-        if any(title.startswith("mask errors") for title in panels.values()):
-            figure.legend(handles=patches(PIXELS), loc="outside lower center", ncols=3, frameon=False)
-        return figure
 
     def _render(self, *picked) -> tuple[str, list[_Row]]:
         about, rows = self.draw(*picked)

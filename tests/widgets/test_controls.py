@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from helpers.config import ROOT
-from helpers.widgets.controls import GAP, PANEL, Chooser, Control, PairPanels, legend, strip
+from helpers.widgets.controls import GAP, PANEL, Chooser, Control, PairPanels, strip
+from helpers.widgets.explorer import legend
 
 
 def control(**settings):
@@ -78,7 +79,7 @@ def test_enlarged_pixels_stay_pixels():
 
 
 def test_the_legend_shows_the_colours_that_it_names():
-    assert all(colour in legend().value for colour in ("#1c7ed6", "#e8590c", "linear-gradient"))
+    assert all(colour in legend() for colour in ("#1c7ed6", "#e8590c", "linear-gradient"))
 
 
 # -- panels --------------------------------------------------------------------------------------------------------
