@@ -71,13 +71,6 @@ class Chooser(Control):
         """What is picked, counted from 0."""
         return min(self.slider.value, self._count) - 1
 
-    def restart(self, count: int) -> None:
-        """Go to the first one of ``count`` others."""
-        self._count = count
-        self.slider.value = 1  # before its end moves, which must not leave the value outside
-        self.slider.max, self.slider.disabled = max(2, count), count == 1
-        self._write()
-
 
 def toggle(name: str, options: Sequence[str]) -> widgets.ToggleButtons:
     """Buttons of which one is pressed; wide enough for their words in both generations of ipywidgets."""

@@ -60,6 +60,7 @@ async (still) => {
       const target = depth(shown, 0), predicted = depth(shown, 1), byte = exact(shown);
       return (i) => byte(i) & 64 ? among(errorColours, Math.abs(target(i) - predicted(i)) / spec.limit) : stripes(i);
     },
+    map(shown, k) { const value = depth(shown, k); return (i) => among(errorColours, value(i)); },
     divided(shown) {
       const left = photo(shown, 0), right = photo(shown, 1), line = Math.round(set.divider / 100 * width);
       return (i) => i % width === line ? grey(255) : (i % width < line ? left : right)(i);
@@ -123,15 +124,15 @@ async (still) => {
       if (sets) {
         set[sets] = control.low + control.step * input.value;
         say(control, control.words.replace("{}", set[sets].toFixed(control.digits)));
-      } else if (options) {
-        restart ||= event?.target === input;
-        shown = shown[input.selectedIndex];
       } else {
-        input.max = shown.length - 1;
-        if (restart) input.value = 0;
-        row.querySelectorAll("input, button").forEach((element) => { element.disabled = shown.length === 1; });
-        say(control, `${+input.value + 1} of ${shown.length}`);
-        shown = shown[input.value];
+        if (!options) {
+          input.max = shown.length - 1;
+          if (restart) input.value = 0;
+          row.querySelectorAll("input, button").forEach((element) => { element.disabled = shown.length === 1; });
+          say(control, `${+input.value + 1} of ${shown.length}`);
+        }
+        shown = shown[options ? input.selectedIndex : input.value];
+        restart ||= control.restarts && event?.target === input;
       }
     }
     if (about.textContent !== shown.about) about.textContent = shown.about;

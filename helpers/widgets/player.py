@@ -53,14 +53,19 @@ def exact(mask, prob, valid) -> np.ndarray:
     return (reached + 32 * (plots.plane(mask) >= 0.5) + 64 * plots.plane(valid).astype(bool)).astype(np.uint8)
 
 
-def chooser(name: str, steps: tuple[str, str] = ("previous", "next"), plays: int = 0) -> dict:
-    """A slider that chooses what is shown; ``plays``: milliseconds of each when it moves by itself."""
-    return {"name": name, "steps": steps, "plays": plays}
+def chooser(name: str, steps: tuple[str, str] = ("previous", "next"), plays: int = 0, restarts: bool = False) -> dict:
+    """A slider that chooses what is shown.
+
+    Args:
+        plays: milliseconds of each when it moves by itself; 0: it does not.
+        restarts: those below it go back to their beginning when it is moved.
+    """
+    return {"name": name, "steps": steps, "plays": plays, "restarts": restarts}
 
 
 def choice(name: str, options: Sequence[str]) -> dict:
     """Words of which one is chosen; the sliders below it begin again."""
-    return {"name": name, "options": options}
+    return {"name": name, "options": options, "restarts": True}
 
 
 def setting(name: str, sets: str, low: float, high: float, start: float, step: float = 0.05, digits: int = 2,
@@ -75,6 +80,8 @@ def drawn(shown: Shown, paint: str, which: int = 0) -> np.ndarray:
     """(H, W, 3) in [0, 1]: what the script paints for ``shown`` before anything was moved, by :mod:`helpers.plots`."""
     if paint == "photo":
         return plots.picture(shown.photos[which])
+    if paint == "map":
+        return plots.depth_picture(shown.depths[which], colours=plots.ERROR_COLOURS)
     if paint == "divided":
         left, right = (plots.picture(photo) for photo in shown.photos)
         middle, line = left.shape[1] // 2, max(1, left.shape[1] // 96)

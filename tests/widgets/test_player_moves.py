@@ -16,6 +16,7 @@ from helpers.dataset import Subset
 from helpers.widgets.compare import divide
 from helpers.widgets.error_browser import ORDERS, SCOPES, worst_first
 from helpers.widgets.explorer import PANELS, explore, quartet_player
+from helpers.widgets.feature_viewer import explore_features
 from helpers.widgets.player import LEVELS, Player, chooser, drawn, exact
 
 BROWSER = browser.find_browser()
@@ -109,17 +110,48 @@ def close(shown, wanted):
     return np.abs(shown - 255 * wanted).max() <= 1
 
 
+def worst():
+    dataset = Subset(ToyQuartets(), [0, 1, 9, 20, 30, 41, 55, 63])  # rooms 0, 0, 0, 1, 1, 2, 3, 3
+    dice, rmse = [0.9, 0.2, 0.5, 0.8, 0.1, 0.95, 0.6, 0.7], [0.05, 0.01, 0.3, np.nan, 0.2, 0.02, 0.1, 0.25]
+    return worst_first(dataset, lambda batch: (batch["mask"], batch["depth"]), dice, rmse)
+
+
+def training(count=3):
+    """Photographs of one quartet."""
+    words = {"dice": "1", "error": "0", "below": "bg"}
+    return quartet_player("a training", [chooser("snapshot", ("earlier", "later"), plays=10), chooser("sample")],
+                          [[state(0, SIZE, SIZE, about=f"after {n}", words=words)] for n in range(count)])  # fmt: skip
+
+
+def halves():
+    rng = np.random.default_rng(0)
+    return [[rng.random((SIZE, SIZE, 3)) for _ in range(2)] for _ in range(2)]
+
+
+def features():
+    rng = np.random.default_rng(0)
+    stages = {f"stage {size}": rng.random((size, size, size)) for size in (4, 8, 16)}
+    return explore_features(quartets(1)["bg_fg"][0], stages)
+
+
+VIEWS = {
+    "divide": lambda: divide(*halves(), ("before", "after")),
+    "explore": lambda: explore(quartets(), *predicted(quartets())),
+    "explore_features": features, "time_travel": training, "worst_first": worst,
+}  # fmt: skip
+
+
 # -- what is painted -----------------------------------------------------------------------------------------------
 
 
 def test_the_script_paints_what_the_figures_show(opened):
-    paints = [(f"{paint} {which}", paint, which) for _, paint, which in PANELS]
+    paints = [(f"{paint} {which}", paint, which) for _, paint, which in (*PANELS, ("", "map", 1))]
     shown = state(3, SIZE, SIZE)
-    page = opened(Player("all", [chooser("state")], paints, [shown], columns=4, pixels=SIZE, side=100, most=100_000))
+    page = opened(Player("all", [chooser("state")], paints, [shown], columns=9, pixels=SIZE, side=100, most=100_000))
     for title, picture in pictures(page).items():
         paint, which = title.split()
         # Held depths are bytes: in steep colours of a map one more or less is a few more or less.
-        limit = {"depth": 8, "error": 24}.get(paint, 1)
+        limit = {"depth": 8, "map": 8, "error": 24}.get(paint, 1)
         assert np.abs(picture - 255 * drawn(shown, paint, int(which))).max() <= limit, title
 
 
@@ -164,12 +196,6 @@ def test_the_first_colour_stays_nearer_than_the_last(opened):
     assert said == ["0.10", "0.15"]
 
 
-def worst():
-    dataset = Subset(ToyQuartets(), [0, 1, 9, 20, 30, 41, 55, 63])  # rooms 0, 0, 0, 1, 1, 2, 3, 3
-    dice, rmse = [0.9, 0.2, 0.5, 0.8, 0.1, 0.95, 0.6, 0.7], [0.05, 0.01, 0.3, np.nan, 0.2, 0.02, 0.1, 0.25]
-    return worst_first(dataset, lambda batch: (batch["mask"], batch["depth"]), dice, rmse)
-
-
 def test_another_order_begins_with_its_worst(opened):
     page = opened(worst())
     about = page.locator(".about")
@@ -183,15 +209,8 @@ def test_another_order_begins_with_its_worst(opened):
     assert move(page, "rank", 9) == "4 of 4" and about.inner_text().startswith("quartet 5,")
 
 
-def snapshots(count):
-    """Photographs of one quartet that become darker."""
-    return quartet_player("a training", [chooser("snapshot", ("earlier", "later"), plays=10), chooser("sample")],
-                          [[state(0, SIZE, SIZE, about=f"after {n}", words={"dice": "1", "error": "0", "below": "bg"})]
-                           for n in range(count)])  # fmt: skip
-
-
 def test_a_training_plays_from_where_it_stands_and_from_its_beginning_after_its_end(opened):
-    page = opened(snapshots(5))
+    page = opened(training(5))
     play = page.get_by_role("button", name="play")
     move(page, "snapshot", 3)
     for _ in range(2):
@@ -202,14 +221,9 @@ def test_a_training_plays_from_where_it_stands_and_from_its_beginning_after_its_
 
 
 def test_of_one_thing_there_is_nothing_to_choose(opened):
-    page = opened(snapshots(2))
+    page = opened(training(2))
     assert slider(page, "sample").is_disabled() and not slider(page, "snapshot").is_disabled()
     assert slider(page, "sample").get_attribute("aria-valuetext") == "1 of 1"
-
-
-def halves():
-    rng = np.random.default_rng(0)
-    return [[rng.random((SIZE, SIZE, 3)) for _ in range(2)] for _ in range(2)]
 
 
 def test_the_divider_follows_keys_and_pointer(opened):
@@ -238,17 +252,9 @@ def test_the_divider_follows_keys_and_pointer(opened):
 # -- everybody can use them ----------------------------------------------------------------------------------------
 
 
-def views():
-    batch = quartets()
-    return {
-        "divide": divide(*halves(), ("before", "after")), "worst_first": worst(), "time_travel": snapshots(3),
-        "explore": explore(batch, *predicted(batch)),
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", views())
+@pytest.mark.parametrize("name", VIEWS)
 def test_each_control_is_one_stop_with_a_name_and_a_value(opened, name):
-    page = opened(views()[name])
+    page = opened(VIEWS[name]())
     expected = page.locator(".player :is(input, select, button[aria-pressed]):enabled").count()
     stops = []
     for _ in range(30):
@@ -273,10 +279,10 @@ def test_a_button_makes_one_step_and_stops_at_the_ends(opened):
         assert slider(page, "sample").get_attribute("aria-valuetext") == said
 
 
-@pytest.mark.parametrize("name", views())
+@pytest.mark.parametrize("name", VIEWS)
 def test_controls_are_above_pictures_and_all_fits(opened, name):
     for width, height in ((1280, 720), (390, None)):
-        page = opened(views()[name], (width, height or 844))
+        page = opened(VIEWS[name](), (width, height or 844))
         box, first = page.locator(".player").bounding_box(), page.locator(".panels").bounding_box()
         rows = [row.bounding_box() for row in page.query_selector_all(".row")]
         assert all(row["y"] + row["height"] <= first["y"] for row in rows)
@@ -284,9 +290,9 @@ def test_controls_are_above_pictures_and_all_fits(opened, name):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("name", views())
+@pytest.mark.parametrize("name", VIEWS)
 def test_a_dark_page_shows_no_box_of_another_colour(opened, name):
-    page = opened(views()[name], look="background:#111;color:#eee")
+    page = opened(VIEWS[name](), look="background:#111;color:#eee")
     painted = page.evaluate("""selector => [...document.querySelectorAll(selector)].map(
         element => [getComputedStyle(element).backgroundColor, getComputedStyle(element).color])""", PLAIN)
     assert {tuple(colours) for colours in painted} == {("rgba(0, 0, 0, 0)", "rgb(238, 238, 238)")}
@@ -315,8 +321,8 @@ def test_two_views_in_one_page_move_alone(opened):
 def test_a_key_is_answered_at_once(opened, capsys):
     """The page's own part: from the key to the painted pictures, of which the next frame is made."""
     lines, slowest = [], 0
-    for name, view in views().items():
-        page = opened(view)
+    for name, view in VIEWS.items():
+        page = opened(view())
         for element in page.query_selector_all(".player input:enabled"):
             element.evaluate(TIMED)
             element.focus()
@@ -325,7 +331,7 @@ def test_a_key_is_answered_at_once(opened, capsys):
             times = page.evaluate("window.took")
             middle = statistics.median(times)
             slowest = max(slowest, middle)
-            lines.append(f"{name:12} {element.get_attribute('aria-label'):22} {middle:5.1f} ms median of {len(times)}")
+            lines.append(f"{name:16} {element.get_attribute('aria-label'):22} {middle:5.1f} ms median of {len(times)}")
     with capsys.disabled():
         print("\n" + "\n".join(lines))
     assert slowest < 100, "milliseconds, on a busy machine"
