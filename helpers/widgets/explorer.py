@@ -13,7 +13,7 @@ from helpers.widgets.controls import ramp
 from helpers.widgets.player import LEVELS, Player, Shown, chooser, exact, setting
 
 PANELS = (
-    ("with the predicted cat", "overlay", 0), ("mask, ground truth", "mask", 0), ("mask, predicted", "probability", 0),
+    ("bg_fg, predicted cat", "overlay", 0), ("mask, ground truth", "mask", 0), ("mask, predicted", "probability", 0),
     ("mask errors, Dice {dice}", "wrong", 0), ("{below}", "photo", 1), ("depth, ground truth", "depth", 0),
     ("depth, predicted", "depth", 1), ("depth error, {error}", "error", 0),
 )  # fmt: skip

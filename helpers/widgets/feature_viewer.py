@@ -65,7 +65,7 @@ def explore_features(scene, stages: Mapping[str, object]) -> Player:
     legend = f"<p>Activation: none {ramp(ERROR_COLOURS)} the highest of this map.</p>"
     controls = chooser("stage", restarts=True), chooser("channel")
     return Player("what the stages of a network make of a scene", controls, panels, shown,
-                  columns=3, pixels=64, side=192, most=MOST, below=legend)  # fmt: skip
+                  columns=3, pixels=72, side=192, most=MOST, below=legend)  # fmt: skip
 
 
 @styled

@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 # How many sliders a notebook has at least: one that vanishes should not go unnoticed.
-SLIDERS = {"02_augmentation": 13, "03_model": 2, "04_losses_and_metrics": 6, "05_training": 2, "06_results": 8}
+SLIDERS = {"01_dataset": 5, "02_augmentation": 13, "03_model": 2, "04_losses_and_metrics": 6, "05_training": 2, "06_results": 8}
 NOTEBOOKS = sorted({*browser.slider_notebooks(), *SLIDERS})
 SCREENSHOTS = os.environ.get("COURSE_SCREENSHOTS")
 

@@ -169,7 +169,7 @@ def test_each_slider_of_the_explorer_changes_what_it_is_about(opened):
     valid = batch["valid"][2].numpy()
     error = plots.depth_errors(batch["depth"][2], depth[2], valid)
     wanted = {
-        "with the predicted cat": plots.overlay(batch["bg_fg"][2], found, 0.85),
+        "bg_fg, predicted cat": plots.overlay(batch["bg_fg"][2], found, 0.85),
         "mask, ground truth": plots.picture(cat),
         "mask, predicted": plots.picture(exact(cat, prob[2], valid) % 32 / (LEVELS - 1)),
         f"mask errors, Dice {score:.3f}": plots.mask_errors(cat, prob[2], np.float32(0.7)),
