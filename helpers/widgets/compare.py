@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from helpers.plots import picture, show_images
 from helpers.widgets.player import Player, Shown, chooser, drawn, setting
 
-MOST = 60_000  # bytes of the whole control: notebooks are kept with their outputs
+MOST = 45_000  # bytes of the whole control: notebooks are kept with their outputs
 
 
 def divide(left: Sequence, right: Sequence, names: tuple[str, str]) -> Player:

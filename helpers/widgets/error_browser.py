@@ -16,7 +16,8 @@ from helpers.widgets.player import Player, choice, chooser
 
 ORDERS = ("worst mask first", "worst depth first")
 SCOPES = ("every quartet", "the worst of each room")
-RANKS = 8  # of each order, so that a page stays small
+RANKS = 6  # of each order, so that a page stays small
+MOST = 50_000  # bytes of the view
 
 
 def ranked(badness: np.ndarray, rooms: np.ndarray, one_a_room: bool) -> list[int]:
@@ -56,6 +57,7 @@ def worst_first(dataset: Dataset, predict: Callable[[Quartet], tuple], dice, rms
         batch = get_batch(dataset, [index])
         mask, depth = (plots.array(maps)[0] for maps in predict(batch))
         (quartet,) = plots.quartets_of(batch)
+        del quartet["bg"]  # bg_fg is enough
         metres = plots.in_metres(quartet["near_far"])
         about = (
             f"quartet {index}, room {rooms[index]}, cat {cats[index]}; the cat takes "
@@ -65,4 +67,4 @@ def worst_first(dataset: Dataset, predict: Callable[[Quartet], tuple], dice, rms
         shown[index] = shown_quartet(quartet, mask, depth, about, [dice[index]], error)
     controls = choice("order", orders), choice("show", SCOPES), chooser("rank", ("worse", "better"))
     tree = [[[shown[index] for index in ranking] for ranking in order] for order in rankings]
-    return quartet_player("the worst predictions", controls, tree)
+    return quartet_player("the worst predictions", controls, tree, MOST)

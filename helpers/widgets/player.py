@@ -26,7 +26,7 @@ from helpers import plots
 
 SCRIPT, STYLE = (Path(__file__).with_name(f"player.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
 SCRIPT = re.sub(r"^( +|//.*\n)", "", SCRIPT, flags=re.MULTILINE)
-QUALITIES = (100, 85, 60)  # of photographs, 100 is exact: the first that is small enough, or with smaller pictures
+QUALITIES = (100, 85, 60, 40)  # of photographs, 100 is exact: the first that is small enough, or with smaller pictures
 EFFORT = 50  # of 100, to make exact sheets small: twice as much takes four times as long and saves hardly anything
 COLUMNS = 16  # of a sheet
 LEVELS = 20  # of a probability: as many as thresholds can tell
@@ -113,6 +113,7 @@ class Player:
         pixels: of the longer side of an embedded picture, at most.
         side: of the width of a picture on the screen.
         most: bytes of the whole.
+        best: quality of the photographs, if ``most`` allows it.
         below: HTML under the pictures.
 
     Attributes:
@@ -123,7 +124,7 @@ class Player:
     """
 
     def __init__(self, name: str, controls: Sequence[dict], panels: Sequence[tuple], shown: Sequence,
-                 *, columns: int, pixels: int, side: int, most: int, below: str = ""):  # fmt: skip
+                 *, columns: int, pixels: int, side: int, most: int, best: int = 100, below: str = ""):  # fmt: skip
         first = _first(shown)
         panels = [{"title": title, "paint": paint, "which": which} for title, paint, which in panels]
         images = [(x["title"].format(**_words(first)), drawn(first, x["paint"], x["which"])) for x in panels]
@@ -137,7 +138,7 @@ class Player:
             self._tiles = {"photo": {}, "depth": {}, "exact": {}}  # bytes -> number
             spec |= {"shown": self._placed(shown), "size": self._size, "stripe": max(2, max(self._size) // 24)}
             marks = {"exact": self._sheet("exact", 100)} if self._tiles["exact"] else {}
-            for quality in QUALITIES:
+            for quality in filter(best.__ge__, QUALITIES):
                 spec["sheets"] = {**marks, "photo": self._sheet("photo", quality)}
                 if self._tiles["depth"]:
                     spec["sheets"]["depth"] = self._sheet("depth", (100 + quality) // 2)  # its differences are shown
@@ -153,13 +154,13 @@ class Player:
     def __repr__(self) -> str:
         return self._name
 
-    def still(self, side: float = 1.9) -> Figure:
+    def still(self, side: float = 1.6) -> Figure:
         """The first state as a figure with colour bars and a legend; ``side`` is the size of a picture in inches."""
         rows = [{title.replace(", ", "\n"): image for title, image in row.items()} for row in self._rows]
         figure = plots.show_images(rows, side)
         figure.suptitle(self._about, fontsize=10)
-        bars = {"depth\n": ("relative depth, near to far", plots.DEPTH_COLOURS, 1),
-                "depth error": ("absolute depth error", plots.ERROR_COLOURS, plots.ERROR_LIMIT)}  # fmt: skip
+        bars = {"depth\n": ("near to far", plots.DEPTH_COLOURS, 1),
+                "depth error": ("absolute error", plots.ERROR_COLOURS, plots.ERROR_LIMIT)}  # fmt: skip
         for begins, (label, colours, high) in bars.items():
             if shown := [axis for axis in figure.axes if axis.get_title().startswith(begins)]:
                 mapped, long = ScalarMappable(Normalize(0, high), colours), 18 * len(shown)

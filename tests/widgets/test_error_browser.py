@@ -44,11 +44,13 @@ def test_it_has_both_orders_and_both_scopes(page):
 
 
 def test_the_smallest_dice_comes_first(page):
-    assert quartets(page, 0, 0) == np.argsort(DICE).tolist()
+    assert quartets(page, 0, 0) == np.argsort(DICE)[:RANKS].tolist()
 
 
-def test_the_largest_rmse_comes_first_and_unknown_depth_not_at_all(page):
-    assert quartets(page, 1, 0) == [2, 7, 4, 6, 0, 5, 1]
+def test_the_largest_rmse_comes_first_and_unknown_depth_not_at_all(page, dataset):
+    assert quartets(page, 1, 0) == [2, 7, 4, 6, 0, 5, 1][:RANKS]
+    some = np.where(np.arange(COUNT) < 4, RMSE, np.nan)
+    assert quartets(Page(worst_first(dataset, predict, DICE, some)), 1, 0) == [2, 0, 1]
 
 
 def test_the_worst_of_each_room(page, dataset):
@@ -59,7 +61,7 @@ def test_the_worst_of_each_room(page, dataset):
 
 
 def test_equal_scores_keep_the_order_of_the_set(dataset):
-    assert quartets(Page(worst_first(dataset, predict, np.zeros(COUNT), RMSE)), 0, 0) == list(range(COUNT))
+    assert quartets(Page(worst_first(dataset, predict, np.zeros(COUNT), RMSE)), 0, 0) == list(range(RANKS))
 
 
 def test_of_a_large_set_it_holds_the_worst():
@@ -80,9 +82,10 @@ def test_pictures_and_words_are_those_of_the_quartet(page, dataset):
         assert shown["error"] == ("unknown" if np.isnan(RMSE[index]) else f"RMSE {RMSE[index]:.3f}")
         level, cat, _ = page.exact(0, 0, place)
         assert (cat == (quartet["mask"][0] > 0.5).numpy()).all() and ((level >= 10) == (mask[0, 0] > 0.5).numpy()).all()
-        assert (page.tile("photo", shown["photo"][0]) == quartet["bg_fg"].permute(1, 2, 0).numpy()).all()
+        scene = page.tile("photo", shown["photo"][0])
+        assert np.abs(scene - quartet["bg_fg"].permute(1, 2, 0).float().numpy()).mean() < 6
         predicted = page.tile("depth", shown["depth"][1])[..., 0] / 255
-        assert np.abs(predicted - depth[0, 0].numpy()).max() <= 1 / 255
+        assert np.abs(predicted - depth[0, 0].numpy()).mean() < 0.01
 
 
 def test_each_quartet_is_predicted_once(dataset):
@@ -93,7 +96,7 @@ def test_each_quartet_is_predicted_once(dataset):
         return predict(batch)
 
     worst_first(dataset, counted, DICE, RMSE)
-    assert predicted == [1] * COUNT
+    assert predicted == [1] * COUNT  # all are among the worst of one order or of the other
 
 
 def test_without_any_depth_there_is_one_order(dataset):
@@ -111,7 +114,7 @@ def test_without_any_depth_there_is_one_order(dataset):
     page = Page(worst_first(Blind(), predict, DICE, np.full(COUNT, np.nan)))
     assert page.spec["controls"][0]["options"] == [ORDERS[0]] and len(page.spec["shown"]) == 1
     assert page.shown(0, 0, 0)["error"] == "unknown" and "depth from" not in page.shown(0, 0, 0)["about"]
-    assert quartets(page, 0, 0) == np.argsort(DICE).tolist()
+    assert quartets(page, 0, 0) == np.argsort(DICE)[:RANKS].tolist()
 
 
 def test_one_quartet_is_enough():

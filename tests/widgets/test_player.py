@@ -105,7 +105,7 @@ def test_a_figure_has_the_panels_with_colour_bars_and_a_legend():
     pictures = [axis for axis in figure.axes if axis.images]
     assert [axis.get_title() for axis in pictures] == ["mask errors\nDice 10", "depth\npredicted", "depth error\n1"]
     bars = {axis.get_xlabel(): axis.get_xlim() for axis in figure.axes if axis not in pictures and axis.get_xlabel()}
-    assert bars == {"relative depth, near to far": (0, 1), "absolute depth error": (0, plots.ERROR_LIMIT)}
+    assert bars == {"near to far": (0, 1), "absolute error": (0, plots.ERROR_LIMIT)}
     assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["cat, found", "cat, missed"]
     assert figure.get_suptitle() == "a<b"
 
