@@ -50,7 +50,6 @@ class AugmentationExplorer(PairPanels):
         self.sample, self.fill = Chooser("draw", DRAWS), toggle("what rotation uncovers", tuple(FILLS))
         super().__init__([self.sample, *self.controls.values(), self.fill], height=HEIGHT)
         self.about.layout = widgets.Layout(height="56px", overflow="auto")  # two lines, if all is turned up
-        self.children = (self.pictures, self.about, self.sample, *self.controls.values(), self.fill)
 
     def picked(self) -> tuple:
         return self.sample.index + 1, self.fill.value, *(control.value for control in self.controls.values())

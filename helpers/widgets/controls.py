@@ -35,15 +35,17 @@ class Control(widgets.HBox):
         self.slider, self._name, self._form = slider, name, form
         # Where the row is too narrow the slider shrinks first, then the text goes below it; no word is cut.
         slider.readout, slider.layout = False, widgets.Layout(flex="1 1 120px", width="120px", max_width="240px")
+        narrow = widgets.Layout(flex="0 0 86px", width="86px")
         self.back, self.forth = (
-            widgets.Button(description=word, layout=widgets.Layout(flex="0 0 86px", width="86px")) for word in steps
+            widgets.Button(description=word, tooltip=f"{name}, {word}", layout=narrow) for word in steps
         )
         self.text = widgets.Label(layout=widgets.Layout(flex="0 0 auto", width="250px"))
         self.back.on_click(lambda _: self._move(-1))
         self.forth.on_click(lambda _: self._move(1))
         slider.observe(self._write, "value")
         self._write()
-        super().__init__([self.back, slider, self.forth, self.text], layout=widgets.Layout(flex_flow="row wrap"))
+        row = widgets.Layout(flex_flow="row wrap", flex="1 1 520px", max_width="100%")  # two side by side, if they fit
+        super().__init__([self.back, slider, self.forth, self.text], layout=row)
 
     @property
     def value(self) -> float:
@@ -108,18 +110,17 @@ class PairPanels(widgets.VBox):
     A subclass tells what its controls have picked (:meth:`picked`) and draws it (:meth:`draw`), once: it is cached.
 
     Args:
-        controls: what is above the pictures, from top to bottom; each change of one shows what is picked then.
-        below: what is below them.
+        controls: what is above the pictures, in reading order; each change of one shows what is picked then.
         height: of each picture, pixels.
 
     Attributes:
         about: words (HTML) about what is shown.
         views: an image for each row; ``.value`` is a PNG, always of the same size.
         titles: for each row the labels above its pictures.
-        pictures: the box of all rows.
+        above, pictures: the boxes of all controls and of all rows.
     """
 
-    def __init__(self, controls: Sequence[widgets.Widget], below: Sequence[widgets.Widget] = (), height: int = PANEL):
+    def __init__(self, controls: Sequence[widgets.Widget], height: int = PANEL):
         self._height, self._rendered = height, lru_cache(CACHED)(self._render)
         for control in controls:
             getattr(control, "slider", control).observe(self.show, "value")
@@ -128,10 +129,11 @@ class PairPanels(widgets.VBox):
         self.titles = [[_title(row.panel) for _ in row.titles] for row in rows]
         self.views = [_fixed_image(len(row.titles) * (row.panel + GAP) - GAP, height) for row in rows]
         inset = widgets.Layout(margin="0 0 0 2px")  # as far in as an image
-        above = [widgets.HBox(labels, layout=inset) for labels in self.titles]
-        self.pictures = widgets.VBox([child for row in zip(above, self.views) for child in row])
+        titles = [widgets.HBox(labels, layout=inset) for labels in self.titles]
+        self.above = widgets.HBox(controls, layout=widgets.Layout(flex_flow="row wrap"))
+        self.pictures = widgets.VBox([child for row in zip(titles, self.views) for child in row])
         self.show()
-        super().__init__([*controls, self.about, self.pictures, *below])
+        super().__init__([self.above, self.pictures, self.about])
 
     def picked(self) -> tuple:
         """What the controls have picked: hashable values, the arguments of :meth:`draw`."""

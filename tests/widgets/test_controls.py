@@ -42,6 +42,13 @@ def test_name_and_value_are_beside_the_slider_and_not_in_it():
     assert share.text in share.children and not share.slider.readout
 
 
+def test_buttons_say_what_they_step():
+    share = control()
+    assert [(button.description, button.tooltip) for button in (share.back, share.forth)] == [
+        ("less", "share, less"), ("more", "share, more")
+    ]  # fmt: skip
+
+
 def test_a_chooser_counts_from_one_and_tells_of_how_many():
     chooser = Chooser("sample", 4)
     assert (chooser.index, chooser.text.value) == (0, "sample: 1 of 4")
@@ -121,6 +128,11 @@ def test_images_have_the_size_of_their_pngs():
     assert sizes == [(4 * PANEL + GAP, PANEL), (2 * PANEL, PANEL)]
 
 
+def test_controls_are_above_pictures():
+    grey = Grey()
+    assert grey.children == (grey.above, grey.pictures, grey.about) and grey.above.children == (grey.level,)
+
+
 def test_two_widgets_share_nothing():
     one, other = Grey(), Grey()
     one.level.slider.value = 0.3
@@ -136,6 +148,7 @@ def test_what_goes_wrong_under_a_slider_is_not_swallowed():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "helpers" / "widgets").glob("*.py")), ids=lambda path: path.name)
 def test_nothing_is_used_that_ipywidgets_7_or_8_lacks(path):
-    newer = r"tooltip|tabbable|\bStack\b|TagsInput|ColorsInput|TimePicker|DatetimePicker"  # since 8
+    newer = r"tabbable|\bStack\b|TagsInput|ColorsInput|TimePicker|DatetimePicker"  # since 8
+    newer += r"|description_tooltip|(?<!description=word, )tooltip"  # of others than buttons
     gone = r"overflow_[xy]|\.widgets\b(?!\.)(?! import)"  # since 8
     assert not re.search(f"{newer}|{gone}", path.read_text(encoding="utf-8"))
