@@ -10,9 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import ipywidgets as widgets
-import matplotlib
 import numpy as np
-from matplotlib.colors import to_hex
 from PIL import Image
 
 PANEL = 192  # pixels of a picture's height: a multiple of the image sizes in use; two rows fit on a laptop's screen
@@ -34,17 +32,19 @@ class Control(widgets.HBox):
     def __init__(self, name: str, slider, steps: tuple[str, str], form: Callable[[float], str]):
         self.slider, self._name, self._form = slider, name, form
         # Where the row is too narrow the slider shrinks first, then the text goes below it; no word is cut.
-        slider.readout, slider.layout = False, widgets.Layout(flex="1 1 120px", width="120px", max_width="240px")
-        narrow = widgets.Layout(flex="0 0 86px", width="86px")
+        slider.readout, slider.layout = False, widgets.Layout(flex="1 1 64px", width="64px", max_width="240px")
+        width = f"{24 + 8 * max(map(len, steps))}px"
+        narrow = widgets.Layout(flex=f"0 0 {width}", width=width)
         self.back, self.forth = (
             widgets.Button(description=word, tooltip=f"{name}, {word}", layout=narrow) for word in steps
         )
-        self.text = widgets.Label(layout=widgets.Layout(flex="0 0 auto", width="250px"))
+        longest = max(len(f"{name}: {form(end)}") for end in (slider.min, slider.max))
+        self.text = widgets.Label(layout=widgets.Layout(flex=f"1 0 {8 + 6.5 * longest:.0f}px"))
         self.back.on_click(lambda _: self._move(-1))
         self.forth.on_click(lambda _: self._move(1))
         slider.observe(self._write, "value")
         self._write()
-        row = widgets.Layout(flex_flow="row wrap", flex="1 1 520px", max_width="100%")  # two side by side, if they fit
+        row = widgets.Layout(flex_flow="row wrap", flex="1 1 410px", max_width="100%")  # two side by side, if they fit
         super().__init__([self.back, slider, self.forth, self.text], layout=row)
 
     @property
@@ -90,12 +90,6 @@ def strip(pictures: Sequence[np.ndarray], height: int = PANEL) -> bytes:
     stream = io.BytesIO()
     sheet.save(stream, "PNG", compress_level=1)  # five times as fast as the default, and not much larger
     return stream.getvalue()
-
-
-def ramp(colours: str) -> str:
-    """HTML: all colours of one of matplotlib's maps, side by side."""
-    stops = ", ".join(to_hex(colour) for colour in matplotlib.colormaps[colours](np.linspace(0, 1, 9)))
-    return f'<span style="background:linear-gradient(to right, {stops})">{12 * "&emsp;"}</span>'
 
 
 class _Row(NamedTuple):

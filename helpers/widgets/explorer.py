@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from helpers import plots
-from helpers.widgets.controls import ramp
-from helpers.widgets.player import LEVELS, Player, Shown, chooser, exact, setting
+from helpers.widgets.player import LEVELS, Player, Shown, chooser, exact, ramp, setting
 
 PANELS = (
     ("bg_fg, predicted cat", "overlay", 0), ("mask, ground truth", "mask", 0), ("mask, predicted", "probability", 0),

@@ -12,8 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from helpers.plots import ERROR_COLOURS, array, depth_picture, picture, show_images, styled
-from helpers.widgets.controls import ramp
-from helpers.widgets.player import Player, Shown, chooser
+from helpers.widgets.player import Player, Shown, chooser, ramp
 
 CHANNELS = 12  # of a stage that can be looked at, and that the page holds: those that vary most over the scene
 MOST = 150_000  # bytes of the view

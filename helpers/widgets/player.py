@@ -18,7 +18,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -204,6 +204,12 @@ class Player:
             f'src="{_address(np.concatenate(still), 65)}"><p class="about" aria-live="polite">{escape(self._about)}</p>'
             f"{below}</div>"
         )
+
+
+def ramp(colours: str) -> str:
+    """HTML: all colours of one of matplotlib's maps, side by side."""
+    stops = ", ".join(to_hex(colour) for colour in matplotlib.colormaps[colours](np.linspace(0, 1, 9)))
+    return f'<span style="background:linear-gradient(to right, {stops})">{12 * "&emsp;"}</span>'
 
 
 def _words(shown: Shown) -> dict[str, str]:
