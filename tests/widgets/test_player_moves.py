@@ -213,11 +213,12 @@ def test_a_training_plays_from_where_it_stands_and_from_its_beginning_after_its_
     page = opened(training(5))
     play = page.get_by_role("button", name="play")
     move(page, "snapshot", 3)
+    slider(page, "snapshot").evaluate("input => { window.seen = []; input.oninput = () => seen.push(+input.value); }")
     for _ in range(2):
         play.click()
         page.wait_for_function("document.querySelector('.player input').value === '4'")
         page.wait_for_function("document.querySelector('[aria-pressed]').ariaPressed === 'false'")
-    assert page.locator(".about").inner_text() == "after 4"
+    assert page.evaluate("seen") == [4, 0, 1, 2, 3, 4] and page.locator(".about").inner_text() == "after 4"
 
 
 def test_of_one_thing_there_is_nothing_to_choose(opened):
