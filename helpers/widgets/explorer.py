@@ -53,7 +53,7 @@ def shown_quartet(quartet: Mapping, prob, depth, about: str, dices: Sequence[flo
 
 def quartet_player(name: str, controls: Sequence[dict], shown: Sequence, most: int = MOST, pixels: int = 128) -> Player:
     """A view of predicted quartets: ``shown`` are lists of :func:`shown_quartet`, a level for each chooser."""
-    return Player(name, controls, PANELS, shown, columns=4, pixels=pixels, side=192, most=most, best=85, below=legend())
+    return Player(name, controls, PANELS, shown, columns=4, pixels=pixels, side=192, most=most, best=80, below=legend())
 
 
 def legend() -> str:

@@ -26,7 +26,7 @@ from helpers import plots
 
 SCRIPT, STYLE = (Path(__file__).with_name(f"player.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
 SCRIPT = re.sub(r"^( +|//.*\n)", "", SCRIPT, flags=re.MULTILINE)
-QUALITIES = (100, 85, 60, 40)  # of photographs, 100 is exact: the first that is small enough, or with smaller pictures
+QUALITIES = (100, 80, 60, 40)  # of photographs, 100 is exact: the first that is small enough, or with smaller pictures
 EFFORT = 50  # of 100, to make exact sheets small: twice as much takes four times as long and saves hardly anything
 COLUMNS = 16  # of a sheet
 LEVELS = 20  # of a probability: as many as thresholds can tell
