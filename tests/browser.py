@@ -68,7 +68,7 @@ CANDIDATES = """() => jupyterapp.shell.currentWidget.context.model.toJSON().cell
     (cell.outputs || []).some(output => {
         const data = output.data || {};
         return Object.keys(data).some(kind => /widget-view|plotly/.test(kind)) ||
-            /type=["']?range|plotly/.test([data['text/html'] || ''].flat().join(''));
+            /class="player|plotly/.test([data['text/html'] || ''].flat().join(''));
     }) ? [i] : [])"""
 OUTPUT_OF = """async (index) => {
     const notebook = jupyterapp.shell.currentWidget.content;
@@ -92,10 +92,12 @@ TIMED = """panel => {
     const times = [];
     let pressed = null;
     window.addEventListener('keydown', event => { pressed = event.timeStamp; }, true);
-    panel.addEventListener('load', () => requestAnimationFrame(() => {
+    const drawn = () => requestAnimationFrame(() => {
         if (pressed !== null) times.push(performance.now() - pressed);
         pressed = null;
-    }), true);
+    });
+    panel.addEventListener('load', drawn, true);  // a picture that the kernel has sent
+    panel.addEventListener('input', drawn);  // of a view that needs no kernel, and has painted when this is heard
     window.answerTimes = times;
 }"""
 
@@ -112,7 +114,7 @@ def find_browser() -> str | None:
 
 def slider_notebooks() -> list[str]:
     """The notebooks that use a module of helpers in which something can be moved."""
-    movable = "ipywidgets|plotly|type=[\"']?range"
+    movable = "ipywidgets|plotly|widgets.player"
     modules = [path.stem for path in (ROOT / "helpers").rglob("*.py") if re.search(movable, path.read_text("utf-8"))]
     uses = re.compile(rf"\b(widgets|{'|'.join(modules)})\b")
     found = []
@@ -384,8 +386,8 @@ class Slider:
 
     def buttons(self) -> list[ElementHandle]:
         """The buttons in its row: one step back, one step forth."""
-        row = self.handle.evaluate_handle("h => h.closest('.widget-hbox') || h").as_element()
-        return row.query_selector_all("button")
+        row = self.handle.evaluate_handle("h => h.closest('.widget-hbox, .row') || h").as_element()
+        return row.query_selector_all("button:not([aria-pressed])")
 
 
 def soon(page: Page, ask: Callable[[], object], seconds: float = PATIENCE) -> object:

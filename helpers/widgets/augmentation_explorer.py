@@ -24,7 +24,7 @@ SHOWN = {
     "contrast": ("contrast, up to", 0.6, 0.1, "{:.0%}"),
     "hue": ("hue, up to", 60.0, 10.0, "{:.0f} of 180"),
     "channels": ("red, green, blue, up to", 60.0, 10.0, "{:.0f} of 255"),
-    "shift": ("shift of bg, up to", 0.15, 0.015, "{:.1%} of the width"),
+    "shift": ("shift of bg, up to", 0.15, 0.015, "{:.1%} of width"),
     "exposure": ("exposures, up to", 0.5, 0.1, "{:.0%}"),
     "blur": ("blur, up to", 3.0, 0.5, "{:.1f} px"),
     "noise": ("noise, up to", 40.0, 5.0, "{:.0f} of 255"),
@@ -50,7 +50,6 @@ class AugmentationExplorer(PairPanels):
         self.sample, self.fill = Chooser("draw", DRAWS), toggle("what rotation uncovers", tuple(FILLS))
         super().__init__([self.sample, *self.controls.values(), self.fill], height=HEIGHT)
         self.about.layout = widgets.Layout(height="56px", overflow="auto")  # two lines, if all is turned up
-        self.children = (self.pictures, self.about, self.sample, *self.controls.values(), self.fill)
 
     def picked(self) -> tuple:
         return self.sample.index + 1, self.fill.value, *(control.value for control in self.controls.values())

@@ -1,24 +1,17 @@
-"""What the interactive views are made of: controls with their values as text, and panels of pictures that they pick.
+"""What the views are made of for which Python has to compute: controls with their values as text, and panels.
 
 Pictures are drawn as arrays and assigned, as PNGs, to images of fixed size: nothing on the page jumps. Everything works
 with ipywidgets 7.7, which Colab has, and with 8.1.
 """
 
-import html
 import io
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import ipywidgets as widgets
-import matplotlib
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_hex
-from matplotlib.figure import Figure
 from PIL import Image
-
-from helpers.plots import DEPTH_COLOURS, ERROR_COLOURS, ERROR_LIMIT, FALSE_ALARM, MISSED, PIXELS, patches, show_images
 
 PANEL = 192  # pixels of a picture's height: a multiple of the image sizes in use; two rows fit on a laptop's screen
 GAP = 8  # pixels between pictures
@@ -39,16 +32,20 @@ class Control(widgets.HBox):
     def __init__(self, name: str, slider, steps: tuple[str, str], form: Callable[[float], str]):
         self.slider, self._name, self._form = slider, name, form
         # Where the row is too narrow the slider shrinks first, then the text goes below it; no word is cut.
-        slider.readout, slider.layout = False, widgets.Layout(flex="1 1 120px", width="120px", max_width="240px")
+        slider.readout, slider.layout = False, widgets.Layout(flex="1 1 64px", width="64px", max_width="240px")
+        width = f"{24 + 8 * max(map(len, steps))}px"
+        narrow = widgets.Layout(flex=f"0 0 {width}", width=width)
         self.back, self.forth = (
-            widgets.Button(description=word, layout=widgets.Layout(flex="0 0 86px", width="86px")) for word in steps
+            widgets.Button(description=word, tooltip=f"{name}, {word}", layout=narrow) for word in steps
         )
-        self.text = widgets.Label(layout=widgets.Layout(flex="0 0 auto", width="250px"))
+        longest = max(len(f"{name}: {form(end)}") for end in (slider.min, slider.max))
+        self.text = widgets.Label(layout=widgets.Layout(flex=f"1 0 {8 + 6.5 * longest:.0f}px"))
         self.back.on_click(lambda _: self._move(-1))
         self.forth.on_click(lambda _: self._move(1))
         slider.observe(self._write, "value")
         self._write()
-        super().__init__([self.back, slider, self.forth, self.text], layout=widgets.Layout(flex_flow="row wrap"))
+        row = widgets.Layout(flex_flow="row wrap", flex="1 1 410px", max_width="100%")  # two side by side, if they fit
+        super().__init__([self.back, slider, self.forth, self.text], layout=row)
 
     @property
     def value(self) -> float:
@@ -76,13 +73,6 @@ class Chooser(Control):
         """What is picked, counted from 0."""
         return min(self.slider.value, self._count) - 1
 
-    def restart(self, count: int) -> None:
-        """Go to the first one of ``count`` others."""
-        self._count = count
-        self.slider.value = 1  # before its end moves, which must not leave the value outside
-        self.slider.max, self.slider.disabled = max(2, count), count == 1
-        self._write()
-
 
 def toggle(name: str, options: Sequence[str]) -> widgets.ToggleButtons:
     """Buttons of which one is pressed; wide enough for their words in both generations of ipywidgets."""
@@ -102,22 +92,6 @@ def strip(pictures: Sequence[np.ndarray], height: int = PANEL) -> bytes:
     return stream.getvalue()
 
 
-def ramp(colours: str) -> str:
-    """HTML: all colours of one of matplotlib's maps, side by side."""
-    stops = ", ".join(to_hex(colour) for colour in matplotlib.colormaps[colours](np.linspace(0, 1, 9)))
-    return f'<span style="background:linear-gradient(to right, {stops})">{12 * "&emsp;"}</span>'
-
-
-def legend() -> widgets.HTML:
-    """What the colours of mask errors, depth and depth errors mean."""
-    missed, taken = (f'<span style="background:{colour}">&emsp;</span>' for colour in (MISSED, FALSE_ALARM))
-    return widgets.HTML(
-        f"Mask errors: white is cat that was found, {missed} cat that was missed, {taken} room taken for cat.<br>"
-        f"Depth: near {ramp(DEPTH_COLOURS)} far; grey stripes where it is unknown. "
-        f"Depth error: black is none, the brightest is {ERROR_LIMIT} and more."
-    )
-
-
 class _Row(NamedTuple):
     png: bytes
     titles: tuple[str, ...]
@@ -130,18 +104,17 @@ class PairPanels(widgets.VBox):
     A subclass tells what its controls have picked (:meth:`picked`) and draws it (:meth:`draw`), once: it is cached.
 
     Args:
-        controls: what is above the pictures, from top to bottom; each change of one shows what is picked then.
-        below: what is below them.
+        controls: what is above the pictures, in reading order; each change of one shows what is picked then.
         height: of each picture, pixels.
 
     Attributes:
         about: words (HTML) about what is shown.
         views: an image for each row; ``.value`` is a PNG, always of the same size.
         titles: for each row the labels above its pictures.
-        pictures: the box of all rows.
+        above, pictures: the boxes of all controls and of all rows.
     """
 
-    def __init__(self, controls: Sequence[widgets.Widget], below: Sequence[widgets.Widget] = (), height: int = PANEL):
+    def __init__(self, controls: Sequence[widgets.Widget], height: int = PANEL):
         self._height, self._rendered = height, lru_cache(CACHED)(self._render)
         for control in controls:
             getattr(control, "slider", control).observe(self.show, "value")
@@ -150,10 +123,11 @@ class PairPanels(widgets.VBox):
         self.titles = [[_title(row.panel) for _ in row.titles] for row in rows]
         self.views = [_fixed_image(len(row.titles) * (row.panel + GAP) - GAP, height) for row in rows]
         inset = widgets.Layout(margin="0 0 0 2px")  # as far in as an image
-        above = [widgets.HBox(labels, layout=inset) for labels in self.titles]
-        self.pictures = widgets.VBox([child for row in zip(above, self.views) for child in row])
+        titles = [widgets.HBox(labels, layout=inset) for labels in self.titles]
+        self.above = widgets.HBox(controls, layout=widgets.Layout(flex_flow="row wrap"))
+        self.pictures = widgets.VBox([child for row in zip(titles, self.views) for child in row])
         self.show()
-        super().__init__([*controls, self.about, self.pictures, *below])
+        super().__init__([self.above, self.pictures, self.about])
 
     def picked(self) -> tuple:
         """What the controls have picked: hashable values, the arguments of :meth:`draw`."""
@@ -170,29 +144,6 @@ class PairPanels(widgets.VBox):
             view.value = row.png
             for label, title in zip(labels, row.titles):
                 label.value = title
-
-    def depth_ends(self) -> tuple[float, float]:
-        """The depths of the first and of the last colour."""
-        return 0.0, 1.0
-
-    def still(self, side: float = 2.3) -> Figure:
-        """What is picked as a figure, for who reads a saved notebook: titles, colour bars, and a legend of mask errors.
-
-        ``side`` is the size of a picture in inches.
-        """
-        about, rows = self.draw(*self.picked())
-        figure = show_images(rows, side)
-        figure.suptitle(html.unescape(about), fontsize=10)
-        panels = {axis: axis.get_title() for axis in figure.axes}
-        bars = {"depth,": ("relative depth, near to far", DEPTH_COLOURS, self.depth_ends()),
-                "depth error": ("absolute depth error", ERROR_COLOURS, (0, ERROR_LIMIT))}  # fmt: skip
-        for begins, (label, colours, ends) in bars.items():
-            if shown := [axis for axis, title in panels.items() if title.startswith(begins)]:
-                size = {"fraction": 0.05, "pad": 0.02, "aspect": 18 * len(shown)}
-                figure.colorbar(ScalarMappable(Normalize(*ends), colours), ax=shown, label=label, location="bottom", **size)
-        if any(title.startswith("mask errors") for title in panels.values()):
-            figure.legend(handles=patches(PIXELS), loc="outside lower center", ncols=3, frameon=False)
-        return figure
 
     def _render(self, *picked) -> tuple[str, list[_Row]]:
         about, rows = self.draw(*picked)

@@ -1,83 +1,22 @@
-"""The explorer of predictions of notebooks 01 and 06: one quartet at a time, and five sliders.
+"""The explorer of predictions of notebooks 01 and 06, and what it shares with the other views of predicted quartets.
 
-``explore`` is given what a network has predicted: a slider only colours it anew.
+All of them show the same eight pictures in the same order, masks above and depth below. A page holds of each quartet
+the photographs, both depth maps, and for each pixel mask, probability of cat and whether depth is known.
 """
 
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import ipywidgets as widgets
 import numpy as np
 
 from helpers import plots
-from helpers.widgets.controls import Chooser, Control, PairPanels, legend
+from helpers.widgets.player import LEVELS, Player, Shown, chooser, exact, ramp, setting
 
-
-class Explorer(PairPanels):
-    """A quartet and its prediction, masks above and depth below, and five controls; made by :func:`explore`.
-
-    Attributes:
-        sample: the :class:`helpers.widgets.controls.Chooser` of the quartet.
-        threshold, opacity, near, far: a :class:`helpers.widgets.controls.Control` each; set their ``.slider.value``.
-    """
-
-    def __init__(self, batch, mask_prob, depth, labels: Sequence[str] | None = None):
-        self._quartets, self._probs, self._depths = plots.quartets_of(batch), plots.array(mask_prob), plots.array(depth)
-        self._labels = list(labels) if labels else [""] * len(self._quartets)
-        count = len(self._quartets)
-        if not count or not count == len(self._probs) == len(self._depths) == len(self._labels):
-            raise ValueError(
-                f"there must be as many masks, depth maps and labels as quartets (at least 1), not {count} quartets, "
-                f"{len(self._probs)} masks, {len(self._depths)} depth maps and {len(self._labels)} labels"
-            )
-        self.sample = Chooser("sample", count)
-        self.threshold = _share("mask threshold", 0.5, 0.05, 0.95)
-        self.opacity = _share("overlay opacity", 0.5, 0.0, 1.0)
-        self.near = _share("first colour at depth", 0.0, 0.0, 0.95)
-        self.far = _share("last colour at depth", 1.0, 0.05, 1.0)
-        for control in (self.near, self.far):
-            control.slider.observe(self._make_way, "value")  # observed first: before anything is drawn
-        super().__init__([self.sample, self.threshold, self.opacity, self.near, self.far], [legend()])
-
-    def _make_way(self, change) -> None:
-        """The first colour stays nearer than the last: whichever end is moved pushes the other one along."""
-        near, far = self.near.slider, self.far.slider
-        if self.near.value < self.far.value:
-            return
-        if change["owner"] is near:
-            far.value = round(near.value + near.step, 6)
-        else:
-            near.value = round(far.value - far.step, 6)
-
-    def picked(self) -> tuple:
-        return self.sample.index, *(x.value for x in (self.threshold, self.opacity, self.near, self.far))
-
-    def depth_ends(self) -> tuple[float, float]:
-        return self.near.value, self.far.value
-
-    def draw(self, index: int, threshold: float, opacity: float, near: float, far: float) -> tuple[str, list[dict]]:
-        quartet, prob, depth = self._quartets[index], plots.plane(self._probs[index]), self._depths[index]
-        valid, error = quartet["valid"], plots.depth_errors(quartet["depth"], depth, quartet["valid"])
-        metres = plots.in_metres(quartet["near_far"]) if "near_far" in quartet else ""
-        about = (html.escape(self._labels[index]), f"depth from {metres}" if metres else "depth without metres")
-        mean = "unknown" if np.isnan(error).all() else f"mean {np.nanmean(error):.3f}"
-        score = dice(prob >= threshold, plots.plane(quartet["mask"]) >= 0.5)
-        masks = {
-            "the room": plots.picture(quartet["bg"]),
-            "with the predicted cat": plots.overlay(quartet["bg_fg"], prob >= threshold, opacity),
-            f"mask errors, Dice {score:.3f}": plots.mask_errors(quartet["mask"], prob, threshold),
-        }
-        depths = {
-            "depth, ground truth": plots.depth_picture(quartet["depth"], valid, near, far),
-            "depth, predicted": plots.depth_picture(depth, None, near, far),
-            f"depth error, {mean}": plots.error_picture(error),
-        }
-        return ", ".join(word for word in about if word), [masks, depths]
-
-
-def _share(name: str, value: float, low: float, high: float) -> Control:
-    slider = widgets.FloatSlider(value=value, min=low, max=high, step=0.05)
-    return Control(name, slider, ("less", "more"), "{:.2f}".format)
+PANELS = (
+    ("bg_fg, predicted cat", "overlay", 0), ("mask, ground truth", "mask", 0), ("mask, predicted", "probability", 0),
+    ("mask errors, Dice {dice}", "wrong", 0), ("{below}", "photo", 1), ("depth, ground truth", "depth", 0),
+    ("depth, predicted", "depth", 1), ("depth error, {error}", "error", 0),
+)  # fmt: skip
+MOST = 90_000  # bytes of a view: notebooks are kept with their outputs
 
 
 def dice(predicted: np.ndarray, target: np.ndarray) -> float:
@@ -86,8 +25,52 @@ def dice(predicted: np.ndarray, target: np.ndarray) -> float:
     return float(2 * (predicted & target).sum() / size) if size else 1.0
 
 
-def explore(batch, mask_prob, depth, labels: Sequence[str] | None = None) -> Explorer:
-    """An :class:`Explorer` of quartets and what a network predicts for them: let it be the last line of a cell.
+def mean_error(quartet: Mapping, depth) -> str:
+    """The mean depth error of one quartet in words."""
+    error = plots.depth_errors(quartet["depth"], depth, quartet["valid"])
+    return "unknown" if np.isnan(error).all() else f"mean {np.nanmean(error):.3f}"
+
+
+def shown_quartet(quartet: Mapping, prob, depth, about: str, dices: Sequence[float], error: str) -> Shown:
+    """One predicted quartet.
+
+    Args:
+        quartet: arrays, without a batch dimension; where ``bg`` is missing ``bg_fg`` is shown in its place.
+        prob, depth: (1, H, W) or (H, W), in [0, 1].
+        about: a few words.
+        dices: the Dice of the mask, one number or one for each threshold.
+        error: words about the depth error.
+    """
+    words, scene = [f"{value:.3f}" for value in dices], plots.picture(quartet["bg_fg"])
+    return Shown(
+        about,
+        [scene, plots.picture(quartet["bg"]) if "bg" in quartet else scene],
+        [plots.plane(quartet["depth"]), plots.plane(depth)],
+        exact(quartet["mask"], prob, quartet["valid"]),
+        {"dice": words if len(words) > 1 else words[0], "error": error, "below": "bg" if "bg" in quartet else "bg_fg"},
+    )
+
+
+def quartet_player(name: str, controls: Sequence[dict], shown: Sequence, most: int = MOST, pixels: int = 128) -> Player:
+    """A view of predicted quartets: ``shown`` are lists of :func:`shown_quartet`, a level for each chooser."""
+    return Player(name, controls, PANELS, shown, columns=4, pixels=pixels, side=192, most=most, best=80, below=legend())
+
+
+def legend() -> str:
+    """HTML: what the colours of mask errors, depth and depth errors mean."""
+    missed, taken = (f'<span style="background:{x}">&emsp;</span>' for x in (plots.MISSED, plots.FALSE_ALARM))
+    return (
+        f"<p>Mask errors: white is cat that was found, {missed} cat that was missed, {taken} room taken for cat.<br>"
+        f"Depth: near {ramp(plots.DEPTH_COLOURS)} far; grey stripes where it is unknown.<br>"
+        f"Depth error: none {ramp(plots.ERROR_COLOURS)} {plots.ERROR_LIMIT} and more.</p>"
+    )
+
+
+def explore(batch, mask_prob, depth, labels: Sequence[str] | None = None) -> Player:
+    """A view of quartets and what a network predicts for them: let it be the last line of a cell.
+
+    Sliders choose the quartet, the threshold of its mask, how much the predicted cat covers the photograph, and between
+    which depths the colours run.
 
     Args:
         batch: quartets (one, a batch, or a sequence).
@@ -96,6 +79,27 @@ def explore(batch, mask_prob, depth, labels: Sequence[str] | None = None) -> Exp
         labels: a few words about each quartet.
 
     Raises:
-        ValueError: not as many of each.
+        ValueError: not as many of each, or too many for one page.
     """
-    return Explorer(batch, mask_prob, depth, labels)
+    quartets, probs, depths = plots.quartets_of(batch), plots.array(mask_prob), plots.array(depth)
+    labels, count = list(labels) if labels else [""] * len(quartets), len(quartets)
+    if not count or not count == len(probs) == len(depths) == len(labels):
+        raise ValueError(
+            f"there must be as many masks, depth maps and labels as quartets (at least 1), not {count} quartets, "
+            f"{len(probs)} masks, {len(depths)} depth maps and {len(labels)} labels"
+        )
+    shown = []
+    for quartet, prob, predicted, label in zip(quartets, map(plots.plane, probs), depths, labels):
+        metres = plots.in_metres(quartet["near_far"]) if "near_far" in quartet else ""
+        about = ", ".join(filter(None, (label, f"depth from {metres}" if metres else "depth without metres")))
+        cat, thresholds = plots.plane(quartet["mask"]) >= 0.5, (np.arange(1, LEVELS) / LEVELS).astype(prob.dtype)
+        dices = [dice(prob >= threshold, cat) for threshold in thresholds]
+        shown.append(shown_quartet(quartet, prob, predicted, about, dices, mean_error(quartet, predicted)))
+    controls = (
+        chooser("sample"),
+        setting("mask threshold", "threshold", 0.05, 0.95, 0.5),
+        setting("overlay opacity", "opacity", 0.0, 1.0, 0.5),
+        setting("first colour at depth", "near", 0.0, 0.95, 0.0),
+        setting("last colour at depth", "far", 0.05, 1.0, 1.0),
+    )
+    return quartet_player("predictions, one quartet at a time", controls, shown)

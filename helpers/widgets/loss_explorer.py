@@ -149,7 +149,7 @@ class LossExplorer(PairPanels):
         self.again.on_click(self._start_again)
         super().__init__([self.sample, *self.controls.values()])
         side_by_side = widgets.HBox([self.pictures, self.about], layout=widgets.Layout(flex_flow="row wrap"))
-        self.children = (self.sample, *self.controls.values(), self.again, side_by_side)
+        self.children = (self.above, self.again, side_by_side)
 
     def _start_again(self, _=None) -> None:
         for name, control in self.controls.items():

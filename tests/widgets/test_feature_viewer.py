@@ -1,15 +1,12 @@
 """Feature maps under a slider, and the same as a figure."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from players import Page
 
 from helpers.widgets import explore_features
-from helpers.widgets.controls import GAP, PANEL
-from helpers.widgets.feature_viewer import CHANNELS, show_features
+from helpers.widgets.feature_viewer import CHANNELS, MOST, show_features
 
 
 @pytest.fixture
@@ -27,52 +24,44 @@ def scene():
 
 
 @pytest.fixture
-def viewer(scene, stages):
-    return explore_features(scene, stages)
+def page(scene, stages):
+    return Page(explore_features(scene, stages))
 
 
-def panels(viewer):
-    """The three pictures that are shown."""
-    with Image.open(io.BytesIO(viewer.views[0].value)) as image:
-        sheet = np.asarray(image.convert("RGB"))
-    assert sheet.shape == (PANEL, 3 * (PANEL + GAP) - GAP, 3)
-    return [sheet[:, k * (PANEL + GAP) : k * (PANEL + GAP) + PANEL] for k in range(3)]
-
-
-def test_it_begins_with_the_first_stage_and_its_liveliest_channel(viewer):
-    assert viewer.about.value == "encoder.0: 20 channels of 24 × 24 pixels"
-    assert [label.value for label in viewer.titles[0]] == ["bg_fg", "mean of all channels", "channel 2"]
-    assert viewer.channel.text.value == f"channel: 1 of {CHANNELS}"
-
-
-def test_another_channel_changes_only_its_own_picture(viewer):
-    before = panels(viewer)
-    viewer.channel.forth.click()
-    after = panels(viewer)
-    assert [np.array_equal(a, b) for a, b in zip(before, after)] == [True, True, False]
-
-
-def test_another_stage_begins_with_its_own_liveliest_channel(viewer, stages):
-    viewer.channel.slider.value = 9
-    viewer.stage.forth.click()
+def test_it_goes_through_each_stage_from_its_liveliest_channel(page, stages):
+    assert [control["name"] for control in page.spec["controls"]] == ["stage", "channel"]
+    assert page.spec["controls"][0]["restarts"], "another stage begins with its own liveliest channel"
+    assert [len(channels) for channels in page.spec["shown"]] == [CHANNELS, 5]
+    assert page.shown(0, 0)["about"] == "encoder.0: 20 channels of 24 × 24 pixels"
+    assert page.shown(1, 3)["about"] == "encoder.1: 5 channels of 12 × 12 pixels"
     liveliest = int(stages["encoder.1"].flatten(1).std(1).argmax())
-    assert viewer.about.value == "encoder.1: 5 channels of 12 × 12 pixels"
-    assert viewer.channel.text.value == "channel: 1 of 5" and viewer.titles[0][2].value == f"channel {liveliest}"
-    viewer.stage.back.click()
-    assert viewer.channel.text.value == f"channel: 1 of {CHANNELS}" and viewer.titles[0][2].value == "channel 2"
+    assert (page.shown(0, 0)["channel"], page.shown(1, 0)["channel"]) == ("2", str(liveliest))
 
 
-def test_pixels_of_a_map_are_squares_and_the_highest_is_brightest(viewer, stages):
-    viewer.stage.slider.value = 2
-    shown = panels(viewer)[1].astype(int).sum(2)[PANEL // 24 :: PANEL // 12, PANEL // 24 :: PANEL // 12]
+def test_another_channel_changes_only_its_own_picture(page):
+    one, other = page.shown(0, 0), page.shown(0, 1)
+    assert one["photo"] == other["photo"]
+    assert [a == b for a, b in zip(one["depth"], other["depth"])] == [True, False]
+
+
+def test_pixels_of_a_map_are_squares_and_the_highest_is_brightest(page, stages):
+    shown = page.tile("depth", page.shown(1, 0)["depth"][0])[..., 0]
+    assert shown.shape == (48, 48) and (np.kron(shown[2::4, 2::4], np.ones((4, 4))) == shown).all()
     mean = stages["encoder.1"].mean(0)
-    assert shown.argmax() == mean.argmax() and shown.argmin() == mean.argmin()
+    share = (mean - min(0, mean.min())) / (mean.max() - min(0, mean.min()))
+    assert np.abs(shown[2::4, 2::4] / 255 - share.numpy()).max() <= 1 / 255
 
 
 def test_one_stage_is_enough_and_a_flat_map_is_drawn(scene):
-    viewer = explore_features(scene, {"only": torch.zeros(1, 8, 8)})
-    assert viewer.stage.slider.disabled and viewer.channel.slider.disabled
-    assert not panels(viewer)[1].any() or (panels(viewer)[1] == panels(viewer)[1][0, 0]).all()
+    page = Page(explore_features(scene, {"only": torch.zeros(1, 8, 8)}))
+    assert len(page.spec["shown"]) == len(page.shown(0)) == 1
+    assert not page.tile("depth", page.shown(0, 0)["depth"][1]).any()
+
+
+def test_all_stages_of_a_network_are_small_enough_to_be_kept(scene):
+    generator = torch.Generator().manual_seed(0)
+    maps = {f"stage {k}": torch.rand(32, 128 >> k % 5, 128 >> k % 5, generator=generator) for k in range(10)}
+    assert len(explore_features(scene, maps).data.encode()) <= MOST
 
 
 @pytest.mark.parametrize("stages", [{}, {"a": torch.zeros(4, 4)}, {"a": torch.zeros(2, 3, 4, 4)}])

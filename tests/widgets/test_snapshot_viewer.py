@@ -1,17 +1,14 @@
 """The snapshots of a training under a slider, and the same as a figure."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
+from players import Page
 from toy import ToyQuartets
 
 from helpers.callbacks import Snapshot, Snapshots
 from helpers.config import CourseError
 from helpers.widgets import snapshot_viewer
-from helpers.widgets.controls import GAP, PANEL
-from helpers.widgets.snapshot_viewer import COLUMNS, SAMPLES, SnapshotViewer, show_journey, time_travel
+from helpers.widgets.snapshot_viewer import COLUMNS, MOST, SAMPLES, show_journey, time_travel, travel
 
 COUNT = 9  # snapshots: six in stage 1, three in stage 2
 TOTAL = 48
@@ -30,50 +27,35 @@ def run_of(count=COUNT, quartets=4):
     return Snapshots(tuple(snapshots), 2, batch["bg_fg"].numpy(), **maps, valid=batch["valid"][:, 0].numpy())
 
 
-@pytest.fixture
-def viewer():
-    return SnapshotViewer(run_of())
+@pytest.fixture(scope="module")
+def page():
+    return Page(travel(run_of()))
 
 
-def panels(viewer):
-    """The three pictures of each row."""
-    rows = []
-    for view in viewer.views:
-        with Image.open(io.BytesIO(view.value)) as image:
-            sheet = np.asarray(image.convert("RGB"))
-        assert sheet.shape == (PANEL, 3 * (PANEL + GAP) - GAP, 3)
-        rows.append([sheet[:, k * (PANEL + GAP) : k * (PANEL + GAP) + PANEL] for k in range(3)])
-    return rows
+def test_it_goes_from_before_the_first_step_to_the_last_snapshot(page):
+    snapshot, sample = page.spec["controls"]
+    assert (snapshot["name"], snapshot["plays"] > 0, sample["name"], sample["plays"]) == ("snapshot", True, "sample", 0)
+    assert [len(samples) for samples in page.spec["shown"]] == [4] * COUNT
+    assert page.words.startswith("after 0 training samples, stage 1 of 2, 24 px")
+    assert page.shown(COUNT - 1, 3)["about"] == f"after {TOTAL} training samples, stage 2 of 2, 48 px"
 
 
-def test_it_begins_before_the_first_step(viewer):
-    assert viewer.about.value == "after 0 training samples, stage 1 of 2, 24 px"
-    assert viewer.snapshot.text.value == "snapshot: 1 of 9" and viewer.sample.text.value == "sample: 1 of 4"
+def test_a_later_snapshot_changes_the_prediction_and_not_the_ground_truth(page):
+    (before, cat, known), (after, *rest) = page.exact(0, 0), page.exact(COUNT - 1, 0)
+    assert not np.array_equal(before, after) and np.array_equal((cat, known), rest)
+    first, last = page.shown(0, 0), page.shown(COUNT - 1, 0)
+    assert first["photo"] == last["photo"] and first["depth"][0] == last["depth"][0]
+    assert not np.array_equal(page.tile("depth", first["depth"][1]), page.tile("depth", last["depth"][1]))
 
 
-def test_a_later_snapshot_changes_the_prediction_and_not_the_ground_truth(viewer):
-    before = panels(viewer)
-    viewer.snapshot.slider.value = COUNT
-    after = panels(viewer)
-    assert viewer.about.value == f"after {TOTAL} training samples, stage 2 of 2, 48 px"
-    for old, new in zip(before, after):
-        assert not np.array_equal(old[1], new[1]) and np.array_equal(old[2], new[2])
-    assert np.array_equal(before[1][0], after[1][0])  # the scene
+def test_another_sample_is_another_scene_in_the_same_snapshot(page):
+    one, other = page.shown(5, 0), page.shown(5, 1)
+    assert one["about"] == other["about"]
+    assert not {*one["photo"], *one["depth"]} & {*other["photo"], *other["depth"]}
 
 
-def test_another_sample_is_another_scene_in_the_same_snapshot(viewer):
-    viewer.snapshot.slider.value = 5
-    about, before = viewer.about.value, panels(viewer)
-    viewer.sample.forth.click()
-    assert viewer.about.value == about
-    for old, new in zip(before, panels(viewer)):
-        assert not any(np.array_equal(a, b) for a, b in zip(old, new))
-
-
-def test_all_snapshots_are_played(viewer):
-    assert (viewer.play.min, viewer.play.max, viewer.play.step) == (1, COUNT, 1)
-    assert viewer._link.source == (viewer.play, "value") and viewer._link.target == (viewer.snapshot.slider, "value")
-    assert viewer.play in viewer.children
+def test_a_long_run_is_small_enough_to_be_kept():
+    assert len(travel(run_of(36)).data.encode()) <= MOST
 
 
 def square_cat(**changes):
@@ -88,27 +70,26 @@ def square_cat(**changes):
 
 
 def test_the_scores_are_of_this_picture():
-    viewer = SnapshotViewer(square_cat())
-    assert "Dice 0.667" in viewer.titles[0][1].value and "error 0.200" in viewer.titles[1][1].value
-    assert viewer.snapshot.slider.disabled and viewer.play.disabled  # there is only one
+    page = Page(travel(square_cat()))
+    assert (page.shown(0, 0)["dice"], page.shown(0, 0)["error"]) == ("0.667", "mean 0.200")
 
 
 def test_depth_that_nobody_knows_is_not_scored():
-    viewer = SnapshotViewer(square_cat(valid=np.zeros((1, 32, 32), bool)))
-    assert "error unknown" in viewer.titles[1][1].value
+    page = Page(travel(square_cat(valid=np.zeros((1, 32, 32), bool))))
+    assert page.shown(0, 0)["error"] == "unknown" and not page.exact(0, 0)[2].any()
 
 
 def test_nothing_predicted_where_nothing_is_is_right():
     nothing = np.zeros((1, 32, 32), np.uint8)
-    viewer = SnapshotViewer(square_cat(mask=nothing, predictions=np.stack([nothing, nothing])))
-    assert "Dice 1.000" in viewer.titles[0][1].value
+    page = Page(travel(square_cat(mask=nothing, predictions=np.stack([nothing, nothing]))))
+    assert page.shown(0, 0)["dice"] == "1.000"
 
 
 def test_small_predictions_are_enlarged_by_the_nearest_pixel():
     small = np.arange(0, 256, 16, dtype=np.uint8).reshape(1, 4, 4)
-    viewer = SnapshotViewer(square_cat(predictions=np.stack([small, small])))
-    shown = panels(viewer)[0][1][..., 0]
-    assert np.array_equal(shown, np.repeat(np.repeat(small[0], PANEL // 4, 0), PANEL // 4, 1))
+    page = Page(travel(square_cat(predictions=np.stack([small, small]))))
+    shown = page.tile("depth", page.shown(0, 0)["depth"][1])[..., 0]
+    assert np.abs(shown - np.repeat(np.repeat(small[0], 8, 0), 8, 1).astype(float)).max() < 8
 
 
 # -- the figure ----------------------------------------------------------------------------------------------------
