@@ -9,7 +9,8 @@ const folder = process.env.CASES;
 const load = (name) => import(pathToFileURL(join(folder, "page", name)));
 const cases = JSON.parse(readFileSync(join(folder, "cases.json")));
 const { fitted, pictureOf, predict, resize, round } = await load("maths.js");
-const { advice, compare } = await load("align.js");
+const { align, corrections, fault } = await load("align.js");
+const { moved } = await load("register.js");
 const { header } = await load("pictures.js");
 const { facts } = await load("draw.js");
 
@@ -69,11 +70,32 @@ test("reads what a file's header says, and sees that its end is missing", () => 
 
 test("says whether two pictures line up, which is darker and whether they are swapped", () => {
   const wrong = cases.aligned.filter(({ words, ...given }) => {
-    const found = advice(compare(pictureOf(image(given, given.bg)), pictureOf(image(given, given.bg_fg))));
-    return words ? !found.includes(words) : found !== "";
+    const found = align(pictureOf(image(given, given.bg)), pictureOf(image(given, given.bg_fg)));
+    found.words = fault(found) || corrections(found);
+    return words ? !found.words.includes(words) : found.words !== "";
   });
   assert.equal(cases.aligned.length, 42);
   assert.ok(wrong.length <= 0.05 * 42, wrong.map(({ words }) => words || "nothing").join());
+});
+
+test("moves a picture as torch's grid_sample does", () => {
+  const { plane, move, expected, seen, ...size } = cases.sampled;
+  const found = moved({ ...size, planes: [Float32Array.from(plane)] }, move);
+  near(found.planes[0], expected, 1e-5, "moved");
+  assert.deepEqual([...found.seen], seen);
+});
+
+test("finds how a hand moved the camera and what the exposure changed, and corrects both as Python does", () => {
+  for (const given of cases.held) {
+    const found = align(pictureOf(image(given, given.bg)), pictureOf(image(given, given.bg_fg)));
+    const [x, y, ...others] = given.movement, far = [];
+    near([found.shift, found.turn, found.scale, found.gain], [Math.hypot(x, y), ...others, given.gain], 0.006, "movement");
+    found.room.planes.forEach((plane, c) => plane.forEach((value, i) => {
+      if (found.seen[i] && given.seen[i]) far.push(Math.abs(value - given.room[3 * i + c] / 255));
+    }));
+    const mean = far.reduce((sum, value) => sum + value, 0) / far.length;
+    assert.ok(found.alike && mean < 0.006, `differs from Python by ${mean}`);
+  }
 });
 
 test("counts the cat", () => {

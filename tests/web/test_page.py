@@ -17,6 +17,7 @@ from PIL import Image
 pytest.importorskip("playwright.sync_api", reason="there is no playwright to drive a browser: pip install playwright")
 
 import browser
+from pairs import handheld
 from playwright.sync_api import sync_playwright
 
 from helpers import export_page
@@ -182,6 +183,35 @@ def test_it_predicts_pictures_of_other_shapes_as_python_does(page, net, example)
     choose(page, *map(encoded, pair))
     page.locator("#status.good", has_text="Done").wait_for()
     check_maps(page, net, pair)
+
+
+@pytest.mark.parametrize("number, movement, words", [
+    (0, ((0.06, 0), 0, 1, 1.4), ["moved by about 6 %", "picture with the cat is darker, by 29 %: corrected"]),
+    (1, ((-0.03, 0.04), 2, 0.97, 0.6), ["moved by about 5 %", "turned by 2.0°", "room is darker, by 40 %: corrected"]),
+])  # fmt: skip
+def test_what_a_hand_moved_is_corrected_before_the_network_looks(page, net, number, movement, words):
+    room, scene, mask = handheld(number, *movement)
+    fresh(page)
+    choose(page, encoded(room), encoded(scene))
+    page.locator("#status.good", has_text="Done").wait_for()
+    for part in [*words, "No cat is looked for in the "]:
+        assert part in page.inner_text("#status")
+    found = np.reshape(page.evaluate(MAPS)["mask"], mask.shape)
+    corrected, as_taken = (dice(values, mask) for values in (found, predict(net, room, scene)["mask"]))
+    assert corrected > 0.94 and corrected > as_taken + 0.1, (corrected, as_taken)
+    assert 0.02 < (found == 0).mean() < 0.2, "there the picture of the room does not reach"
+
+
+def dice(values, mask):
+    found = values >= 0.5
+    return 2 * (found & (mask > 0)).sum() / (found.sum() + (mask > 0).sum())
+
+
+def test_two_rooms_get_a_sentence_and_no_mask(page, example):
+    fresh(page)
+    choose(page, encoded(example_scenes()["bg"][3].permute(1, 2, 0).numpy()), encoded(example[1]))
+    page.locator("#status.bad", has_text="These do not seem to be one view: take both from the same place").wait_for()
+    assert not page.locator("#result").is_visible()
 
 
 def test_everything_works_by_keyboard_alone(page, example):

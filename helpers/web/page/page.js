@@ -1,6 +1,6 @@
 // The page: what each control does, and the one sentence that says how things stand.
 
-import { advice, compare } from "./align.js";
+import { align, corrections, fault } from "./align.js";
 import { photograph } from "./camera.js";
 import { cutOut, depthPicture, facts, onBackground, overlay, show } from "./draw.js";
 import { Told, bytes } from "./files.js";
@@ -57,13 +57,14 @@ async function look() {
   say("The network looks …");
   const network = await started;
   await new Promise((done) => setTimeout(done)); // the sentence is drawn first
-  const pair = [room, scene].map(pictureOf), hint = advice(compare(...pair));
-  const maps = await predictedBy(network, ...pair);
+  const pair = [room, scene].map(pictureOf), aligned = align(...pair), wrong = fault(aligned);
+  if (!aligned.alike) throw new Told(wrong);
+  const maps = await predictedBy(network, aligned.room, pair[1]);
   if (room !== state.pictures.room || scene !== state.pictures.scene) return; // others were chosen meanwhile
-  state.maps = maps;
+  state.maps = { ...maps, mask: maps.mask.map((value, i) => value * aligned.seen[i]) };
   $("result").hidden = false;
   draw();
-  say(`${hint} Done in ${maps.milliseconds.toFixed(0)} ms.`, hint ? "doubt" : "good");
+  say(`${wrong} ${corrections(aligned)} Done in ${maps.milliseconds.toFixed(0)} ms.`, wrong ? "doubt" : "good");
 }
 
 function draw() {
