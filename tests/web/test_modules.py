@@ -18,6 +18,7 @@ from helpers.model import interpolate
 from helpers.photos.register import align
 from helpers.predict import predict
 from helpers.web.export import PAGE
+from helpers.widgets.cloud_viewer import NEAR_FAR, unproject
 
 NODE = shutil.which("node")
 
@@ -93,6 +94,13 @@ def sampled(width=13, height=9, turn=0.2, scale=1.1, x=0.1, y=-0.07):
             "seen": seen.ravel().astype(int).tolist()}  # fmt: skip
 
 
+def in_space(width=7, height=5):
+    depth = np.random.default_rng(0).random((height, width))
+    near, far = NEAR_FAR
+    return {"width": width, "height": height, "depth": depth.ravel().tolist(),
+            "expected": unproject(near + depth * (far - near)).ravel().tolist()}  # fmt: skip
+
+
 def scaled(start, end):
     plane = torch.rand(*start, generator=torch.Generator().manual_seed(0))
     expected = interpolate(plane[None, None], end).flatten().tolist()
@@ -117,6 +125,7 @@ def test_the_modules_compute_what_python_does(tmp_path):
         "aligned": list(pairs_to_compare()),
         "held": [held(number) for number in range(6)],
         "sampled": sampled(),
+        "cloud": in_space(),
         "rounded": [(x, round(x)) for x in (0.5, 1.5, 2.5, 2.4999, 7.51, 96.0)],
         "fitted": [(w, h, s, [round(w * (s / max(w, h))), round(h * (s / max(w, h)))])
                    for w, h, s in [(1000, 668, 128), (256, 129, 128), (4032, 3024, 128), (75, 128, 64)]],
@@ -125,4 +134,4 @@ def test_the_modules_compute_what_python_does(tmp_path):
     run = subprocess.run([NODE, "--test", str(Path(__file__).with_name("modules.test.mjs"))], capture_output=True,
                          text=True, env={**os.environ, "CASES": str(tmp_path)})  # fmt: skip
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr
-    assert "# pass 14" in run.stdout and "# skipped 0" in run.stdout
+    assert "# pass 16" in run.stdout and "# skipped 0" in run.stdout

@@ -271,6 +271,31 @@ def test_the_cut_out_stands_on_a_background_of_ones_choice(page, example):
     assert page.evaluate(PIXELS, "after")["data"][3] == 0
 
 
+def test_the_cloud_is_the_photograph_from_where_it_was_taken_and_turns_by_mouse_and_keys(page, example):
+    show_example(page)
+    page.get_by_label("3-D").check()
+    for slider, value in (("Turn", "0"), ("Tilt", "0"), ("Zoom", "1")):
+        page.get_by_role("slider", name=slider).fill(value)
+    seen = page.evaluate(PIXELS, "cloud")
+    seen = np.reshape(seen["data"], (seen["height"], seen["width"], 4))
+    photograph = np.kron(example[1], np.ones((5, 5, 1), np.uint8)).astype(int)  # at its 640 pixels
+    assert seen.shape == (640, 640, 4) and (seen[..., 3] == 255).mean() > 0.99
+    assert np.abs(seen[..., :3] - photograph).mean() < 6
+    box = page.locator("#cloud").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 110, box["y"] + 160)
+    page.mouse.up()
+    assert page.inner_text("#turn-value") == "30°" and page.inner_text("#tilt-value") == "20°"
+    dragged = page.evaluate(PIXELS, "cloud")["data"]
+    page.get_by_role("slider", name="Turn").press("ArrowRight")
+    assert page.evaluate(PIXELS, "cloud")["data"] != dragged
+    assert (np.reshape(dragged, seen.shape)[..., 3] == 0).mean() > 0.1, "what no camera saw is empty"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as PNG").click()
+    assert download.value.suggested_filename == "cloud.png"
+
+
 def test_swapped_pictures_are_told_and_can_be_swapped_back(page):
     show_example(page)
     page.get_by_role("button", name="Swap the two").click()
@@ -281,7 +306,7 @@ def test_swapped_pictures_are_told_and_can_be_swapped_back(page):
 
 def test_it_fits_a_phone(page):
     show_example(page)
-    for view in ("Cat", "Depth", "Cut-out"):
+    for view in ("Cat", "Depth", "Cut-out", "3-D"):
         page.get_by_label(view, exact=True).check()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         assert page.evaluate("""[...document.querySelectorAll('main button, main .button, main select')]
@@ -295,6 +320,10 @@ def test_every_control_and_picture_has_a_name(page):
     for control in ('button "Choose a picture of the room"', 'slider "Threshold"', 'slider "Divider: left of it',
                     'radio "Cut-out" [checked]', 'combobox "Background"', 'img "the cat cut out of its picture"'):  # fmt: skip
         assert control in seen, control
+    page.get_by_label("3-D").check()
+    seen += (cloud := page.locator("main").aria_snapshot())
+    for control in ('img "the scene as points in space: turn ', 'slider "Turn"', 'slider "Tilt"', 'slider "Zoom"'):
+        assert control in cloud, control
     assert "- img\n" not in seen and "- button\n" not in seen and "- slider\n" not in seen
 
 
@@ -304,7 +333,7 @@ def test_axe_finds_no_fault(page, scheme):
     page.emulate_media(color_scheme=scheme)
     show_example(page)
     page.evaluate(Path(os.environ["COURSE_AXE"]).read_text(encoding="utf-8"))
-    for view in ("Cat", "Depth", "Cut-out"):
+    for view in ("Cat", "Depth", "Cut-out", "3-D"):
         page.get_by_label(view, exact=True).check()
         faults = page.evaluate("axe.run().then(found => found.violations.map(v => [v.id, v.nodes.map(n => n.html)]))")
         assert faults == [], view
@@ -418,16 +447,18 @@ def test_a_browser_without_web_assembly_is_told(chromium, address):
 
 @pytest.mark.parametrize("name, left, words", [
     ("model.onnx", None, "The file model.onnx is missing beside this page: export the page again."),
-    ("model.onnx", 1_000_000, "The network's file model.onnx has 1000000 bytes instead of"),
+    ("model.onnx", lambda content: content[:1_000_000], "The network's file model.onnx has 1000000 bytes instead of"),
+    ("model.onnx", lambda content: bytes(len(content)), "The network's file model.onnx is damaged: export the page again."),
     ("card.json", None, "The file card.json is missing"),
-    ("ort-wasm-simd-threaded.wasm.gz", 1_000_000, "A file of the runtime is missing or damaged"),
+    ("card.json", lambda content: content[:99], "The file card.json is damaged: export the page again."),
+    ("ort-wasm-simd-threaded.wasm.gz", lambda content: content[:1_000_000], "A file of the runtime is missing or damaged"),
 ])  # fmt: skip
-def test_a_file_that_is_missing_or_cut_gets_a_sentence(chromium, folder, tmp_path, name, left, words):
+def test_a_file_that_is_missing_or_damaged_gets_a_sentence(chromium, folder, tmp_path, name, left, words):
     shutil.copytree(folder, tmp_path / "page", copy_function=os.link)
     content = (folder / name).read_bytes()
     (tmp_path / "page" / name).unlink()
     if left:
-        (tmp_path / "page" / name).write_bytes(content[:left])
+        (tmp_path / "page" / name).write_bytes(left(content))
     with served(tmp_path / "page") as address:
         page = chromium.new_page()
         page.goto(address)

@@ -2,6 +2,7 @@
 
 import { align, corrections, fault } from "./align.js";
 import { photograph } from "./camera.js";
+import { cloudPicture, turnable, unprojected } from "./cloud.js";
 import { cutOut, depthPicture, facts, onBackground, overlay, show } from "./draw.js";
 import { Told, bytes } from "./files.js";
 import { pictureOf } from "./maths.js";
@@ -14,6 +15,7 @@ const VIEWS = {
   depth: "depth in colours, from near, yellow, to far, dark violet",
   cutout: "the cat cut out of its picture",
 };
+const CLOUD = 640; // pixels, the width of the picture of the points
 const $ = (id) => document.getElementById(id);
 const setting = (name) => document.querySelector(`input[name=${name}]:checked`).value;
 
@@ -72,15 +74,31 @@ function draw() {
   if (!maps) return;
   const { share, depth } = facts(maps.mask, maps.depth, threshold);
   show($("before"), scene);
+  if (view === "cloud") drawCloud();
   if (view === "mask") show($("after"), overlay(scene, maps.mask, threshold));
   if (view === "depth") show($("after"), depthPicture(scene, maps.depth, state.network.card.colours));
   if (view === "cutout") onBackground($("after"), cutOut(scene, maps.mask, threshold), background());
-  $("after").setAttribute("aria-label", VIEWS[view]);
+  $("after").setAttribute("aria-label", VIEWS[view] ?? "");
+  $("stage").hidden = $("for-threshold").hidden = view === "cloud";
+  $("for-cloud").hidden = view !== "cloud";
   $("legend").hidden = view !== "depth";
   $("for-cutout").hidden = view !== "cutout";
   $("value").textContent = threshold.toFixed(2);
   const far = share ? `, at a mean depth of ${depth.toFixed(2)} (0 nearest, 1 farthest)` : "";
   $("facts").textContent = `The cat covers ${(100 * share).toFixed(1)} % of the picture${far}.`;
+}
+
+function drawCloud() {
+  const { maps, pictures: { scene } } = state;
+  const [turn, tilt, zoom] = ["turn", "tilt", "zoom"].map((name) => Number($(name).value));
+  maps.points ??= unprojected(maps.depth, scene.width, scene.height);
+  show($("cloud"), cloudPicture(scene, maps.points, CLOUD, { turn, tilt, zoom }));
+  const words = { turn: `${turn.toFixed(0)}°`, tilt: `${tilt.toFixed(0)}°`, zoom: `${zoom.toFixed(1)} ×` };
+  for (const name in words) {
+    $(name).setAttribute("aria-valuetext", words[name]);
+    $(`${name}-value`).textContent = words[name];
+  }
+  $("cloud").setAttribute("aria-label", `the scene as points in space: turn ${words.turn}, tilt ${words.tilt}`);
 }
 
 function background() {
@@ -97,7 +115,7 @@ function legend(colours) {
 
 function download() {
   const link = Object.assign(document.createElement("a"), { download: `${setting("view")}.png` });
-  $("after").toBlob((blob) => {
+  $(setting("view") === "cloud" ? "cloud" : "after").toBlob((blob) => {
     link.href = URL.createObjectURL(blob);
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
@@ -140,6 +158,7 @@ $("backdrop").onchange = ({ target }) => target.files[0] && tried(async () => {
   draw();
 });
 $("result").oninput = ({ target }) => (target === $("divider") ? divide() : draw());
+turnable($("cloud"), $("turn"), $("tilt"), drawCloud);
 $("download").onclick = download;
 divide();
 
