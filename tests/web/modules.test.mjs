@@ -89,8 +89,9 @@ test("moves a picture as torch's grid_sample does", () => {
 test("finds how a hand moved the camera and what the exposure changed, and corrects both as Python does", () => {
   for (const given of cases.held) {
     const found = align(pictureOf(image(given, given.bg)), pictureOf(image(given, given.bg_fg)));
-    const [x, y, ...others] = given.movement, far = [];
-    near([found.shift, found.turn, found.scale, found.gain], [Math.hypot(x, y), ...others, given.gain], 0.006, "movement");
+    const [x, y, turn, scale] = given.movement, far = [];
+    near([found.shift, found.scale, found.gain], [Math.hypot(x, y), scale, given.gain], 0.003, "shift, scale and light");
+    near([found.turn], [turn], 0.1, "degrees");
     found.room.planes.forEach((plane, c) => plane.forEach((value, i) => {
       if (found.seen[i] && given.seen[i]) far.push(Math.abs(value - given.room[3 * i + c] / 255));
     }));

@@ -4,7 +4,7 @@
 import { fitted, resized } from "./maths.js";
 import { STILL, greyOf, inLightOf, moved, register } from "./register.js";
 
-const SIZE = 128; // pixels of the longer side, at which pictures are compared
+const SIZE = 128; // pixels of the longer side, at which pictures are compared: what the network sees
 const TILE = 1 / 8; // of the longer side
 const TEXTURE = 0.02; // of the range: deviation in a tile below which nothing can be recognised
 const ALIKE = 0.7, LEAST_ALIKE = 0.4; // correlation of tiles that look alike; share of them below which rooms differ
@@ -15,7 +15,7 @@ const FARTHEST = 0.25; // of the longer side: nobody's hand moves so much betwee
 const BRIGHTER = 0.03; // of the brightness, from which the room is corrected
 const DIFFERENT = 0.08; // of the range: pixels that differ less show the same thing
 
-// Of tiles that overlap by half: how many have texture in the room, in either picture, and how many look alike.
+// Of tiles that overlap by half: {most} how many could look alike, and {alike} how many do.
 function tiles(room, scene) {
   const { width, height } = scene, side = Math.max(2, Math.floor(Math.max(width, height) * TILE));
   const [a, b] = [room.planes[0], scene.planes[0]], counts = { all: 0, room: 0, textured: 0, alike: 0 };
@@ -38,7 +38,7 @@ function tiles(room, scene) {
       counts.alike += textured && ab / n - (sa * sb) / n ** 2 > ALIKE * spreadA * spreadB;
     }
   }
-  return counts;
+  return { most: Math.max(counts.room, counts.textured - CAT_TILES * counts.all), alike: counts.alike };
 }
 
 // How many times as strong the outline of what differs is in the room: the cat has one in the picture that shows it, in
@@ -64,19 +64,18 @@ function swapped(room, scene) {
 // {shift} in longer sides, {turn} in degrees, {scale}, {gain} how many times as bright the scene is; {alike} whether
 // both show one view, {swapped} how many times as strong the cat's outline is in the room.
 export function align(room, scene) {
-  const found = register(room, scene).move, small = fitted(scene, SIZE);
-  const [a, b] = [room, scene].map((picture) => resized(picture, ...small));
-  const count = tiles(moved(greyOf(a), found), greyOf(b));
-  const most = Math.max(count.room, count.textured - CAT_TILES * count.all);
+  const [a, b] = [room, scene].map((picture) => resized(picture, ...fitted(scene, SIZE)));
+  const [greyA, greyB] = [a, b].map(greyOf), { move: found } = register(greyA, greyB);
+  const known = tiles(moved(greyA, STILL), greyB).most >= FEWEST, { most, alike } = tiles(moved(greyA, found), greyB);
   const far = Math.hypot(found.x, found.y) + Math.max(Math.abs(found.turn), Math.abs(found.scale - 1)) / 2;
-  const move = most >= FEWEST && far > MOVED ? found : STILL;
+  const move = known && far > MOVED ? found : STILL;
   const near = moved(a, move), { gain, light } = inLightOf(near, b), darker = Math.abs(gain - 1) > BRIGHTER;
   const { seen, ...shown } = moved(room, move), corrected = darker ? light(shown, scene) : shown;
-  const known = (plane, other) => plane.map((value, i) => (seen[i] ? value : other[i])); // elsewhere both are equal
+  const filled = (plane, other) => plane.map((value, i) => (seen[i] ? value : other[i])); // else both are equal
   return {
-    room: { ...corrected, planes: corrected.planes.map((plane, c) => known(plane, scene.planes[c])) }, seen, gain,
+    room: { ...corrected, planes: corrected.planes.map((plane, c) => filled(plane, scene.planes[c])) }, seen, gain,
     shift: Math.hypot(move.x, move.y), turn: move.turn * 180 / Math.PI, scale: move.scale,
-    alike: most < FEWEST || (count.alike >= LEAST_ALIKE * most && far < FARTHEST),
+    alike: !known || (far < FARTHEST && alike >= Math.max(FEWEST, LEAST_ALIKE * most)),
     swapped: swapped(light(near, b), b),
   };
 }

@@ -5,7 +5,7 @@
 
 import { fitted, resized } from "./maths.js";
 
-const FINEST = 128, COARSEST = 32; // pixels of the longer side
+const COARSEST = 32; // pixels of the longer side
 const REACH = 5; // pixels of the coarsest picture, the largest shift that is tried at first
 const STARTS = 6; // of these shifts, those that are refined
 const [STEPS, ENOUGH] = [12, 1e-4]; // at each size, at most; the change that is too small for another one
@@ -109,11 +109,10 @@ function leftOver(room, scene, { move, gain, offset }) {
   return count > 0.6 * b.length ? sum / count : Infinity;
 }
 
-// {move, gain, offset} of two pictures of one size: where the room is to be looked at, and in which light.
+// {move, gain, offset} of two small grey pictures of one size: where the room is to be looked at, and in which light.
 export function register(room, scene) {
-  const most = Math.min(FINEST, Math.max(scene.width, scene.height));
-  const finest = [room, scene].map((picture) => greyOf(resized(picture, ...fitted(scene, most))));
-  const at = (size) => finest.map((picture) => resized(picture, ...fitted(scene, size)));
+  const most = Math.max(scene.width, scene.height);
+  const at = (size) => [room, scene].map((picture) => resized(picture, ...fitted(scene, size)));
   function refined(pair, found) {
     for (let k = 0, change = 1; k < STEPS && change > ENOUGH; k++) {
       const next = step(...pair, found);
