@@ -272,7 +272,7 @@ def test_the_cut_out_stands_on_a_background_of_ones_choice(page, example):
     assert page.evaluate(PIXELS, "after")["data"][3] == 0
 
 
-def test_the_cloud_is_the_photograph_from_where_it_was_taken_and_turns_by_mouse_and_keys(page, example):
+def test_the_cloud_is_the_photograph_from_where_it_was_taken_and_turns_by_mouse_touch_and_keys(page, example):
     show_example(page)
     page.get_by_label("3-D").check()
     for slider, value in (("Turn", "0"), ("Tilt", "0"), ("Zoom", "1")):
@@ -290,6 +290,11 @@ def test_the_cloud_is_the_photograph_from_where_it_was_taken_and_turns_by_mouse_
     dragged = cloud_of(page)
     assert (dragged[..., 3] == 0).mean() > 0.1, "what no camera saw is empty"
     page.get_by_role("slider", name="Turn").press("ArrowRight")
+    finger = page.context.new_cdp_session(page)
+    for kind, down in (("Start", 0), ("Move", 10), ("Move", 30), ("Move", 60), ("End", None)):
+        points = [] if down is None else [{"x": box["x"] + 200, "y": box["y"] + 100 + down}]
+        finger.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+    assert page.inner_text("#tilt-value") == "40°", "the finger turned it, and did not scroll the page"
     assert (cloud_of(page) != dragged).any()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download as PNG").click()

@@ -40,21 +40,17 @@ export function moved({ width, height, planes }, { turn, scale, x, y }) {
 export const greyOf = ({ width, height, planes: [red, green, blue] }) =>
   ({ width, height, planes: [red.map((value, i) => 0.3 * value + 0.6 * green[i] + 0.1 * blue[i])] });
 
-// The x of the symmetric system A x = b by elimination; null where A does not tell it.
+// The x of the system A x = b, A symmetric and positive, by elimination; null where A does not tell it.
 function solved(A, b) {
   for (let k = 0; k < b.length; k++) {
     if (!(A[k][k] > 1e-9)) return null;
-    for (let j = k + 1; j < b.length; j++) {
-      const share = A[j][k] / A[k][k];
+    for (let j = 0; j < b.length; j++) {
+      const share = j === k ? 0 : A[j][k] / A[k][k];
       for (let i = k; i < b.length; i++) A[j][i] -= share * A[k][i];
       b[j] -= share * b[k];
     }
   }
-  for (let k = b.length - 1; k >= 0; k--) {
-    for (let i = k + 1; i < b.length; i++) b[k] -= A[k][i] * b[i];
-    b[k] /= A[k][k];
-  }
-  return b;
+  return b.map((value, k) => value / A[k][k]);
 }
 
 // How much each pixel counts: little where the room, moved and in the light `gain`, `offset`, is far from the scene.
