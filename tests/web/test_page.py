@@ -27,6 +27,7 @@ from helpers.demos.scenes import example_scenes
 from helpers.plots import depth_picture
 from helpers.predict import predict, pretrained
 from helpers.utils import read_image
+from helpers.widgets.cloud_viewer import FIELD_OF_VIEW, unproject
 
 BROWSER = browser.find_browser()
 pytestmark = [
@@ -272,7 +273,7 @@ def test_the_cut_out_stands_on_a_background_of_ones_choice(page, example):
     assert page.evaluate(PIXELS, "after")["data"][3] == 0
 
 
-def test_the_cloud_is_the_photograph_from_where_it_was_taken_and_turns_by_mouse_touch_and_keys(page, example):
+def test_the_cloud_is_the_photograph_from_where_it_was_taken_and_turns_by_mouse_touch_and_keys(page, net, example):
     show_example(page)
     page.get_by_label("3-D").check()
     for slider, value in (("Turn", "0"), ("Tilt", "0"), ("Zoom", "1")):
@@ -289,6 +290,15 @@ def test_the_cloud_is_the_photograph_from_where_it_was_taken_and_turns_by_mouse_
     assert page.inner_text("#turn-value") == "30°" and page.inner_text("#tilt-value") == "20°"
     dragged = cloud_of(page)
     assert (dragged[..., 3] == 0).mean() > 0.1, "what no camera saw is empty"
+    right, ahead, up = unproject(1 + 3 * predict(net, *example)["depth"])[4::8, 4::8].reshape(-1, 3).T
+    turn, tilt = np.radians([30, 20])
+    right, ahead = right * np.cos(turn) + (ahead - 2.5) * np.sin(turn), (ahead - 2.5) * np.cos(turn) - right * np.sin(turn)
+    up, ahead = up * np.cos(tilt) + ahead * np.sin(tilt), 2.5 + ahead * np.cos(tilt) - up * np.sin(tilt)
+    focal = 320 / np.tan(np.radians(FIELD_OF_VIEW / 2))
+    column, row = np.rint([320 + focal * right / ahead, 320 - focal * up / ahead]).astype(int)
+    inside = (column == column.clip(0, 639)) & (row == row.clip(0, 639))
+    found, expected = dragged[row[inside], column[inside], :3], example[1][4::8, 4::8].reshape(-1, 3)[inside]
+    assert inside.sum() > 100 and (np.abs(found - expected.astype(int)).max(1) < 12).mean() > 0.7
     page.get_by_role("slider", name="Turn").press("ArrowRight")
     finger = page.context.new_cdp_session(page)
     for kind, down in (("Start", 0), ("Move", 10), ("Move", 30), ("Move", 60), ("End", None)):
