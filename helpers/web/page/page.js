@@ -66,7 +66,8 @@ async function look() {
   state.maps = { ...maps, mask: maps.mask.map((value, i) => value * aligned.seen[i]) };
   $("result").hidden = false;
   draw();
-  say(`${wrong} ${corrections(aligned)} Done in ${maps.milliseconds.toFixed(0)} ms.`, wrong ? "doubt" : "good");
+  const words = [wrong, corrections(aligned), `Done in ${maps.milliseconds.toFixed(0)} ms.`].filter(Boolean);
+  say(words.join(" "), wrong ? "doubt" : "good");
 }
 
 function draw() {
