@@ -27,7 +27,8 @@ SCRIPT, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"  # those
 LICENSE = "ort.LICENSE.txt"  # of the two
 PAGE = Path(__file__).with_name("page")
 # In the order in which one may be put below the other: each imports only from those before it.
-MODULES = ("files.js", "maths.js", "network.js", "pictures.js", "draw.js", "camera.js", "align.js", "page.js")
+MODULES = ("files.js", "maths.js", "network.js", "pictures.js", "draw.js", "cloud.js", "camera.js", "register.js",
+           "align.js", "page.js")  # fmt: skip
 CLOSED = "default-src 'none'; script-src 'unsafe-inline' 'wasm-unsafe-eval' blob:; style-src 'unsafe-inline'; " \
          "img-src blob: data:; media-src blob:"  # fmt: skip
 

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pairs import handheld
 from PIL import Image
 
 from helpers.demos.scenes import example_scenes
 from helpers.model import interpolate
+from helpers.photos.register import align
 from helpers.predict import predict
 from helpers.web.export import PAGE
+from helpers.widgets.cloud_viewer import NEAR_FAR, unproject
 
 NODE = shutil.which("node")
 
@@ -63,6 +66,41 @@ def moved(image, down, right):
     return image[rows][:, columns]
 
 
+HELD = [((0.06, 0), 0, 1, 1), ((-0.02, -0.05), 2, 0.97, 0.6), ((0, 0.04), -2, 1, 1.4), ((0, 0), 1, 1.03, 1),
+        ((0.01, 0.01), 0, 1, 0.8), ((-0.04, 0.03), -1, 0.98, 1.2)]  # fmt: skip
+
+
+def held(number):
+    """What a hand did to the room, up to the limits, as the page has to find it; and where Python brings the room."""
+    shift, turn, scale, gain = HELD[number]
+    room, scene, _ = handheld(number, *HELD[number])
+    aligned = align(room, scene)
+    return {"width": len(room), "height": len(room), "bg": room.ravel().tolist(), "bg_fg": scene.ravel().tolist(),
+            "movement": [*shift, -turn, scale], "gain": 1 / gain, "room": aligned.room.ravel().tolist(),
+            "seen": aligned.seen.ravel().tolist()}  # fmt: skip
+
+
+def sampled(width=13, height=9, turn=0.2, scale=1.1, x=0.1, y=-0.07):
+    """A plane moved by torch, whose coordinates are halves of a picture's width and height."""
+    plane = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))
+    across, down = np.meshgrid(np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2)
+    u = scale * (np.cos(turn) * across - np.sin(turn) * down) + x * max(width, height)
+    v = scale * (np.sin(turn) * across + np.cos(turn) * down) + y * max(width, height)
+    grid = torch.from_numpy(np.stack([u * 2 / width, v * 2 / height], -1)).float()[None]
+    moved = torch.nn.functional.grid_sample(plane, grid, padding_mode="border", align_corners=False)
+    seen = (abs(u) < (width - 1) / 2 + 0.02) & (abs(v) < (height - 1) / 2 + 0.02)
+    return {"width": width, "height": height, "move": {"turn": turn, "scale": scale, "x": x, "y": y},
+            "plane": plane.flatten().tolist(), "expected": moved.flatten().tolist(),
+            "seen": seen.ravel().astype(int).tolist()}  # fmt: skip
+
+
+def in_space(width=7, height=5):
+    depth = np.random.default_rng(0).random((height, width))
+    near, far = NEAR_FAR
+    return {"width": width, "height": height, "depth": depth.ravel().tolist(),
+            "expected": unproject(near + depth * (far - near)).ravel().tolist()}  # fmt: skip
+
+
 def scaled(start, end):
     plane = torch.rand(*start, generator=torch.Generator().manual_seed(0))
     expected = interpolate(plane[None, None], end).flatten().tolist()
@@ -85,6 +123,9 @@ def test_the_modules_compute_what_python_does(tmp_path):
                                                   (51, 37, 33, 21), (40, 25, 64, 48), (37, 50, None, 16), (200, 3, 64, 32)]],
         "scaled": [scaled(*given) for given in [((7, 9), (20, 4)), ((64, 3), (9, 3)), ((5, 5), (1, 1)), ((1, 2), (6, 7))]],
         "aligned": list(pairs_to_compare()),
+        "held": [held(number) for number in range(6)],
+        "sampled": sampled(),
+        "cloud": in_space(),
         "rounded": [(x, round(x)) for x in (0.5, 1.5, 2.5, 2.4999, 7.51, 96.0)],
         "fitted": [(w, h, s, [round(w * (s / max(w, h))), round(h * (s / max(w, h)))])
                    for w, h, s in [(1000, 668, 128), (256, 129, 128), (4032, 3024, 128), (75, 128, 64)]],
@@ -93,4 +134,4 @@ def test_the_modules_compute_what_python_does(tmp_path):
     run = subprocess.run([NODE, "--test", str(Path(__file__).with_name("modules.test.mjs"))], capture_output=True,
                          text=True, env={**os.environ, "CASES": str(tmp_path)})  # fmt: skip
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr
-    assert "# pass 12" in run.stdout and "# skipped 0" in run.stdout
+    assert "# pass 16" in run.stdout and "# skipped 0" in run.stdout

@@ -1,5 +1,6 @@
 """The exported page in a headless Chromium: what it predicts, without a server or a mouse, and what goes wrong."""
 
+import base64
 import functools
 import io
 import os
@@ -17,6 +18,7 @@ from PIL import Image
 pytest.importorskip("playwright.sync_api", reason="there is no playwright to drive a browser: pip install playwright")
 
 import browser
+from pairs import handheld
 from playwright.sync_api import sync_playwright
 
 from helpers import export_page
@@ -25,6 +27,7 @@ from helpers.demos.scenes import example_scenes
 from helpers.plots import depth_picture
 from helpers.predict import predict, pretrained
 from helpers.utils import read_image
+from helpers.widgets.cloud_viewer import FIELD_OF_VIEW, unproject
 
 BROWSER = browser.find_browser()
 pytestmark = [
@@ -184,6 +187,35 @@ def test_it_predicts_pictures_of_other_shapes_as_python_does(page, net, example)
     check_maps(page, net, pair)
 
 
+@pytest.mark.parametrize("number, movement, words", [
+    (0, ((0.06, 0), 0, 1, 1.4), ["moved by about 6 %", "picture with the cat is darker, by 29 %: corrected"]),
+    (1, ((-0.03, 0.04), 2, 0.97, 0.6), ["moved by about 5 %", "turned by 2.0°", "room is darker, by 40 %: corrected"]),
+])  # fmt: skip
+def test_what_a_hand_moved_is_corrected_before_the_network_looks(page, net, number, movement, words):
+    room, scene, mask = handheld(number, *movement)
+    fresh(page)
+    choose(page, encoded(room), encoded(scene))
+    page.locator("#status.good", has_text="Done").wait_for()
+    for part in [*words, "No cat is looked for in the "]:
+        assert part in page.inner_text("#status")
+    found = np.reshape(page.evaluate(MAPS)["mask"], mask.shape)
+    corrected, as_taken = (dice(values, mask) for values in (found, predict(net, room, scene)["mask"]))
+    assert corrected > 0.94 and corrected > as_taken + 0.1, (corrected, as_taken)
+    assert 0.02 < (found == 0).mean() < 0.2, "there the picture of the room does not reach"
+
+
+def dice(values, mask):
+    found = values >= 0.5
+    return 2 * (found & (mask > 0)).sum() / (found.sum() + (mask > 0).sum())
+
+
+def test_two_rooms_get_a_sentence_and_no_mask(page, example):
+    fresh(page)
+    choose(page, encoded(example_scenes()["bg"][3].permute(1, 2, 0).numpy()), encoded(example[1]))
+    page.locator("#status.bad", has_text="These do not seem to be one view: take both from the same place").wait_for()
+    assert not page.locator("#result").is_visible()
+
+
 def test_everything_works_by_keyboard_alone(page, example):
     fresh(page)
     keys = page.keyboard
@@ -241,6 +273,50 @@ def test_the_cut_out_stands_on_a_background_of_ones_choice(page, example):
     assert page.evaluate(PIXELS, "after")["data"][3] == 0
 
 
+def test_the_cloud_is_the_photograph_from_where_it_was_taken_and_turns_by_mouse_touch_and_keys(page, net, example):
+    show_example(page)
+    page.get_by_label("3-D").check()
+    for slider, value in (("Turn", "0"), ("Tilt", "0"), ("Zoom", "1")):
+        page.get_by_role("slider", name=slider).fill(value)
+    seen = cloud_of(page)
+    photograph = np.kron(example[1], np.ones((5, 5, 1), np.uint8)).astype(int)  # at its 640 pixels
+    assert seen.shape == (640, 640, 4) and (seen[..., 3] == 255).mean() > 0.99
+    assert np.abs(seen[..., :3] - photograph).mean() < 6
+    box = page.locator("#cloud").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 110, box["y"] + 160)
+    page.mouse.up()
+    assert page.inner_text("#turn-value") == "30°" and page.inner_text("#tilt-value") == "20°"
+    dragged = cloud_of(page)
+    assert (dragged[..., 3] == 0).mean() > 0.1, "what no camera saw is empty"
+    right, ahead, up = unproject(1 + 3 * predict(net, *example)["depth"])[4::8, 4::8].reshape(-1, 3).T
+    turn, tilt = np.radians([30, 20])
+    right, ahead = right * np.cos(turn) + (ahead - 2.5) * np.sin(turn), (ahead - 2.5) * np.cos(turn) - right * np.sin(turn)
+    up, ahead = up * np.cos(tilt) + ahead * np.sin(tilt), 2.5 + ahead * np.cos(tilt) - up * np.sin(tilt)
+    focal = 320 / np.tan(np.radians(FIELD_OF_VIEW / 2))
+    column, row = np.rint([320 + focal * right / ahead, 320 - focal * up / ahead]).astype(int)
+    inside = (column == column.clip(0, 639)) & (row == row.clip(0, 639))
+    found, expected = dragged[row[inside], column[inside], :3], example[1][4::8, 4::8].reshape(-1, 3)[inside]
+    assert inside.sum() > 100 and (np.abs(found - expected.astype(int)).max(1) < 12).mean() > 0.7
+    page.get_by_role("slider", name="Turn").press("ArrowRight")
+    finger = page.context.new_cdp_session(page)
+    for kind, down in (("Start", 0), ("Move", 10), ("Move", 30), ("Move", 60), ("End", None)):
+        points = [] if down is None else [{"x": box["x"] + 200, "y": box["y"] + 100 + down}]
+        finger.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+    assert page.inner_text("#tilt-value") == "40°", "the finger turned it, and did not scroll the page"
+    assert (cloud_of(page) != dragged).any()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as PNG").click()
+    assert download.value.suggested_filename == "cloud.png"
+
+
+def cloud_of(page):
+    """Its pixels, (H, W, 4); as numbers they would take a minute to arrive."""
+    png = page.evaluate("document.getElementById('cloud').toDataURL()").partition(",")[2]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))))
+
+
 def test_swapped_pictures_are_told_and_can_be_swapped_back(page):
     show_example(page)
     page.get_by_role("button", name="Swap the two").click()
@@ -251,7 +327,7 @@ def test_swapped_pictures_are_told_and_can_be_swapped_back(page):
 
 def test_it_fits_a_phone(page):
     show_example(page)
-    for view in ("Cat", "Depth", "Cut-out"):
+    for view in ("Cat", "Depth", "Cut-out", "3-D"):
         page.get_by_label(view, exact=True).check()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         assert page.evaluate("""[...document.querySelectorAll('main button, main .button, main select')]
@@ -265,6 +341,10 @@ def test_every_control_and_picture_has_a_name(page):
     for control in ('button "Choose a picture of the room"', 'slider "Threshold"', 'slider "Divider: left of it',
                     'radio "Cut-out" [checked]', 'combobox "Background"', 'img "the cat cut out of its picture"'):  # fmt: skip
         assert control in seen, control
+    page.get_by_label("3-D").check()
+    seen += (cloud := page.locator("main").aria_snapshot())
+    for control in ('img "the scene as points in space: turn ', 'slider "Turn"', 'slider "Tilt"', 'slider "Zoom"'):
+        assert control in cloud, control
     assert "- img\n" not in seen and "- button\n" not in seen and "- slider\n" not in seen
 
 
@@ -274,7 +354,7 @@ def test_axe_finds_no_fault(page, scheme):
     page.emulate_media(color_scheme=scheme)
     show_example(page)
     page.evaluate(Path(os.environ["COURSE_AXE"]).read_text(encoding="utf-8"))
-    for view in ("Cat", "Depth", "Cut-out"):
+    for view in ("Cat", "Depth", "Cut-out", "3-D"):
         page.get_by_label(view, exact=True).check()
         faults = page.evaluate("axe.run().then(found => found.violations.map(v => [v.id, v.nodes.map(n => n.html)]))")
         assert faults == [], view
@@ -388,16 +468,18 @@ def test_a_browser_without_web_assembly_is_told(chromium, address):
 
 @pytest.mark.parametrize("name, left, words", [
     ("model.onnx", None, "The file model.onnx is missing beside this page: export the page again."),
-    ("model.onnx", 1_000_000, "The network's file model.onnx has 1000000 bytes instead of"),
+    ("model.onnx", lambda content: content[:1_000_000], "The network's file model.onnx has 1000000 bytes instead of"),
+    ("model.onnx", lambda content: bytes(len(content)), "The network's file model.onnx is damaged: export the page again."),
     ("card.json", None, "The file card.json is missing"),
-    ("ort-wasm-simd-threaded.wasm.gz", 1_000_000, "A file of the runtime is missing or damaged"),
+    ("card.json", lambda content: content[:99], "The file card.json is damaged: export the page again."),
+    ("ort-wasm-simd-threaded.wasm.gz", lambda content: content[:1_000_000], "A file of the runtime is missing or damaged"),
 ])  # fmt: skip
-def test_a_file_that_is_missing_or_cut_gets_a_sentence(chromium, folder, tmp_path, name, left, words):
+def test_a_file_that_is_missing_or_damaged_gets_a_sentence(chromium, folder, tmp_path, name, left, words):
     shutil.copytree(folder, tmp_path / "page", copy_function=os.link)
     content = (folder / name).read_bytes()
     (tmp_path / "page" / name).unlink()
     if left:
-        (tmp_path / "page" / name).write_bytes(content[:left])
+        (tmp_path / "page" / name).write_bytes(left(content))
     with served(tmp_path / "page") as address:
         page = chromium.new_page()
         page.goto(address)

@@ -12,7 +12,14 @@ export async function bytes(name) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-export const json = async (name) => JSON.parse(new TextDecoder().decode(await bytes(name)));
+export async function json(name) {
+  const text = new TextDecoder().decode(await bytes(name));
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Told(`The file ${name} is damaged: export the page again.`);
+  }
+}
 
 // Where `import` finds a module.
 export async function address(name) {

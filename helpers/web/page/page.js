@@ -1,7 +1,8 @@
 // The page: what each control does, and the one sentence that says how things stand.
 
-import { advice, compare } from "./align.js";
+import { align, corrections, fault } from "./align.js";
 import { photograph } from "./camera.js";
+import { cloudPicture, turnable, unprojected } from "./cloud.js";
 import { cutOut, depthPicture, facts, onBackground, overlay, show } from "./draw.js";
 import { Told, bytes } from "./files.js";
 import { pictureOf } from "./maths.js";
@@ -14,6 +15,7 @@ const VIEWS = {
   depth: "depth in colours, from near, yellow, to far, dark violet",
   cutout: "the cat cut out of its picture",
 };
+const CLOUD = 640; // pixels, the width of the picture of the points
 const $ = (id) => document.getElementById(id);
 const setting = (name) => document.querySelector(`input[name=${name}]:checked`).value;
 
@@ -57,13 +59,15 @@ async function look() {
   say("The network looks …");
   const network = await started;
   await new Promise((done) => setTimeout(done)); // the sentence is drawn first
-  const pair = [room, scene].map(pictureOf), hint = advice(compare(...pair));
-  const maps = await predictedBy(network, ...pair);
+  const pair = [room, scene].map(pictureOf), aligned = align(...pair), wrong = fault(aligned);
+  if (!aligned.alike) throw new Told(wrong);
+  const maps = await predictedBy(network, aligned.room, pair[1]);
   if (room !== state.pictures.room || scene !== state.pictures.scene) return; // others were chosen meanwhile
-  state.maps = maps;
+  state.maps = { ...maps, mask: maps.mask.map((value, i) => value * aligned.seen[i]) };
   $("result").hidden = false;
   draw();
-  say(`${hint} Done in ${maps.milliseconds.toFixed(0)} ms.`, hint ? "doubt" : "good");
+  const words = [wrong, corrections(aligned), `Done in ${maps.milliseconds.toFixed(0)} ms.`].filter(Boolean);
+  say(words.join(" "), wrong ? "doubt" : "good");
 }
 
 function draw() {
@@ -71,15 +75,31 @@ function draw() {
   if (!maps) return;
   const { share, depth } = facts(maps.mask, maps.depth, threshold);
   show($("before"), scene);
+  if (view === "cloud") drawCloud();
   if (view === "mask") show($("after"), overlay(scene, maps.mask, threshold));
   if (view === "depth") show($("after"), depthPicture(scene, maps.depth, state.network.card.colours));
   if (view === "cutout") onBackground($("after"), cutOut(scene, maps.mask, threshold), background());
-  $("after").setAttribute("aria-label", VIEWS[view]);
+  $("after").setAttribute("aria-label", VIEWS[view] ?? "");
+  $("stage").hidden = $("for-threshold").hidden = view === "cloud";
+  $("for-cloud").hidden = view !== "cloud";
   $("legend").hidden = view !== "depth";
   $("for-cutout").hidden = view !== "cutout";
   $("value").textContent = threshold.toFixed(2);
   const far = share ? `, at a mean depth of ${depth.toFixed(2)} (0 nearest, 1 farthest)` : "";
   $("facts").textContent = `The cat covers ${(100 * share).toFixed(1)} % of the picture${far}.`;
+}
+
+function drawCloud() {
+  const { maps, pictures: { scene } } = state;
+  const [turn, tilt, zoom] = ["turn", "tilt", "zoom"].map((name) => Number($(name).value));
+  maps.points ??= unprojected(maps.depth, scene.width, scene.height);
+  show($("cloud"), cloudPicture(scene, maps.points, CLOUD, { turn, tilt, zoom }));
+  const words = { turn: `${turn.toFixed(0)}°`, tilt: `${tilt.toFixed(0)}°`, zoom: `${zoom.toFixed(1)} ×` };
+  for (const name in words) {
+    $(name).setAttribute("aria-valuetext", words[name]);
+    $(`${name}-value`).textContent = words[name];
+  }
+  $("cloud").setAttribute("aria-label", `the scene as points in space: turn ${words.turn}, tilt ${words.tilt}`);
 }
 
 function background() {
@@ -96,7 +116,7 @@ function legend(colours) {
 
 function download() {
   const link = Object.assign(document.createElement("a"), { download: `${setting("view")}.png` });
-  $("after").toBlob((blob) => {
+  $(setting("view") === "cloud" ? "cloud" : "after").toBlob((blob) => {
     link.href = URL.createObjectURL(blob);
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
@@ -139,6 +159,7 @@ $("backdrop").onchange = ({ target }) => target.files[0] && tried(async () => {
   draw();
 });
 $("result").oninput = ({ target }) => (target === $("divider") ? divide() : draw());
+turnable($("cloud"), $("turn"), $("tilt"), drawCloud);
 $("download").onclick = download;
 divide();
 
