@@ -3,5 +3,6 @@
 ``table`` compares networks and recipes and ``ablation`` the course's choices; both train through ``runs``. ``latency``
 times single predictions and ``loop`` the training loop; ``failures`` explains the worst predictions. What they store,
 ``report`` puts into the pages. ``score`` prints one line about one run, for the capstone of notebook 07; ``variety``
-compares rendered rooms with photographs. Nothing in the library needs any of it.
+compares rendered rooms with photographs; ``handheld`` scores masks of pairs as hands take them, with and without
+registration. Nothing in the library needs any of it.
 """
