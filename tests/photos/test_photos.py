@@ -413,6 +413,7 @@ def test_unmeasured_depth_is_not_valid_except_under_the_cat(tmp_path):
     assert seen > 0
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_room_of_hardly_any_depth_has_none_and_one_of_none_where_it_is_seen_is_refused(tmp_path):
     metres = np.zeros((SIDE, SIDE))
     metres[1, 1] = 2
