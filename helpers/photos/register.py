@@ -30,7 +30,7 @@ ALIKE, LEAST_ALIKE = 0.7, 0.45  # correlation of tiles that look alike; share of
 FEWEST = 4  # tiles with texture: of fewer nothing can be told, and in the light nothing has to move
 CAT_TILES = 0.5  # of the tiles, that a cat and its shadow may take
 OUTLINE_SIZE = 128  # pixels of the longer side at which the outlines of what was found are looked at
-GHOST = 1.2  # times as strong in the room as in the scene: whose outline is, that is in the room alone
+GHOST, DOUBTFUL = 1.2, 0.85  # times as strong in the room as in the scene: outlines of what is there alone, or perhaps
 CAT_LEFT = 0.25  # of what was found, that must be in the scene, or else the pictures are swapped
 FOUND = 0.5, 0.001  # probability, and share of the picture above it, from which there is a cat
 
@@ -83,11 +83,14 @@ def without_ghosts(mask: np.ndarray, room: np.ndarray, scene: np.ndarray) -> np.
     smooth = (cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 1) for picture in pictures)
     in_room, in_scene = (np.hypot(cv2.Sobel(x, -1, 1, 0), cv2.Sobel(x, -1, 0, 1)).sum(-1) for x in smooth)
     count, parts = cv2.connectedComponents((small > FOUND[0]).astype(np.uint8))
-    ghosts, near = np.zeros(small.shape, np.uint8), np.ones((3, 3), np.uint8)
+    ghosts, near, kept = np.zeros(small.shape, np.uint8), np.ones((3, 3), np.uint8), np.zeros(2)
     for part in (np.uint8(parts == number) for number in range(1, count)):
         outline = cv2.morphologyEx(part, cv2.MORPH_GRADIENT, near) > 0
-        if part.mean() >= FOUND[1] and in_room[outline].sum() > GHOST * in_scene[outline].sum():
+        strength = np.array([edges[outline].sum() for edges in (in_room, in_scene)])
+        if part.mean() >= FOUND[1] and strength[0] > GHOST * strength[1]:
             ghosts |= cv2.dilate(part, near)
+        else:
+            kept += strength
     left = np.where(cv2.resize(ghosts, mask.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0, np.float32(0), mask)
     if ghosts.any() and (left > FOUND[0]).sum() < CAT_LEFT * (mask > FOUND[0]).sum():
         raise CourseError("The two pictures seem to be swapped: the cat is in the one that was given as the room. "
@@ -95,6 +98,9 @@ def without_ghosts(mask: np.ndarray, room: np.ndarray, scene: np.ndarray) -> np.
     if ghosts.any():
         print("The picture of the room seems to show a cat, too, or something else that the other one does not: "
               "take it again without. That place is left out of the mask.")  # fmt: skip
+    elif kept[0] > DOUBTFUL * kept[1] and (left > FOUND[0]).mean() >= FOUND[1]:
+        print("The mask is doubtful: what was found has hardly a clearer outline in the picture with the cat than in "
+              "the other. Perhaps there is no cat, or one in both, or the pictures are swapped.")  # fmt: skip
     return left
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from helpers.config import CourseError
 from helpers.photos import predict_pair
-from helpers.photos.register import align
+from helpers.photos.register import align, without_ghosts
 from helpers.rendering.dataset import RoomsDataset
 
 SIZE, ROOMS = 128, 7
@@ -97,9 +97,10 @@ def test_nothing_is_told_of_black_pictures_and_plain_walls_may_pass():
     assert align(*np.full((2, SIZE, SIZE, 3), 120, np.uint8)).shift == 0
 
 
-def test_a_swapped_pair_is_told_by_the_cats_outline(pairs):
+def test_a_swapped_pair_is_told_by_the_cats_outline(pairs, capsys):
     for room, scene in pairs[:5:2]:
         assert (predict_pair(Difference(), room, scene, size=SIZE)["mask"] > 0.5).mean() > 0.005
+        assert capsys.readouterr().out == ""
         with pytest.raises(CourseError, match="seem to be swapped.*Give the empty room first"):
             predict_pair(Difference(), scene, room, size=SIZE)
 
@@ -112,3 +113,10 @@ def test_a_cat_in_both_pictures_is_said_and_only_the_scenes_is_found(capsys):
     maps = predict_pair(Difference(), other.transpose(1, 2, 0), scene.transpose(1, 2, 0), size=SIZE)
     assert "seems to show a cat, too" in capsys.readouterr().out
     assert (maps["mask"][theirs] > 0.5).mean() < 0.05 and (maps["mask"][mask[0] > 0.5] > 0.5).mean() > 0.5
+
+
+def test_a_mask_without_an_outline_of_its_own_is_doubtful(pairs, capsys):
+    mask = np.zeros((SIZE, SIZE), np.float32)
+    mask[60:100, 30:70] = 0.9
+    assert (without_ghosts(mask, pairs[0][0], pairs[0][0]) == mask).all()
+    assert "The mask is doubtful" in capsys.readouterr().out
