@@ -254,7 +254,9 @@ def _in_light_of(room: np.ndarray, scene: np.ndarray, seen: np.ndarray) -> np.nd
     for picture in (room, scene):
         usable &= (picture >= CLIPPED[0]).all(-1) & (picture <= CLIPPED[1]).all(-1)
     step = max(1, usable.sum() // 50_000)
-    x, y = (picture[usable][::step].astype(np.float64) for picture in (room, scene))  # (N, C)
+    sigma = max(room.shape) / 64  # averaged, as noise in the room flattens the line that is fitted
+    smooth = (cv2.GaussianBlur(picture, (0, 0), sigma).reshape(picture.shape) for picture in (room, scene))
+    x, y = (picture[usable][::step].astype(np.float64) for picture in smooth)  # (N, C)
     if len(x) < 100:
         return room
     matched = np.empty(room.shape, dtype=np.float32)

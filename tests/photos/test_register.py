@@ -120,3 +120,11 @@ def test_a_mask_without_an_outline_of_its_own_is_doubtful(pairs, capsys):
     mask[60:100, 30:70] = 0.9
     assert (without_ghosts(mask, pairs[0][0], pairs[0][0]) == mask).all()
     assert "The mask is doubtful" in capsys.readouterr().out
+
+
+def test_noise_does_not_flatten_the_light_that_is_matched(pairs):
+    room, scene = pairs[3]
+    dark = (room * 0.6 + np.random.default_rng(0).normal(0, 20, room.shape)).round().clip(0, 255).astype(np.uint8)
+    aligned, darkest, brightest = align(dark, scene), room.mean(-1) < 100, room.mean(-1) > 200
+    for light in (darkest, brightest):
+        assert light.mean() > 0.02 and abs(aligned.room[light].mean() - room[light].mean()) < 8
