@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from helpers.augment import HANDHELD, generator_of, perturb
+from helpers.benchmarks.summary import about, keep, markdown_table
 from helpers.config import CourseError, plain_errors
 from helpers.dataset import Quartet
 from helpers.demos.corruptions import corrupt
@@ -27,27 +28,28 @@ from helpers.predict import load, predict, pretrained
 from helpers.rendering.dataset import RoomsDataset, display
 from helpers.rendering.primitives import Camera
 from helpers.rendering.room_pass import view_room
-from helpers.utils import machine, table
+from helpers.utils import machine
 
 SEED = 2  # of rooms and cats: the shipped weights were trained on those of 1, the profiles' have 0
 SIZE, COUNT, CATS = 128, 100, 2  # pixels; pairs; cats in each room
 STEP, TURN = 0.03, math.radians(2)  # metres by which the camera moves, at most, and angle about each of its axes
 JPEG = 50  # quality
-KINDS = ("parallax", "planar")
+COLUMNS = "Dice", "refused", "Dice, none refused"
+RESULT = "handheld.json"  # in runs/
 
 Masks = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of the room and the scene, (H, W, 3) uint8: (H, W) in [0, 1]
 
 
 def pairs(count: int = COUNT, size: int = SIZE, seed: int = SEED, kind: str = "parallax") -> Quartet:
-    """``count`` quartets whose ``bg`` was taken by hand, of half as many rooms; mask and depth are those of ``bg_fg``."""
+    """``count`` quartets whose ``bg`` a hand took, of half as many rooms; mask and depth are those of ``bg_fg``."""
     dataset = RoomsDataset(size, rooms=-(-count // CATS), cats=count, placements=1, seed=seed)
     batch = dataset.get_batch([((i // CATS) * count + i) * 2 + i % 2 for i in range(count)])  # each cat once
     by = HANDHELD
     if kind == "parallax":
-        rooms = (dataset.plan(i // CATS).room for i in range(count))
-        rooms = (replace(room, camera=moved(room.camera, np.random.default_rng([seed, i])))
-                 for i, room in enumerate(rooms))  # fmt: skip
-        batch["bg"] = torch.stack([display(view_room(room, size)["colour"]) for room in rooms])
+        rooms = [dataset.plan(i // CATS).room for i in range(count)]
+        cameras = (moved(room.camera, np.random.default_rng([seed, i])) for i, room in enumerate(rooms))
+        views = (view_room(replace(room, camera=camera), size) for room, camera in zip(rooms, cameras))
+        batch["bg"] = torch.stack([display(view["colour"]) for view in views])
         by = HANDHELD._replace(shift=0.0, scale=0.0, turn=TURN)  # a camera that rolls turns its picture
     batch = perturb(batch, generator_of(seed), by=by)
     for name in ("bg", "bg_fg"):
@@ -99,28 +101,38 @@ def compare(batch: Quartet, rows: Mapping[str, Masks]) -> dict[str, dict[str, fl
             except CourseError:
                 refused[name][i] = True
     taken = ~np.any(list(refused.values()), 0)
-    return {name: {"mask Dice": _dice(mask, target), "refused": float(refused[name].mean()),
-                   "Dice, none refused": _dice(mask[taken], target[taken])} for name, mask in found.items()}  # fmt: skip
+    return {name: dict(zip(COLUMNS, (_dice(mask, target), refused[name].mean(), _dice(mask[taken], target[taken]))))
+            for name, mask in found.items()}  # fmt: skip
 
 
 def _dice(found: np.ndarray, target: np.ndarray) -> float:
     return float(2 * (found & target).sum() / max(found.sum() + target.sum(), 1))
 
 
+def markdown(result: dict) -> str:
+    """The table of one result, and a caption that says how it was made."""
+    rows = [[kind, name, *(f"{value:.3f}" for value in row.values())]
+            for kind, found in result["scores"].items() for name, row in found.items()]  # fmt: skip
+    caption = (
+        f"{result['pairs']} quartets of each kind, of {result['rooms']} rooms, at {result['size']} px, seed {SEED}; "
+        f"the camera moved by up to {100 * STEP:g} cm; {result['machine']}; {result['date']}."
+    )
+    return markdown_table(["pairs", "mask", *COLUMNS], rows, numbers_from=2) + f"\n\n{caption}"
+
+
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.handheld", description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", nargs="+", default=[], type=Path, metavar="RUN", help="networks beside the course's")
+    parser.add_argument("--weights", nargs="+", default=[], type=Path, metavar="RUN", help="networks beside ours")
     parser.add_argument("--size", default=SIZE, type=int, help="pixels; default %(default)s")
     parser.add_argument("--count", default=COUNT, type=int, help="pairs of each kind; default %(default)s")
     given = parser.parse_args(arguments)
     with plain_errors():
         networks = {name: pretrained(name) for name in ("rooms", "photographs")}
-        rows = methods({**networks, **{path.stem: load(path) for path in given.weights}}, given.size)
-        for kind in KINDS:
-            found = compare(pairs(given.count, given.size, kind=kind), rows)
-            print(table({f"{name}, {kind}": row for name, row in found.items()}), end="\n\n")
-        print(f"{given.count} quartets of each kind, of {-(-given.count // CATS)} rooms, at {given.size} px, seed {SEED}, "
-              f"on {machine()}. The camera moved by up to {100 * STEP:g} cm.")  # fmt: skip
+        size, count, rooms = given.size, given.count, -(-given.count // CATS)
+        rows = methods({**networks, **{path.stem: load(path) for path in given.weights}}, size)
+        scores = {kind: compare(pairs(count, size, kind=kind), rows) for kind in ("parallax", "planar")}
+        result = about(scores=scores, size=size, pairs=count, rooms=rooms, machine=machine())
+        keep(result, RESULT, markdown(result))
 
 
 if __name__ == "__main__":

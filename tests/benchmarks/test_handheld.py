@@ -6,6 +6,7 @@ import torch
 
 from helpers.augment import Perturbation
 from helpers.benchmarks import handheld
+from helpers.benchmarks.report import newest
 from helpers.checkpoints import save_tensors
 from helpers.config import CourseError
 from helpers.model import build
@@ -72,8 +73,8 @@ def test_a_refused_pair_has_no_mask_and_is_left_out_where_all_rows_are_compared(
     found = handheld.compare({"bg": pictures, "bg_fg": pictures, "mask": mask}, {
         "careful": careful, "half": lambda room, scene: mask[0, 0].numpy() * (np.arange(8) < 4),
     })  # fmt: skip
-    assert found["careful"] == pytest.approx({"mask Dice": 6 / 7, "refused": 0.25, "Dice, none refused": 1})
-    assert found["half"] == pytest.approx({"mask Dice": 2 / 3, "refused": 0, "Dice, none refused": 2 / 3})
+    assert found["careful"] == pytest.approx(dict(zip(handheld.COLUMNS, (6 / 7, 0.25, 1))))
+    assert found["half"] == pytest.approx(dict(zip(handheld.COLUMNS, (2 / 3, 0, 2 / 3))))
 
 
 def test_the_command_scores_the_courses_weights_and_others(capsys, monkeypatch, tmp_path):
@@ -81,8 +82,10 @@ def test_the_command_scores_the_courses_weights_and_others(capsys, monkeypatch, 
     net = build("DepthMaskNet")
     save_tensors(tmp_path / "published.safetensors", net.state_dict(), {"network": "DepthMaskNet"})
     handheld.main(["--count", "1", "--size", "64", "--weights", str(tmp_path / "published.safetensors")])
-    printed = capsys.readouterr().out
-    rows = [line.split("  ")[0] for line in printed.splitlines() if ", p" in line]
-    names = [name + how for name in ("subtraction", "rooms", "photographs", "published") for how in ("", ", registered")]
-    assert rows == [f"{name}, {kind}" for kind in ("parallax", "planar") for name in names]
+    printed, result = capsys.readouterr().out, newest(handheld.RESULT)
+    assert handheld.markdown(result) in printed
+    lines = [line for line in printed.splitlines() if line.startswith("| p")][1:]  # without the head
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines]
+    methods, ways = ("subtraction", "rooms", "photographs", "published"), ("", ", registered")
+    assert rows == [[kind, name + way] for kind in ("parallax", "planar") for name in methods for way in ways]
     assert "1 quartets of each kind, of 1 rooms, at 64 px, seed 2" in printed and "torch" in printed
