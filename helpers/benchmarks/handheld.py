@@ -34,7 +34,7 @@ SEED = 2  # of rooms and cats: the shipped weights were trained on those of 1, t
 SIZE, COUNT, CATS = 128, 100, 2  # pixels; pairs; cats in each room
 STEP, TURN = 0.03, math.radians(2)  # metres by which the camera moves, at most, and angle about each of its axes
 JPEG = 50  # quality
-COLUMNS = "Dice", "refused", "Dice, none refused"
+COLUMNS = "Dice", "refused"
 RESULT = "handheld.json"  # in runs/
 
 Masks = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of the room and the scene, (H, W, 3) uint8: (H, W) in [0, 1]
@@ -86,32 +86,24 @@ def methods(networks: Mapping[str, nn.Module], size: int) -> dict[str, Masks]:
 
 
 def compare(batch: Quartet, rows: Mapping[str, Masks]) -> dict[str, dict[str, float]]:
-    """For each row Dice over the pixels of all pairs, and the share of pairs that it refused: those have no mask.
-
-    The third column is the Dice over those pairs that no row refused, so that all rows see the same ones.
-    """
-    target = batch["mask"][:, 0].numpy() > 0.5
-    found, refused = {}, {}
+    """For each row the Dice over the pixels of all pairs, and the share that it refused: those have no mask."""
+    target, scores = batch["mask"][:, 0].numpy() > 0.5, {}
     for name, method in rows.items():
-        found[name], refused[name] = np.zeros_like(target), np.zeros(len(target), bool)
+        found, refused = np.zeros_like(target), 0
         for i, pair in enumerate(zip(*(batch[key].permute(0, 2, 3, 1).numpy() for key in ("bg", "bg_fg")))):
             try:
                 with redirect_stdout(None):  # what predict_pair says to its user
-                    found[name][i] = method(*pair) > 0.5
+                    found[i] = method(*pair) > 0.5
             except CourseError:
-                refused[name][i] = True
-    taken = ~np.any(list(refused.values()), 0)
-    return {name: dict(zip(COLUMNS, (_dice(mask, target), refused[name].mean(), _dice(mask[taken], target[taken]))))
-            for name, mask in found.items()}  # fmt: skip
-
-
-def _dice(found: np.ndarray, target: np.ndarray) -> float:
-    return float(2 * (found & target).sum() / max(found.sum() + target.sum(), 1))
+                refused += 1
+        dice = 2 * (found & target).sum() / (found.sum() + target.sum())
+        scores[name] = dict(zip(COLUMNS, (float(dice), refused / len(target))))
+    return scores
 
 
 def markdown(result: dict) -> str:
     """The table of one result, and a caption that says how it was made."""
-    rows = [[kind, name, *(f"{value:.3f}" for value in row.values())]
+    rows = [[kind, name, *(f"{row[column]:.3f}" for column in COLUMNS)]
             for kind, found in result["scores"].items() for name, row in found.items()]  # fmt: skip
     caption = (
         f"{result['pairs']} quartets of each kind, of {result['rooms']} rooms, at {result['size']} px, seed {SEED}; "
