@@ -58,9 +58,9 @@ def predict_pair(net: nn.Module, bg: Picture, bg_fg: Picture, **options) -> dict
     bg, bg_fg = read_image(bg, "bg"), read_image(bg_fg, "bg_fg")
     aligned = align(bg, bg_fg)
     # Where nothing is known of the room, the network gets two equal pictures.
-    room = np.where(aligned.seen[..., None], aligned.room, bg_fg)
-    maps = predict(net, room, bg_fg, **options)
-    maps["mask"] = without_ghosts(np.where(aligned.seen, maps["mask"], np.float32(0)), room, bg_fg)
+    maps = predict(net, np.where(aligned.seen[..., None], aligned.room, bg_fg), bg_fg, **options)
+    # But their seam is no outline of anything.
+    maps["mask"] = without_ghosts(np.where(aligned.seen, maps["mask"], np.float32(0)), aligned.room, bg_fg)
     if (lost := 1 - aligned.seen.mean()) > 0.01:
         print(f"The picture of the room misses {lost:.0%} of the scene: no cat is looked for there.")
     if (maps["mask"] > FOUND[0]).mean() < FOUND[1]:

@@ -128,3 +128,10 @@ def test_noise_does_not_flatten_the_light_that_is_matched(pairs):
     aligned, darkest, brightest = align(dark, scene), room.mean(-1) < 100, room.mean(-1) > 200
     for light in (darkest, brightest):
         assert light.mean() > 0.02 and abs(aligned.room[light].mean() - room[light].mean()) < 8
+
+
+def test_a_cat_where_the_room_ends_has_no_outline_in_the_room(pairs, capsys):
+    room, scene = pairs[4]
+    maps = predict_pair(Difference(), moved(room, 0, 1, 0, 10)[0], scene, size=SIZE)
+    assert maps["seen"][-11:].mean() < 0.2 and (maps["mask"] > 0.5).mean() > 0.01
+    assert "misses" in (said := capsys.readouterr().out) and "seems to show" not in said
