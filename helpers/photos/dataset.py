@@ -193,7 +193,7 @@ class PhotosDataset(SceneDataset):
 
     def _depth_in_front(self, place: CutoutPlace, address: Address) -> float:
         """Metres to a floating cat: the room's at its foot, or less where it covers something nearer; NaN: unknown."""
-        if not self._grids:
+        if not self._grids or not self._grids[address.room].any():  # the grid may miss the few measured pixels
             return np.nan
         grid = self._grids[address.room]
         u, v = place.locate(self._shapes[address.cat])

@@ -114,11 +114,11 @@ class PhotoFolder:
         with np.errstate(over="ignore"):  # too large for 32 bits: unknown, as infinity is
             metres = metres.astype(np.float32)
         metres = np.where(np.isfinite(metres) & (metres > 0), metres, 0)
-        if not metres.any():
-            raise CourseError(f"{name} has no measured pixel: replace it, or remove the room.")
+        left, top, right, bottom = (int(x) for x in _central_square(depth_width, depth_height))
+        if not metres[top:bottom, left:right].any():
+            raise CourseError(f"{name} has no measured pixel in its central square: replace it, or remove the room.")
         if self.metric:
             _refuse_implausible(metres[metres > 0], name, unit if path.suffix.lower() != ".npy" else None)
-        left, top, right, bottom = (int(x) for x in _central_square(depth_width, depth_height))
         return metres[top:bottom, left:right]
 
     def pinhole(self, path: Path, picture: tuple[int, int]) -> Pinhole:

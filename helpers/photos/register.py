@@ -24,9 +24,14 @@ FARTHEST = 0.2  # of the diagonal: how far a corner may move before these are tw
 CLIPPED = (8, 245)  # steps of 255: below and above, a camera no longer tells differences
 LEFT_OUT = 0.3  # of the pixels, those that differ most: cat, shadow, and what only one picture shows
 TEXTURE = 5  # steps of 255: deviation in a tile, an eighth of the picture, below which nothing can be recognised
-ALIKE, LEAST_ALIKE = 0.7, 0.4  # correlation of tiles that look alike; share of them below which rooms differ
-FEWEST = 4  # tiles with texture: of fewer nothing can be told, and nothing has to move
+LIT, DARK = 100, 40  # mean brightness of a picture below which texture is weaker; and of one too dark to be plain
+NOISE = 2  # times the deviation of the flattest tiles: what is more was seen by both cameras
+ALIKE, LEAST_ALIKE = 0.7, 0.45  # correlation of tiles that look alike; share of them below which rooms differ
+FEWEST = 4  # tiles with texture: of fewer nothing can be told, and in the light nothing has to move
 CAT_TILES = 0.5  # of the tiles, that a cat and its shadow may take
+OUTLINE_SIZE = 128  # pixels of the longer side at which the outlines of what was found are looked at
+GHOST, DOUBTFUL = 1.2, 0.85  # times as strong in the room as in the scene: outlines of what is there alone, or perhaps
+CAT_LEFT = 0.25  # of what was found, that must be in the scene, or else the pictures are swapped
 FOUND = 0.5, 0.001  # probability, and share of the picture above it, from which there is a cat
 
 
@@ -41,25 +46,62 @@ class Aligned(NamedTuple):
 def predict_pair(net: nn.Module, bg: Picture, bg_fg: Picture, **options) -> dict[str, np.ndarray]:
     """:func:`helpers.predict.predict` for a pair taken by hand: registered first, and checked afterwards.
 
-    Mask and depth are those of ``bg_fg`` as it was photographed. The mask is 0 where ``bg`` does not reach, and a
-    printed sentence says how much that is, or that there is no cat. ``options`` are those of ``predict``.
+    Mask and depth are those of ``bg_fg`` as it was photographed. The mask is 0 where ``bg`` does not reach, or shows a
+    cat of its own, and a printed sentence says so, or that there is no cat. ``options`` are those of ``predict``.
 
     Returns:
         ``{"mask": (H, W), "depth": (H, W)}`` float32 in [0, 1], and ``"seen"`` (H, W) bool: where both pictures reach.
 
     Raises:
-        CourseError: the pictures differ in size, cannot be read, or do not show one room (see :func:`align`).
+        CourseError: the pictures differ in size, cannot be read, do not show one room (see :func:`align`), are swapped.
     """
     bg, bg_fg = read_image(bg, "bg"), read_image(bg_fg, "bg_fg")
     aligned = align(bg, bg_fg)
     # Where nothing is known of the room, the network gets two equal pictures.
     maps = predict(net, np.where(aligned.seen[..., None], aligned.room, bg_fg), bg_fg, **options)
-    maps["mask"] = np.where(aligned.seen, maps["mask"], np.float32(0))
+    # But their seam is no outline of anything.
+    maps["mask"] = without_ghosts(np.where(aligned.seen, maps["mask"], np.float32(0)), aligned.room, bg_fg)
     if (lost := 1 - aligned.seen.mean()) > 0.01:
         print(f"The picture of the room misses {lost:.0%} of the scene: no cat is looked for there.")
     if (maps["mask"] > FOUND[0]).mean() < FOUND[1]:
+        maps["mask"][:] = 0
         print("No cat was found: neither picture shows one, or both show it in the same place.")
     return {**maps, "seen": aligned.seen}
+
+
+def without_ghosts(mask: np.ndarray, room: np.ndarray, scene: np.ndarray) -> np.ndarray:
+    """``mask`` (H, W) float32, 0 where it shows what is in the aligned ``room`` and not in ``scene``; that is said.
+
+    Pictures differ where a cat is in either of them, and a network that looks at differences finds both. But only the
+    picture that shows a cat has an outline around that place.
+
+    Raises:
+        CourseError: hardly anything is left of the mask: the pictures are swapped.
+    """
+    size = [max(1, round(side * OUTLINE_SIZE / max(mask.shape))) for side in mask.shape[::-1]]
+    small, *pictures = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (mask, room, scene))
+    smooth = (cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 1) for picture in pictures)
+    in_room, in_scene = (np.hypot(cv2.Sobel(x, -1, 1, 0), cv2.Sobel(x, -1, 0, 1)).sum(-1) for x in smooth)
+    count, parts = cv2.connectedComponents((small > FOUND[0]).astype(np.uint8))
+    ghosts, near, kept = np.zeros(small.shape, np.uint8), np.ones((3, 3), np.uint8), np.zeros(2)
+    for part in (np.uint8(parts == number) for number in range(1, count)):
+        outline = cv2.morphologyEx(part, cv2.MORPH_GRADIENT, near) > 0
+        strength = np.array([edges[outline].sum() for edges in (in_room, in_scene)])
+        if part.mean() >= FOUND[1] and strength[0] > GHOST * strength[1]:
+            ghosts |= cv2.dilate(part, near)
+        else:
+            kept += strength
+    left = np.where(cv2.resize(ghosts, mask.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0, np.float32(0), mask)
+    if ghosts.any() and (left > FOUND[0]).sum() < CAT_LEFT * (mask > FOUND[0]).sum():
+        raise CourseError("The two pictures seem to be swapped: the cat is in the one that was given as the room. "
+                          "Give the empty room first, and then the same view with the cat.")  # fmt: skip
+    if ghosts.any():
+        print("The picture of the room seems to show a cat, too, or something else that the other one does not: "
+              "take it again without. That place is left out of the mask.")  # fmt: skip
+    elif kept[0] > DOUBTFUL * kept[1] and (left > FOUND[0]).mean() >= FOUND[1]:
+        print("The mask is doubtful: what was found has hardly a clearer outline in the picture with the cat than in "
+              "the other. Perhaps there is no cat, or one in both, or the pictures are swapped.")  # fmt: skip
+    return left
 
 
 def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
@@ -185,18 +227,25 @@ def _show_one_room(room: np.ndarray, scene: np.ndarray, matrix: np.ndarray) -> b
     side = max(room.shape) // 8
     seen = _warp(np.full_like(room, 255), matrix, border=cv2.BORDER_CONSTANT) == 255
     sigma = max(room.shape) / 128
-    a, b = (cv2.GaussianBlur(x, (0, 0), sigma).astype(np.float32) for x in (_warp(room, matrix), scene))
+    a, b = (cv2.GaussianBlur(x.astype(np.float32), (0, 0), sigma) for x in (_warp(room, matrix), scene))
 
     def tiles(x: np.ndarray) -> np.ndarray:
         return cv2.blur(x, (side, side))[side // 2 :: side // 2, side // 2 :: side // 2]
 
-    spread_a, spread_b = (np.sqrt((tiles(x * x) - tiles(x) ** 2).clip(0)) for x in (a, b))
-    alike = (tiles(a * b) - tiles(a) * tiles(b)) > ALIKE * spread_a * spread_b
+    spreads = [np.sqrt((tiles(x * x) - tiles(x) ** 2).clip(0)) for x in (a, b)]
+    alike = (tiles(a * b) - tiles(a) * tiles(b)) > ALIKE * spreads[0] * spreads[1]
     seen = seen[side // 2 :: side // 2, side // 2 :: side // 2]
-    textured = (np.maximum(spread_a, spread_b) > TEXTURE) & seen
-    # A cat before a plain wall has all the texture: so much is granted to it.
-    count = max(((spread_a > TEXTURE) & seen).sum(), textured.sum() - CAT_TILES * textured.size)
-    return count < FEWEST or (alike & textured).sum() >= LEAST_ALIKE * count
+    # What the flattest tiles hold is noise, which in the dark is most of a picture; or texture, where all have it.
+    for times in (NOISE, 0):
+        least = (max(TEXTURE * min(x.mean() / LIT, 1), times * np.quantile(spread[seen], 0.1))
+                 for x, spread in zip((a, b), spreads))  # fmt: skip
+        in_room, in_scene = ((spread > value) & seen for spread, value in zip(spreads, least))
+        textured = in_room | in_scene
+        # A cat before a plain wall has all the texture: so much is granted to it.
+        count = max(in_room.sum(), textured.sum() - CAT_TILES * textured.size)
+        if count >= FEWEST:
+            return (alike & textured).sum() >= LEAST_ALIKE * count
+    return min(a.mean(), b.mean()) > DARK
 
 
 def _in_light_of(room: np.ndarray, scene: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -205,7 +254,9 @@ def _in_light_of(room: np.ndarray, scene: np.ndarray, seen: np.ndarray) -> np.nd
     for picture in (room, scene):
         usable &= (picture >= CLIPPED[0]).all(-1) & (picture <= CLIPPED[1]).all(-1)
     step = max(1, usable.sum() // 50_000)
-    x, y = (picture[usable][::step].astype(np.float64) for picture in (room, scene))  # (N, C)
+    sigma = max(room.shape) / 64  # averaged, as noise in the room flattens the line that is fitted
+    smooth = (cv2.GaussianBlur(picture, (0, 0), sigma).reshape(picture.shape) for picture in (room, scene))
+    x, y = (picture[usable][::step].astype(np.float64) for picture in smooth)  # (N, C)
     if len(x) < 100:
         return room
     matched = np.empty(room.shape, dtype=np.float32)

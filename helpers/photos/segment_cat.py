@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from helpers.config import CourseError
-from helpers.photos.register import Aligned, align
+from helpers.photos.register import Aligned, align, without_ghosts
 
 LEAST_DIFFERENCE = 14  # steps of 255; the sensor's noise stays below
 NOISE = 7  # times the median difference: what counts is above
@@ -28,14 +28,15 @@ def cut_out(room: np.ndarray, scene: np.ndarray) -> np.ndarray:
     :func:`helpers.photos.builder.read_photo` they have a sensible one; this takes a second or two.
 
     Raises:
-        CourseError: nothing differs, nearly everything does, or what differs is scattered all over the picture.
+        CourseError: nothing differs, nearly everything does, what differs is scattered, or the pictures are swapped.
     """
     aligned = align(room, scene)
     difference = differences(aligned, scene)
     probable, certain, same = _probable_cat(aligned, scene, difference)
     found = _grab_cut(scene, probable, certain, same, ~aligned.seen)
+    found = without_ghosts(found.astype(np.float32), aligned.room, scene)
     side = max(scene.shape)
-    alpha = cv2.GaussianBlur(found.astype(np.float32) * 255, (0, 0), max(0.7, side / 1000))
+    alpha = cv2.GaussianBlur(found * 255, (0, 0), max(0.7, side / 1000))
     return np.dstack((scene, alpha.round().astype(np.uint8)))
 
 

@@ -118,7 +118,7 @@ class RoomsDataset(SceneDataset):
         view = self._views.get(address.room, lambda: self.view(address.room), lambda v: _bytes(v.values()))
         of_cat = address.cat, address.flip
         volume = self._volumes.get(of_cat, lambda: Volume(cat, self.device), lambda v: _bytes((v.distances, v.traits)))
-        return PlacedCat(self._plan(address.room).room, view, cat, volume, self.placement(index))
+        return PlacedCat(self.plan(address.room).room, view, cat, volume, self.placement(index))
 
     def _cat(self, cat: int, flip: int) -> Cat:
         if (cat, flip) not in self._cats:
@@ -126,7 +126,8 @@ class RoomsDataset(SceneDataset):
             self._cats[cat, flip] = draw_cat(rng, mirrored=bool(flip))
         return self._cats[cat, flip]
 
-    def _plan(self, room: int) -> Plan:
+    def plan(self, room: int) -> Plan:
+        """Room number ``room`` as it is furnished, and where a cat may stand; the same at every size."""
         return self._plans.get(room, lambda: _inviting_room(self.seed, room), lambda plan: plan.nbytes)
 
     def placement(self, index: int) -> Placement:
@@ -134,7 +135,7 @@ class RoomsDataset(SceneDataset):
         address = self.address(index)
         if address not in self._placements:
             rng = np.random.default_rng([self.seed, _PLACEMENT, *address])
-            found = place(self._plan(address.room), self._cat(address.cat, address.flip), address.flip, rng)
+            found = place(self.plan(address.room), self._cat(address.cat, address.flip), address.flip, rng)
             if found is None:
                 raise CourseError(f"Cat {address.cat} finds no place in room {address.room}: choose another seed.")
             self._placements[address] = found
@@ -149,7 +150,7 @@ class RoomsDataset(SceneDataset):
         if kept and kept.keys() == set(VIEW_NAMES):
             view = {name: torch.from_numpy(array).to(self.device) for name, array in kept.items()}
         else:
-            view = view_room(self._plan(room).room, self.size, self.device)
+            view = view_room(self.plan(room).room, self.size, self.device)
             save_arrays(path, **{name: tensor.cpu().numpy() for name, tensor in view.items()})
         return {**view, "bg": display(view["colour"])}
 

@@ -129,6 +129,6 @@ def test_our_page_has_every_section_with_its_command_and_date():
     text = (ROOT / PAGE).read_text(encoding="utf-8")
     for name in SECTIONS:
         before, inside, _ = parts(text, name)
-        assert "`make " in before[before.rindex("\n## ") :], name
+        assert re.search("`(make|python -m) ", before[before.rindex("\n## ") :]), name
         assert name == "failures" or re.search(r"\b20\d\d-\d\d-\d\d\b", inside), name
     assert "real/" not in text

@@ -413,6 +413,22 @@ def test_unmeasured_depth_is_not_valid_except_under_the_cat(tmp_path):
     assert seen > 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_room_of_hardly_any_depth_has_none_and_one_of_none_where_it_is_seen_is_refused(tmp_path):
+    metres = np.zeros((SIDE, SIDE))
+    metres[1, 1] = 2
+    dataset = PhotosDataset(photo_folder(tmp_path / "one", depths=(metres, None)), size=32, placements=1)
+    quartet = check_quartet(dataset[0])
+    assert not quartet["valid"].any() and quartet["near_far"].isnan().all() and (quartet["mask"] > 0.5).any()
+    root = photo_folder(tmp_path / "beside", camera=False)
+    wide = np.zeros((SIDE, 2 * SIDE))
+    wide[:, : SIDE // 2] = 2
+    Image.fromarray(room_picture(2 * SIDE)).save(root / "bg/room_1.png")
+    write_depth(root / "bg_depth/room_1.png", wide)
+    with pytest.raises(CourseError, match="bg_depth/room_1.png has no measured pixel in its central square"):
+        PhotosDataset(root, size=32)
+
+
 def test_nan_in_npy_depth_is_unmeasured(tmp_path):
     root = photo_folder(tmp_path, [None], camera=False)
     metres = floor_depth().astype(np.float32)

@@ -8,7 +8,7 @@ from torch import nn
 
 from helpers.config import CourseError
 from helpers.photos import predict_pair
-from helpers.photos.register import align
+from helpers.photos.register import align, without_ghosts
 from helpers.rendering.dataset import RoomsDataset
 
 SIZE, ROOMS = 128, 7
@@ -73,4 +73,65 @@ def test_the_mask_is_zero_where_the_room_is_not_seen(pairs, capsys):
 
 def test_no_cat_is_said(pairs, capsys):
     maps = predict_pair(Difference(), pairs[0][0], pairs[0][0], size=SIZE)
-    assert (maps["mask"] < 0.5).all() and "No cat was found" in capsys.readouterr().out
+    assert (maps["mask"] == 0).all() and "No cat was found" in capsys.readouterr().out
+
+
+def test_the_dark_is_told_from_another_room(pairs):
+    """At a twelfth of the light, noise is nearly all of most tiles: it hides no room, and makes no two rooms alike."""
+    random = np.random.default_rng(0)
+    rooms, scenes = (
+        [(pair[which] * 0.08 + random.normal(0, 2, pair[which].shape)).round().clip(0, 255).astype(np.uint8)
+         for pair in pairs] for which in (0, 1)
+    )  # fmt: skip
+    for number in range(3):
+        assert align(rooms[number], scenes[number]).seen.mean() > 0.9
+    for number in range(4):
+        with pytest.raises(CourseError, match="too dark to tell"):
+            align(rooms[number], scenes[number + 3])
+
+
+def test_nothing_is_told_of_black_pictures_and_plain_walls_may_pass():
+    for light in (0, 10):
+        with pytest.raises(CourseError, match="too dark to tell"):
+            align(*np.full((2, SIZE, SIZE, 3), light, np.uint8))
+    assert align(*np.full((2, SIZE, SIZE, 3), 120, np.uint8)).shift == 0
+
+
+def test_a_swapped_pair_is_told_by_the_cats_outline(pairs, capsys):
+    for room, scene in pairs[:5:2]:
+        assert (predict_pair(Difference(), room, scene, size=SIZE)["mask"] > 0.5).mean() > 0.005
+        assert capsys.readouterr().out == ""
+        with pytest.raises(CourseError, match="seem to be swapped.*Give the empty room first"):
+            predict_pair(Difference(), scene, room, size=SIZE)
+
+
+def test_a_cat_in_both_pictures_is_said_and_only_the_scenes_is_found(capsys):
+    dataset = RoomsDataset(SIZE, 1, cats=3, placements=1)
+    quartets = [dataset[index] for index in (0, 4)]  # apart in the room
+    (other, scene), (_, mask) = ([quartet[key].numpy() for quartet in quartets] for key in ("bg_fg", "mask"))
+    theirs = quartets[0]["mask"][0].numpy() > 0.5
+    maps = predict_pair(Difference(), other.transpose(1, 2, 0), scene.transpose(1, 2, 0), size=SIZE)
+    assert "seems to show a cat, too" in capsys.readouterr().out
+    assert (maps["mask"][theirs] > 0.5).mean() < 0.05 and (maps["mask"][mask[0] > 0.5] > 0.5).mean() > 0.5
+
+
+def test_a_mask_without_an_outline_of_its_own_is_doubtful(pairs, capsys):
+    mask = np.zeros((SIZE, SIZE), np.float32)
+    mask[60:100, 30:70] = 0.9
+    assert (without_ghosts(mask, pairs[0][0], pairs[0][0]) == mask).all()
+    assert "The mask is doubtful" in capsys.readouterr().out
+
+
+def test_noise_does_not_flatten_the_light_that_is_matched(pairs):
+    room, scene = pairs[3]
+    dark = (room * 0.6 + np.random.default_rng(0).normal(0, 20, room.shape)).round().clip(0, 255).astype(np.uint8)
+    aligned, darkest, brightest = align(dark, scene), room.mean(-1) < 100, room.mean(-1) > 200
+    for light in (darkest, brightest):
+        assert light.mean() > 0.02 and abs(aligned.room[light].mean() - room[light].mean()) < 8
+
+
+def test_a_cat_where_the_room_ends_has_no_outline_in_the_room(pairs, capsys):
+    room, scene = pairs[4]
+    maps = predict_pair(Difference(), moved(room, 0, 1, 0, 10)[0], scene, size=SIZE)
+    assert maps["seen"][-11:].mean() < 0.2 and (maps["mask"] > 0.5).mean() > 0.01
+    assert "misses" in (said := capsys.readouterr().out) and "seems to show" not in said

@@ -128,6 +128,12 @@ def test_pairs_that_cannot_work_are_refused(change, words):
         cut_out(room, change(room))
 
 
+def test_a_swapped_pair_is_no_cat_but_a_piece_of_the_room(pairs):
+    room, scene, _ = pairs[0]
+    with pytest.raises(CourseError, match="seem to be swapped"):
+        cut_out(scene, handheld(room, 5))
+
+
 def test_walls_without_any_texture_are_no_obstacle():
     room = np.full((160, 200, 3), (180, 170, 150), np.uint8)
     rgba = cut_out(room, with_cat(room, (50, 110, 60, 130), (90, 60, 40)))

@@ -412,7 +412,7 @@ def test_a_room_without_a_place_is_not_used(monkeypatch):
 
 def test_the_systematic_search_finds_what_chance_misses(monkeypatch):
     dataset = small()
-    plan, cat = dataset._plan(0), dataset._cat(0, 0)
+    plan, cat = dataset.plan(0), dataset._cat(0, 0)
     monkeypatch.setattr(placement, "_TRIES", 0)
     assert placement.place(plan, cat, 0, np.random.default_rng(0)) is not None
     nowhere = dataclasses.replace(plan, spots=plan.spots[:0])
