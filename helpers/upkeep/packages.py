@@ -1,7 +1,8 @@
 """Which packages of ``pyproject.toml`` are missing here or outside their range, and the pip line that mends it.
 
-Nothing is installed: :func:`helpers.session.setup` prints the line. It names the installed torch and numpy by their
-exact version, so that pip leaves them as they are: both are loaded by then, and a GPU machine's torch is its own.
+Nothing is installed here: :func:`helpers.session.setup` prints the line, and a cell of notebook 08 runs it. It names the
+installed torch and numpy by their exact version, so that pip leaves them as they are: both are loaded by then, and a
+GPU machine's torch is its own.
 """
 
 import tomllib
@@ -32,14 +33,25 @@ def installed() -> dict[str, str]:
     return found | {OPENCV[0]: found[name] for name in reversed(OPENCV) if name in found}
 
 
+def unfit(number: int | None = None) -> list[Requirement]:
+    """Of what is wanted, what is missing or outside its range."""
+    found = installed()
+    return [one for one in wanted(number) if not one.specifier.contains(found.get(one.name, "0"), prereleases=True)]
+
+
+def to_install(number: int | None = None) -> str:
+    """What to hand to ``pip install``; nothing if all is well, or only torch or numpy are not."""
+    found, mend = installed(), [f'"{one}"' for one in unfit(number) if one.name not in KEPT]
+    return " ".join([*mend, *(f'"{name}=={found[name]}"' for name in KEPT if name in found)]) if mend else ""
+
+
 def advice(number: int | None = None) -> list[str]:
     """Lines that say what is missing or outside its range, and what to paste into a cell; none if all is well."""
-    found = installed()
-    wrong = [one for one in wanted(number) if not one.specifier.contains(found.get(one.name, "0"), prereleases=True)]
+    found, wrong = installed(), unfit(number)
     lines = [f"Package  {one.name} {found.get(one.name, 'is missing')}: needs to be {one.specifier}" for one in wrong]
-    if mend := [f'"{one}"' for one in wrong if one.name not in KEPT]:
-        mend += [f'"{name}=={found[name]}"' for name in KEPT if name in found]
-        lines.append(f"Mend     paste into a cell above, then restart and run all: %pip install {' '.join(mend)}")
+    if mend := to_install(number):
+        how = "the next cell does" if number in ONLY.values() else "paste into a cell above, then restart and run all"
+        lines.append(f"Mend     {how}: %pip install {mend}")
     if any(one.name in KEPT for one in wrong):
         lines.append("Mend     torch and numpy are the machine's own: choose another kernel, or run 'make lab'")
     return lines

@@ -29,9 +29,9 @@ COLAB = {
     "torchvision": "0.26.0", "tqdm": "4.67.3", "h5py": "3.16.0", "jupyter-client": "7.4.9", "pillow": "11.3.0",
     "psutil": "5.9.5", "safetensors": "0.7.0", "scipy": "1.16.3", "traitlets": "5.7.1", "nbformat": "5.10.4",
 }  # fmt: skip
-# Absent there: the first cell of notebook 08 prints the line that installs them, and its reader has pasted it.
-PASTED = {"onnx": "1.23.2", "onnxruntime": "1.32.0", "onnxscript": "0.7.2"}
-VERSIONS = {"colab": COLAB | PASTED}
+# Absent there: the second cell of notebook 08 installs them, and is to find nothing left to do.
+ADDED = {"onnx": "1.23.2", "onnxruntime": "1.32.0", "onnxscript": "0.7.2"}
+VERSIONS = {"colab": COLAB | ADDED}
 VERSIONS["kaggle"] = VERSIONS["colab"] | {"ipywidgets": "8.1.5"}  # kaggle_requirements.txt of Kaggle's image
 SETS = {"COLAB_RELEASE_TAG": "release-colab-rehearsal", "COLAB_GPU": "", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 VARIABLES = {"colab": SETS, "kaggle": SETS | {"KAGGLE_KERNEL_RUN_TYPE": "Interactive", "MKL_THREADING_LAYER": "GNU"}}

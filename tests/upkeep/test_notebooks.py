@@ -75,6 +75,14 @@ def test_no_widget_is_saved(notebook):
         assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {}), f"cell [{count}]"
 
 
+@pytest.mark.parametrize("call", ["explore(", "explore_features(", "worst_first(", "time_travel(", "divide("])
+def test_a_view_that_needs_no_kernel_is_saved_with_the_notebook(call):
+    cells = [cell for path in NOTEBOOKS for cell in nbformat.read(path, 4).cells
+             if cell.cell_type == "code" and re.search(rf"\b{re.escape(call)}", cell.source)]  # fmt: skip
+    pages = ["".join(output.get("data", {}).get("text/html", "") for output in cell.outputs) for cell in cells]
+    assert cells and all('<div class="player' in page and '<img class="still"' in page for page in pages)
+
+
 def test_it_names_no_folder_of_the_machine_it_ran_on(notebook):
     for cell in notebook.cells:
         texts = [cell.source]

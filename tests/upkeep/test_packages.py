@@ -2,9 +2,11 @@
 
 import re
 from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 import torch
+from notebook_cells import cells
 from packaging.requirements import Requirement
 
 from helpers import session
@@ -47,9 +49,27 @@ def test_a_package_that_one_notebook_needs_is_missed_by_that_one_alone(machine):
     machine(onnx=None, onnxruntime=None, onnxscript=None)
     assert [packages.advice(number) for number in range(1, 8)] == 7 * [[]]
     *missing, mend = packages.advice(8)
+    assert "the next cell does" in mend
     assert [line.split()[1] for line in missing] == ["onnx", "onnxruntime", "onnxscript"] == list(packages.ONLY)
     for name in (*packages.ONLY, "torch==2.11", "numpy==2.1"):
         assert f'"{name}' in mend
+
+
+def test_the_second_cell_of_notebook_08_installs_what_is_missing_and_nothing_else(machine):
+    source = [cell.source for cell in cells("08") if cell.cell_type == "code"][1]
+    ran = []
+    shell = SimpleNamespace(run_line_magic=lambda *said: ran.append(said))
+    run = lambda source: exec(source, {"get_ipython": lambda: shell})
+    machine()
+    run(source)
+    assert ran == []
+    machine(onnx=None)
+    run(source.replace("install = True", "install = False"))
+    assert ran == [], "the switch is off"
+    run(source)
+    ((magic, line),) = ran
+    assert magic == "pip" and re.findall('"(.+?)"', line)[1:] == ["torch==2.11", "numpy==2.1"]
+    assert re.findall('"(.+?)"', line)[0].startswith("onnx<")
 
 
 def test_torch_and_numpy_are_named_but_never_to_be_installed(machine):

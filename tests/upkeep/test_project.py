@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 import helpers
 from helpers.config import ROOT
-from helpers.upkeep.rehearse import COLAB, PASTED
+from helpers.upkeep.rehearse import ADDED, COLAB
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Without those that only one command needs, and make test does not install.
@@ -188,7 +188,7 @@ def test_all_that_is_imported_is_declared():
 
 
 def test_all_that_notebooks_import_is_on_colab():
-    missing = (library(runners=False) | notebooks()) - set(COLAB) - set(PASTED) - OPTIONAL
+    missing = (library(runners=False) | notebooks()) - set(COLAB) - set(ADDED) - OPTIONAL
     assert not missing, f"{missing} would have to be installed on Colab"
 
 

@@ -47,8 +47,8 @@ def test_the_course_admits_what_the_platform_has(platform):
     assert "3.13.5" in Requirement(f"python{PROJECT['requires-python']}").specifier
 
 
-def test_what_a_reader_pastes_there_is_what_one_notebook_alone_needs():
-    assert rehearse.PASTED.keys() == packages.ONLY.keys() and not rehearse.PASTED.keys() & rehearse.COLAB.keys()
+def test_what_is_installed_there_is_what_one_notebook_alone_needs():
+    assert rehearse.ADDED.keys() == packages.ONLY.keys() and not rehearse.ADDED.keys() & rehearse.COLAB.keys()
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def test_it_is_in_no_saved_notebook_and_a_sentence_on_a_page(folder, displayed):
     data = {"text/html": displayed[0].data}
     assert run_notebooks._needs_kernel(data) and not run_notebooks._needs_kernel({"text/html": "<iframe src='x.html'></iframe>"})
     output = run_notebooks.nbformat.v4.new_output("display_data", data)
-    assert "interactive view stands here" in run_notebooks._on_a_page(output).text
+    assert "interactive view stands here" in run_notebooks._on_a_page(output).data["text/html"]
 
 
 def test_colab_is_handed_the_port(folder, displayed, monkeypatch):
