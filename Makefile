@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed
 RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help course lab test clean notebooks images bench speed ablation failures site relink
+.PHONY: help course lab test clean notebooks images bench speed ablation failures gpu site relink
 
 help:
 	@awk '/^##@ / { print substr($$0, 5) } \
@@ -53,6 +53,14 @@ ablation: $(INSTALLED) ## measure what each choice of the course is worth, one a
 
 failures: $(INSTALLED) ## draw where the network fails: the worst test quartets, by cause
 	@$(RUN) -m helpers.benchmarks.failures
+
+gpu: $(INSTALLED) ## what only a machine with a GPU can show: tests, the course, speed, and the whole published training
+	@$(RUN) -m pytest tests/core tests/rendering -q
+	@COURSE_PROFILE=standard $(RUN) -m helpers.upkeep.run_notebooks
+	@$(MAKE) speed
+	@$(RUN) -m helpers.benchmarks.roofline
+	@$(RUN) -m helpers.benchmarks.rendering
+	@COURSE_PROFILE=full $(RUN) -m helpers.benchmarks.table --seeds 1 --rows published published-net course
 
 site: $(INSTALLED) ## build the course's website in runs/site/, from pages, notebooks and docstrings
 	@$(RUN) -m pip install -qq --disable-pip-version-check --editable ".[site]"
