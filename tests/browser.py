@@ -20,11 +20,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import axe_playwright_python
 from playwright.sync_api import Browser, ConsoleMessage, ElementHandle, Page, Route, sync_playwright
 
 from helpers.config import ROOT
@@ -255,6 +256,13 @@ class Watched:
     def _check(self, url: str, failed: bool, how: object) -> None:
         if failed and url.startswith(self._address):
             self.problems.append(f"request: {url[:200]}: {how}")
+
+
+def faults(page: Page, where: str = "document", impacts: Sequence[str] = ("serious", "critical")) -> list:
+    """What axe-core finds wrong there for people who do not see well, or do not point: rules and elements."""
+    page.evaluate(Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text("utf-8"))
+    found = page.evaluate(f"axe.run({where}).then(found => found.violations)")
+    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found if one["impact"] in impacts]
 
 
 class Notebook(Watched):

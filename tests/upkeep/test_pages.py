@@ -166,5 +166,6 @@ def test_in_a_browser_it_fits_a_phone_is_dark_and_draws(folder):
                 wide = visit.page.locator("pre", has_text="wide wide")
                 assert wide.get_attribute("tabindex") == "0", "the keyboard moves what is too wide"
                 assert visit.page.locator("main [tabindex]").count() == 1
+            assert browser.faults(visit.page) == [], name
             assert visit.problems == []
             visit.page.close()

@@ -292,6 +292,20 @@ def test_controls_are_above_pictures_and_all_fits(opened, name):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_axe_finds_a_control_without_a_name(chromium):
+    page = chromium.new_page()
+    page.set_content("<div class='player'><button></button></div>")
+    assert [rule for rule, _ in browser.faults(page, "'.player'")] == ["button-name"]
+    page.close()
+
+
+@pytest.mark.parametrize("look", ["color-scheme:light", "color-scheme:dark;background:#111;color:#eee"])
+@pytest.mark.parametrize("name", VIEWS)
+def test_axe_finds_no_fault(opened, name, look):
+    page = opened(VIEWS[name](), look=look)
+    assert browser.faults(page, "'.player'", ("minor", "moderate", "serious", "critical")) == []
+
+
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_dark_page_shows_no_box_of_another_colour(opened, name):
     view = VIEWS[name]()  # as the website's theme holds it
