@@ -1,5 +1,6 @@
 """The roofline counts operations and bytes as one would by hand, and its shares are of the slower limit."""
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -24,7 +25,7 @@ def test_every_part_of_a_step_is_counted_and_timed():
     assert 1.9 * rows["forward"]["flop"] < rows["backward"]["flop"] <= 2 * rows["forward"]["flop"]
     assert rows["optimizer"]["flop"] > 1e9, "Muon multiplies matrices"
     assert rows["loss"]["flop"] < 0.01 * rows["forward"]["flop"]
-    roofline.plot(result)
+    plt.close(roofline.plot(result))
 
 
 def test_the_table_says_what_each_part_takes_of_a_step_and_of_its_limit():

@@ -61,7 +61,8 @@ def test_notebooks_keep_their_outputs_and_pictures_and_fold_the_first_cell(sourc
             for output, before, figure in zip(cell.get("outputs", ()), stored.get("outputs", ()), figures, strict=True):
                 assert ('src="../_static/plotly.min.js"' in output["data"]["text/html"]) if figure else output == before
         assert not any("attachment" in json.dumps([cell["source"], *cell]) for cell in cells)
-        assert [cell["metadata"].get("tags") for cell in cells].count(["hide-input"]) == 1, path.name
+        folded = [cell["metadata"].get("tags") == ["hide-input"] for cell in cells]
+        assert folded == [cell["metadata"].get("cellView") == "form" for cell in original] and folded[1], path.name
 
 
 def test_the_front_page_first_leads_to_where_the_network_is_tried(source):
