@@ -3,8 +3,9 @@
 ``python -m helpers.benchmarks.roofline [--sizes 32 48 64] [--batch 32] [--repeats 5]`` counts, for each part of a step
 and for evaluation, the operations of its products and the bytes of all tensors that its operators read and write. The
 machine's limits are measured: a large matrix product, in 32 bits and in the precision of the convolutions, and a large
-copy. No part can be faster than the slower of operations / product and bytes / copy; the share is that time over the
-measured one. Bytes that stay in the processor's cache cost less, so a share can be above 100 %.
+copy. *Of arithmetic* is the time that the operations alone would take, over the measured time; *of memory* that of the
+bytes alone. The larger of the two says what holds a part up. Bytes that stay in the processor's cache cost less than a
+copy's, so the share of memory can be above 100 %.
 """
 
 import argparse
@@ -63,8 +64,8 @@ def limits(device: torch.device, precision: torch.dtype, repeats: int) -> dict[s
     for name, dtype in (("fp32", torch.float32), ("convolutions", precision)):
         square = torch.rand(PRODUCT, PRODUCT, device=device).to(dtype)
         found[name] = 2 * PRODUCT**3 / seconds(lambda: square @ square, device, repeats)
-    numbers = torch.rand(COPY, device=device)
-    found["bytes"] = 2 * 4 * COPY / seconds(numbers.clone, device, repeats)
+    numbers, copy = torch.rand(COPY, device=device), torch.empty(COPY, device=device)
+    found["bytes"] = 2 * 4 * COPY / seconds(lambda: copy.copy_(numbers), device, repeats)
     return found
 
 
@@ -92,7 +93,7 @@ def step_parts(size: int, batch: int, device: torch.device, precision: torch.dty
 
 
 def measure(sizes: Sequence[int], batch: int, repeats: int) -> dict:
-    """For each size and part: operations, bytes, seconds and the share of the limit; JSON-ready."""
+    """For each size and part: operations, bytes, seconds, and what each of the first two would take; JSON-ready."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = pick_precision("auto", device)
     found = limits(device, precision, repeats)
@@ -103,8 +104,8 @@ def measure(sizes: Sequence[int], batch: int, repeats: int) -> dict:
                 work()
             flop, took = operations.get_total_flops(), seconds(work, device, repeats)
             rate = found["convolutions" if part in ("forward", "backward") else "fp32"]
-            least = max(flop / rate, moved.total / found["bytes"])
-            rows[f"{size} px, {part}"] = {"flop": flop, "bytes": moved.total, "seconds": took, "share": least / took}
+            least = {"arithmetic": flop / rate, "memory": moved.total / found["bytes"]}
+            rows[f"{size} px, {part}"] = {"flop": flop, "bytes": moved.total, "seconds": took, **least}
     facts = {"batch": batch, "repeats": repeats, "precision": str(precision), "machine": machine()}
     return about(rows=rows, limits=found, sizes=list(sizes), **facts)
 
@@ -115,14 +116,13 @@ def markdown(result: dict) -> str:
     for size in result["sizes"]:
         parts = {name: result["rows"][f"{size} px, {name}"] for name in PARTS}
         step = [row for name, row in parts.items() if name != "evaluation"]
-        whole = {key: sum(row[key] for row in step) for key in ("flop", "bytes", "seconds")}
-        whole["share"] = sum(row["share"] * row["seconds"] for row in step) / whole["seconds"]
+        whole = {key: sum(row[key] for row in step) for key in step[0]}
         for name, row in {**parts, "a step": whole}.items():
-            of_step = f"{row['seconds'] / whole['seconds']:.0%}"
+            shares = row["seconds"] / whole["seconds"], *(row[key] / row["seconds"] for key in ("arithmetic", "memory"))
             lines.append([f"{size} px", name, f"{row['flop'] / 1e9:.1f}", f"{row['bytes'] / 1e6:,.0f}",
-                          f"{1000 * row['seconds']:.1f}", of_step, f"{row['share']:.0%}"])  # fmt: skip
+                          f"{1000 * row['seconds']:.1f}", *(f"{share:.0%}" for share in shares)])  # fmt: skip
     rate = {name: f"{value / 1e9:.0f}" for name, value in result["limits"].items()}
-    header = ["", "part", "GFLOP", "MB moved", "ms", "of a step", "of the limit"]
+    header = ["", "part", "GFLOP", "MB moved", "ms", "of a step", "of arithmetic", "of memory"]
     return (
         f"{markdown_table(header, lines, numbers_from=2)}\n\n"
         f"Limits: {rate['fp32']} GFLOP/s in 32 bits, {rate['convolutions']} in {result['precision']}, {rate['bytes']} GB/s "
