@@ -394,7 +394,7 @@ class Slider:
 
     def buttons(self) -> list[ElementHandle]:
         """The buttons in its row: one step back, one step forth."""
-        row = self.handle.evaluate_handle("h => h.closest('.widget-hbox, .row') || h").as_element()
+        row = self.handle.evaluate_handle("h => h.closest('.widget-hbox, .setting') || h").as_element()
         return row.query_selector_all("button:not([aria-pressed])")
 
 

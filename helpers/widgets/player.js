@@ -84,7 +84,7 @@ async (still) => {
       button.onclick = () => { k ? input.stepUp() : input.stepDown(); moved(input); };
       return button;
     });
-    const text = make("span", {}), row = make("div", { class: "row" }, back, input, forth, text);
+    const text = make("span", {}), row = make("div", { class: "setting" }, back, input, forth, text);
     if (plays) row.append(player(input, forth, plays));
     return { ...control, input, text, row };
   };
@@ -105,7 +105,7 @@ async (still) => {
   };
   const choice = (control) => {
     const input = make("select", { autocomplete: "off" }, ...control.options.map((word) => make("option", {}, word)));
-    return { ...control, input, row: make("div", { class: "row" }, make("label", {}, `${control.name}: `, input)) };
+    return { ...control, input, row: make("div", { class: "setting" }, make("label", {}, `${control.name}: `, input)) };
   };
   const controls = spec.controls.map((control) => (control.options ? choice : slider)(control));
   const say = ({ name, input, text }, words) => {

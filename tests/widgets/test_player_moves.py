@@ -265,7 +265,7 @@ def test_each_control_is_one_stop_with_a_name_and_a_value(opened, name):
             break
         stops.append(stop)
     assert len(stops) == expected and all(title and value for title, value in stops)
-    for button in page.query_selector_all(".player .row button:not([aria-pressed])"):
+    for button in page.query_selector_all(".player .setting button:not([aria-pressed])"):
         row = button.evaluate("b => b.parentNode.querySelector('input').ariaLabel")
         assert button.get_attribute("aria-label") == f"{row}, {button.inner_text()}"
     for canvas in page.query_selector_all("canvas"):
@@ -286,7 +286,7 @@ def test_controls_are_above_pictures_and_all_fits(opened, name):
     for width, height in ((1280, 720), (390, None)):
         page.set_viewport_size({"width": width, "height": height or 844})
         box, first = page.locator(".player").bounding_box(), page.locator(".panels").bounding_box()
-        rows = [row.bounding_box() for row in page.query_selector_all(".row")]
+        rows = [row.bounding_box() for row in page.query_selector_all(".setting")]
         assert all(row["y"] + row["height"] <= first["y"] for row in rows)
         assert height is None or box["y"] + box["height"] <= height
         assert page.evaluate("document.documentElement.scrollWidth") <= width
