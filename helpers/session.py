@@ -155,7 +155,7 @@ def trained_network():
     reason = f"No network of your own is {where} yet (notebook 05 trains one)"
     if is_finished(folder, our_recipe()):
         reason = f"The network {where} was trained on other data, or before some was added"
-    print(f"{reason}: this is the course's, trained longer, on other data.")
+    print(f"{reason}: this is the course's, and helpers/weights/README.md says on what it was trained.")
     return pretrained("photographs" if our_recipe().name == "fine-tune" else "rooms")
 
 
