@@ -31,7 +31,7 @@ from torch.utils.data import Dataset
 
 from helpers.config import DRIVE, CourseError, cache_dir
 from helpers.loading import get_batch, loader, to_device  # noqa: F401 - whoever has quartets wants batches
-from helpers.utils import UNWRITABLE, bar, copy_folder, disk_faults_told, scratch, sha256_of, whole_folder
+from helpers.utils import UNWRITABLE, bar, disk_faults_told, scratch, sha256_of, whole_folder
 
 Quartet = dict[str, Tensor]
 
@@ -353,8 +353,8 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_co
     path = Path(folder or cache_dir()) / f"quartets-{name}"
     kept = DRIVE / "course-cache" / path.name if not folder and DRIVE.is_dir() else path
     if not path.exists() and kept.exists():
-        with suppress(OSError, CourseError):  # whatever is in the way of copying is told below
-            copy_folder(kept, path)
+        with suppress(OSError, CourseError), whole_folder(path) as temporary:  # what is in the way is told below
+            shutil.copytree(kept, temporary, dirs_exist_ok=True)
     try:
         with disk_faults_told(path):
             if path.exists():
@@ -369,8 +369,8 @@ def cached(dataset: Dataset, folder: str | Path | None = None, workers=os.cpu_co
             raise
         return cached(dataset, lasting, workers, progress)
     if kept != path:
-        with suppress(OSError, CourseError):  # a full Drive: then the next machine makes the set again
-            copy_folder(path, kept)
+        with suppress(OSError, CourseError), whole_folder(kept) as temporary:  # a full Drive: made again
+            shutil.copytree(path, temporary, dirs_exist_ok=True)
     return CachedDataset(path, getattr(dataset, "places", {}))
 
 

@@ -188,21 +188,6 @@ def show_quartets(quartets, rows: int = 4, labels: Sequence[str] | None = None) 
 
 
 @styled
-def contact_sheet(quartets, columns: int = 4, labels: Sequence[str] | None = None) -> Figure:
-    """The scenes of many quartets at a glance; ``labels`` are above them."""
-    shown = quartets_of(quartets)
-    columns = min(columns, len(shown))
-    figure, axes = _grid(-(-len(shown) // columns), columns, min(1.4, 9.0 / columns))
-    for axis, quartet in zip(axes.flat, shown):
-        draw(axis, picture(quartet["bg_fg"]))
-    for axis, label in zip(axes.flat, labels or ()):
-        axis.set_title(label, fontsize=9)
-    for axis in axes.flat[len(shown):]:
-        axis.set_visible(False)
-    return figure
-
-
-@styled
 def show_images(images: Mapping[str, object] | Sequence[Mapping[str, object]], side: float = 1.9) -> Figure:
     """Pictures side by side, their names above; several mappings make several rows. Draw depth with depth_picture."""
     rows = [images] if isinstance(images, Mapping) else list(images)

@@ -6,6 +6,7 @@ import atexit
 import csv
 import errno
 import hashlib
+import html
 import io
 import json
 import math
@@ -77,11 +78,6 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def copy_folder(source: Path, target: Path) -> None:
-    with whole_folder(target) as temporary:
-        shutil.copytree(source, temporary, dirs_exist_ok=True)
 
 
 @cache
@@ -187,18 +183,37 @@ def bar(total: int, description: str, unit: str, keep: bool = False, show: bool 
                 unit_scale=unit == "B", mininterval=0.5, ncols=None if sys.stdout.isatty() else 110)  # fmt: skip
 
 
-def table(rows: Mapping[str, Mapping[str, float]], digits: int = 3) -> str:
-    """Numbers by row and column as aligned text, ready to print. Whole numbers get separators, NaN a dash."""
+class Table(str):
+    """Aligned text, which a notebook shows as an HTML table: a screen reader reads that cell by cell."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def _repr_pretty_(self, printer, cycle: bool) -> None:
+        printer.text(str(self))  # without quotes
+
+
+def table(rows: Mapping[str, Mapping[str, float]], digits: int = 3) -> Table:
+    """Numbers by row and column, ready to print or to show. Whole numbers get separators, NaN a dash."""
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
 
     def cell(value: float) -> str:
         return f"{value:,}" if isinstance(value, int) else "-" if math.isnan(value) else f"{value:.{digits}f}"
 
+    def html_row(cells: Sequence[str], tag: str) -> str:
+        name, *others = map(html.escape, cells)
+        return f"<tr><th>{name}</th>{''.join(f'<{tag}>{text}</{tag}>' for text in others)}</tr>"
+
     lines = [["", *columns]]
     lines += [[name, *(cell(row.get(column, math.nan)) for column in columns)] for name, row in rows.items()]
     first, *others = (max(map(len, column)) for column in zip(*lines))
     rest = ("".join(text.rjust(width + 3) for text, width in zip(cells, others)) for _, *cells in lines)
-    return "\n".join(name.ljust(first) + cells for (name, *_), cells in zip(lines, rest))
+    shown = Table("\n".join(name.ljust(first) + cells for (name, *_), cells in zip(lines, rest)))
+    body = "\n".join(html_row(line, "td") for line in lines[1:])
+    shown.html = f"<table>\n<thead>{html_row(lines[0], 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    return shown
 
 
 def device() -> str:

@@ -1,6 +1,6 @@
-"""Two figures of the first notebooks: what one row of an image holds, and which rooms meet which cats."""
+"""Figures of the first notebooks: many scenes, what one row of an image holds, and which rooms meet which cats."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,6 +8,20 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from helpers import plots
+
+
+@plots.styled
+def contact_sheet(quartets, columns: int, labels: Sequence[str]) -> Figure:
+    """The scenes of many quartets at a glance, each below its label."""
+    shown = plots.quartets_of(quartets)
+    rows, side = -(-len(shown) // columns), 9.0 / columns  # inches
+    figure, axes = plt.subplots(rows, columns, figsize=(9, (side + 0.2) * rows), squeeze=False, layout="constrained")
+    for axis, quartet, label in zip(axes.flat, shown, labels):
+        plots.draw(axis, plots.picture(quartet["bg_fg"]))
+        axis.set_title(label, fontsize=9)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    return figure
 
 
 @plots.styled

@@ -131,10 +131,10 @@ def test_what_is_no_picture_is_refused():
 
 
 def test_a_contact_sheet_has_a_scene_for_each_quartet(batch):
-    figure = plots.contact_sheet(batch, columns=4, labels="abcdef")
+    figure = figures.contact_sheet(batch, columns=4, labels="abcdef")
     assert titles(figure) == list("abcdef")
     np.testing.assert_array_equal(pictures(figure)[0].images[0].get_array(), plots.picture(batch["bg_fg"][0]))
-    assert [axis.get_visible() for axis in figure.axes] == [True] * 6 + [False] * 2
+    assert not any(axis.axison for axis in figure.axes) and [len(axis.images) for axis in figure.axes] == [1] * 6 + [0] * 2
 
 
 def test_predictions_are_beside_the_ground_truth_with_their_errors(batch):

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from small_disk import small_disk
 
 from helpers.config import ROOT, CourseError
@@ -121,3 +123,13 @@ def test_a_table_is_aligned_and_says_what_is_missing():
     assert one.split() == ["one", "1,234,567", "0.25", "-"]
     assert second.split() == ["second", "-", "-", "1.00"]
     assert len({len(line) for line in (header, one, second)}) == 1
+
+
+def test_a_notebook_shows_a_table_as_html_and_as_text():
+    rows = {"a < b": {"x & y": 0.25, "n": 3}, "second": {"n": 1_000}}
+    data, _ = DisplayFormatter().format(table(rows, digits=2))
+    assert data["text/plain"] == table(rows, digits=2)
+    root = ElementTree.fromstring(data["text/html"])
+    cells = [["".join(cell.itertext()) for cell in row] for row in root.iter("tr")]
+    assert cells == [["", "x & y", "n"], ["a < b", "0.25", "3"], ["second", "-", "1,000"]]
+    assert [[cell.tag for cell in row] for row in root.iter("tr")] == [["th"] * 3, *[["th", "td", "td"]] * 2]
