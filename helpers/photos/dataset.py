@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, quantise
+from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth
 from helpers.photos.alike import alike, tell_alike
 from helpers.photos.folder import CUTOUT_SIZE, PhotoFolder, Shape, nearest, on_canvas, open_folder, shape_of
 from helpers.photos.places import places_of
@@ -48,9 +47,10 @@ class CutoutPlace:
     standing: bool
     shadow: float = 0.0  # how far the contact shadow reaches up and down the picture
 
-    def locate(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
-        """u and v of the shape's sample points."""
-        x, y = (shape.points[0] - shape.foot) * self.width, (shape.points[1] - 1) * self.height
+    def locate(self, shape: Shape, points: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """u and v of ``points`` (2, P) of the cut-out's box; None: of the shape's sample points."""
+        x, y = shape.points if points is None else points
+        x, y = (x - shape.foot) * self.width, (y - 1) * self.height
         cos, sin = np.cos(self.tilt), np.sin(self.tilt)
         return self.u + x * cos - y * sin, self.v + x * sin + y * cos
 
@@ -104,7 +104,8 @@ class PhotosDataset(SceneDataset):
             if folder.camera:
                 self._cameras.append(folder.pinhole(path, picture))
         self._rooms = torch.from_numpy(np.stack(rooms))  # (R, 3, S, S) uint8
-        self._light = np.stack([_light(room) for room in rooms])  # (R, 3)
+        self._light = np.stack([_light(room) for room in rooms]).astype(np.float32)[..., None, None]  # (R, 3, 1, 1)
+        self._centres = (np.arange(self.size, dtype=np.float32) + np.float32(0.5)) / np.float32(self.size)  # of pixels
         self._depths = torch.from_numpy(np.stack(depths)) if depths else None  # (R, 1, S, S) metres
 
     def _load_cats(self, folder: PhotoFolder) -> None:
@@ -148,23 +149,24 @@ class PhotosDataset(SceneDataset):
     def _place_standing(self, rng: np.random.Generator, address: Address) -> CutoutPlace | None:
         """Walk all fitting standing points of the room in a random order; the first where the cat is seen wins."""
         surface, camera, shape = self.standing(address.room), self._cameras[address.room], self._shapes[address.cat]
-        metres, mirror = self.cat_metres(address.cat), 1 - 2 * address.flip
+        metres = self.cat_metres(address.cat)
         u, v = surface.uv + rng.uniform(-0.5, 0.5, surface.uv.shape) / GRID  # anywhere in the cell
         depth = surface.depth_at(slice(None), u, v)
-        width = metres * shape.width * camera.fx / depth
-        height = metres * shape.height * camera.fy / depth
+        width, height = metres * shape.width * camera.fx / depth, metres * shape.height * camera.fy / depth
         area = shape.fill * width * height
-        order = np.lexsort((rng.uniform(size=len(surface)), area < GOOD_AREA))  # distant places come last
-        fits = (depth > 0) & (np.maximum(width, height) < LARGEST_SIDE) & (area > LEAST_AREA)
-        fits &= _supported(surface, shape, u, v, mirror * width)
-        for i in order[fits[order]]:
-            ray = camera.rays(u[i], v[i])
-            foreshortened = -(surface.up @ ray) / np.linalg.norm(ray)  # sine of the angle at which the surface is seen
-            shadow = SHADOW_METRES * camera.fy / depth[i] * foreshortened
-            box = mirror * width[i], height[i]
-            place = CutoutPlace(u[i], v[i], *box, _tilt(surface.up, ray), depth[i], standing=True, shadow=shadow)
-            if self._seen_well(place, address):
-                return place
+        order = rng.uniform(size=len(surface)) + (area < GOOD_AREA)  # distant places come last
+        fits = np.flatnonzero((depth > 0) & (np.maximum(width, height) < LARGEST_SIDE) & (area > LEAST_AREA))
+        fits, width = fits[order[fits].argsort()], width * (1 - 2 * address.flip)
+        for first in range(0, len(fits), 16):  # one of the first will mostly do
+            some = fits[first : first + 16]
+            for i in some[_supported(surface, shape, u[some], v[some], width[some])]:
+                ray = camera.rays(u[i], v[i])
+                foreshortened = -(surface.up @ ray) / np.linalg.norm(ray)  # sine of the angle at which it is seen
+                shadow = SHADOW_METRES * camera.fy / depth[i] * foreshortened
+                lean = _tilt(surface.up, ray)
+                place = CutoutPlace(u[i], v[i], width[i], height[i], lean, depth[i], standing=True, shadow=shadow)
+                if self._seen_well(place, address):
+                    return place
         return None
 
     def _place_floating(self, rng: np.random.Generator, address: Address) -> CutoutPlace:
@@ -202,78 +204,86 @@ class PhotosDataset(SceneDataset):
         known = covered[covered > 0]
         return float(known.min() if len(known) else np.median(grid[grid > 0]))
 
-    # The picture: torch, a whole batch at once.
+    # The picture, made anew only where the cat and its shadow are; in numpy, which is quicker on small arrays.
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         addresses = [self.address(int(i)) for i in indices]
-        places = [self.place(int(i)) for i in indices]
-        rooms = [a.room for a in addresses]
+        rooms = [address.room for address in addresses]
         bg = self._rooms[rooms]  # (B, 3, S, S) uint8
         metres = torch.zeros_like(bg[:, :1], dtype=torch.float32) if self._depths is None else self._depths[rooms]
-        x, y = self._box_coordinates(addresses, places)
-        cat = self._draw_cats(addresses, places, x, y)  # (B, 4, S, S)
-        numbers = [[p.depth, _tolerance(p.depth), p.standing] for p in places]
-        depth, tolerance, stands = _columns(numbers)  # each (B, 1, 1, 1)
-
-        nearer = (metres > 0) & (metres < depth - tolerance) & (stands > 0)
-        seen = F.avg_pool2d(1 - nearer.float(), 3, 1, 1, count_include_pad=False)  # depth is coarse: soften its stairs
-        mask = quantise(cat[:, 3:] * seen, 255)
-        near = (metres - depth).abs() < 0.3  # the shadow falls on the surface, not on the wall far behind it
-        shade = 1 - self._shadows(addresses, places, x, y) * near * seen
-        light = torch.from_numpy(self._light[rooms]).float()[..., None, None]
-        colour = (cat[:, :3] / cat[:, 3:].clamp_min(1e-3) * light).clamp(0, 1)
-        bg_fg = bg.float() / 255 * shade * (1 - mask) + colour * mask
-
-        is_cat = (mask >= 0.5) & ~torch.isnan(depth)
-        valid = is_cat | (metres > 0)
-        depth, near_far = normalise_depth(torch.where(is_cat, depth, metres), valid)
+        bg_fg, mask, valid = bg.clone(), torch.zeros_like(metres), metres > 0
+        arrays = (images.numpy() for images in (bg_fg, mask, metres, valid))
+        for index, address, *images in zip(indices, addresses, *arrays):
+            self._compose(self.place(int(index)), address, *images)
+        depth, near_far = normalise_depth(metres, valid)
         if not self._metric:
             near_far = torch.full_like(near_far, torch.nan)
-        bg_fg = (bg_fg * 255).round().byte()
         return {"bg": bg, "bg_fg": bg_fg, "mask": mask, "depth": depth, "valid": valid, "near_far": near_far}
 
-    def _box_coordinates(self, addresses: Sequence[Address], places: Sequence[CutoutPlace]) -> tuple[Tensor, Tensor]:
-        """For every pixel its x and y in the box of the cut-out, each (B, 1, S, S), 0..1 inside."""
-        numbers = [
-            [p.u, p.v, np.cos(p.tilt), np.sin(p.tilt), p.width, p.height, self._shapes[a.cat].foot]
-            for a, p in zip(addresses, places)
-        ]
-        foot_u, foot_v, cos, sin, width, height, foot_x = _columns(numbers)
-        centres = (torch.arange(self.size) + 0.5) / self.size
-        du, dv = centres - foot_u, centres[:, None] - foot_v  # (B, 1, 1, S), (B, 1, S, 1)
-        return (du * cos + dv * sin) / width + foot_x, (dv * cos - du * sin) / height + 1
+    def _compose(self, place: CutoutPlace, address: Address, *images: np.ndarray) -> None:
+        """Put a cat into a room's picture (3, S, S), an empty mask, its metres and valid pixels (1, S, S): in place."""
+        shape, depth = self._shapes[address.cat], np.float32(place.depth)
+        rows, columns = self._window(place, shape)
+        scene, mask, metres, valid = (image[:, rows, columns] for image in images)  # (C, h, w), views
+        x, y = self._box_coordinates(place, shape, rows, columns)
+        cat = self._draw_cat(place, address.cat, x, y)
+        alpha, room = cat[3:], scene / np.float32(255)
+        if place.standing:
+            nearer = (metres > 0) & (metres < depth - np.float32(_tolerance(place.depth)))
+            seen = _softened(~nearer) if nearer.any() else np.float32(1)  # depth is coarse: soften its stairs
+            near = np.abs(metres - depth) < 0.3  # the shadow falls on the surface, not on the wall far behind it
+            room *= 1 - _shadow(place, shape, x, y) * near * seen
+            alpha = alpha * seen
+        mask[:] = np.rint(alpha.clip(0, 1) * 255) / 255  # as it will be cached
+        colour = (cat[:3] / cat[3:].clip(1e-3) * self._light[address.room]).clip(0, 1)
+        scene[:] = np.rint((room * (1 - mask) + colour * mask) * 255)
+        if not np.isnan(depth):
+            is_cat = mask >= 0.5
+            metres[is_cat] = depth
+            valid |= is_cat
 
-    def _draw_cats(self, addresses: Sequence[Address], places: Sequence[CutoutPlace], x: Tensor, y: Tensor) -> Tensor:
-        """Each cut-out where it is placed, in a picture of its own: (B, 4, S, S), premultiplied colour and alpha."""
-        cats = np.array([a.cat for a in addresses])
-        extents = self._extents[cats]  # (B, 2)
-        extent_x, extent_y = _columns(extents)
-        grid = torch.cat((2 * extent_x * x - 1, 2 * extent_y * y - 1), 1).permute(0, 2, 3, 1)  # (B, S, S, 2)
-        heights = np.array([p.height for p in places]) * self.size  # of the boxes, in pixels of the picture
-        shrink = extents[:, 1] * self._levels[0].shape[-1] / heights
-        levels = np.log2(shrink).round().clip(0, LEVELS - 1).astype(int)  # about as fine as the picture: no aliasing
-        drawn = grid.new_empty(len(cats), 4, self.size, self.size)
-        for level in np.unique(levels):
-            rows = np.flatnonzero(levels == level)
-            source = self._levels[level][cats[rows]].float() / 255
-            drawn[rows] = F.grid_sample(source, grid[rows], align_corners=False)
-        return drawn
+    def _window(self, place: CutoutPlace, shape: Shape) -> tuple[slice, slice]:
+        """Rows and columns outside which neither cat nor shadow changes a pixel."""
+        centre, across, ground, along = _ellipse(place, shape)
+        x0, x1 = min(0.0, centre - across), max(1.0, centre + across)
+        y0, y1 = min(0.0, ground - along), max(1.0, ground + along)
+        u, v = place.locate(shape, np.array([[x0, x1, x0, x1], [y0, y0, y1, y1]]))
+        ends = ((axis.min() * self.size - 3, axis.max() * self.size + 4) for axis in (v, u))  # edges are blurred
+        return tuple(slice(max(int(first), 0), max(int(last), 0)) for first, last in ends)
 
-    def _shadows(self, addresses: Sequence[Address], places: Sequence[CutoutPlace], x: Tensor, y: Tensor) -> Tensor:
-        """Soft ellipses under the feet: (B, 1, S, S), the share of light that is taken."""
-        numbers = []
-        for a, p in zip(addresses, places):
-            left, right = self._shapes[a.cat].feet
-            across, along = (right - left) / 2 + 0.12, max(p.shadow, 1e-3) / p.height
-            numbers.append([(left + right) / 2, 1 / across, 1 - 0.4 * along, 1 / along, SHADOW * p.standing])
-        centre, per_x, ground, per_y, strength = _columns(numbers)
-        dx, dy = (x - centre) * per_x, (y - ground) * per_y
-        falloff = (1 - dx * dx - dy * dy).clamp_min(0)
-        return strength * falloff * (2 - falloff)
+    def _box_coordinates(self, place: CutoutPlace, shape: Shape, rows: slice, columns: slice) -> tuple[np.ndarray, ...]:
+        """For every pixel there its x and y in the box of the cut-out, each (h, w), 0..1 inside."""
+        numbers = place.u, place.v, np.cos(place.tilt), np.sin(place.tilt), place.width, place.height, shape.foot
+        u, v, cos, sin, width, height, foot = map(np.float32, numbers)
+        du, dv = self._centres[columns] - u, self._centres[rows, None] - v
+        return (du * cos + dv * sin) / width + foot, (dv * cos - du * sin) / height + 1
+
+    def _draw_cat(self, place: CutoutPlace, cat: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The cut-out at these coordinates of its box: (4, h, w), premultiplied colour and alpha."""
+        extent_x, extent_y = map(float, self._extents[cat])
+        shrink = extent_y * self._levels[0].shape[-1] / (place.height * self.size)
+        level = min(max(round(np.log2(shrink)), 0), LEVELS - 1)  # about as fine as the picture: no aliasing
+        grid = torch.from_numpy(np.stack((2 * extent_x * x - 1, 2 * extent_y * y - 1), -1))[None]  # (1, h, w, 2)
+        return F.grid_sample(self._levels[level][cat, None].float() / 255, grid, align_corners=False)[0].numpy()
 
 
-def _columns(numbers: Sequence[Sequence[float]] | np.ndarray) -> tuple[Tensor, ...]:
-    """The columns of a (B, N) table, each as a (B, 1, 1, 1) tensor."""
-    return torch.from_numpy(np.asarray(numbers, dtype=np.float32))[:, :, None, None, None].unbind(1)
+def _softened(seen: np.ndarray) -> np.ndarray:
+    """The share of the 3 x 3 pixels around each that are seen: (1, h, w)."""
+    return F.avg_pool2d(torch.from_numpy(seen).float(), 3, 1, 1, count_include_pad=False).numpy()
+
+
+def _ellipse(place: CutoutPlace, shape: Shape) -> tuple[float, float, float, float]:
+    """The shadow under the feet, in box coordinates: middle and half axis in x, and in y."""
+    left, right = shape.feet
+    along = max(place.shadow, 1e-3) / place.height
+    return (left + right) / 2, (right - left) / 2 + 0.12, 1 - 0.4 * along, along
+
+
+def _shadow(place: CutoutPlace, shape: Shape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The share of light that a soft ellipse takes at these coordinates of the box."""
+    centre, across, ground, along = map(float, _ellipse(place, shape))
+    dx, dy = (x - centre) * (1 / across), (y - ground) * (1 / along)
+    falloff = (1 - dx * dx - dy * dy).clip(0)
+    return SHADOW * falloff * (2 - falloff)
 
 
 def _light(room: np.ndarray) -> np.ndarray:
@@ -307,4 +317,4 @@ def _tolerance(depth: float) -> float:
 
 def _cell(x: np.ndarray | float) -> np.ndarray:
     """Grid index of square coordinates; what lies outside counts as the border."""
-    return np.clip(np.asarray(x) * GRID, 0, GRID - 1).astype(int)
+    return np.minimum(np.maximum(np.asarray(x) * GRID, 0), GRID - 1).astype(int)  # np.clip takes thrice as long

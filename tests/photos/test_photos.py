@@ -318,6 +318,14 @@ def test_a_floating_cat_is_in_front_of_what_it_covers(floating):
         assert metres_of(quartet)[covered].numpy() == pytest.approx(place.depth, abs=1e-3)
 
 
+@pytest.mark.parametrize("name", ["standing", "floating", "flat"])
+def test_nothing_changes_outside_the_window_in_which_a_cat_is_drawn(request, name, monkeypatch):
+    dataset = request.getfixturevalue(name)
+    quick = batch_of(dataset)
+    monkeypatch.setattr(PhotosDataset, "_window", lambda *_: (slice(0, dataset.size),) * 2)
+    assert_same(quick, batch_of(dataset))
+
+
 def test_flip_mirrors_the_cat_and_not_the_room(floating):
     half = floating.placements
     for i in (0, 1, 2):
