@@ -41,8 +41,11 @@ def code(number: str) -> str:
 
 def printed(number: str) -> str:
     """What its cells printed, tables included."""
-    outputs = [output for cell in cells(number) for output in cell.get("outputs", [])]
-    texts = [output.get("text") or output.get("data", {}).get("text/markdown", "") for output in outputs]
+    texts = []
+    for output in (output for cell in cells(number) for output in cell.get("outputs", [])):
+        data = output.get("data", {})
+        table = data.get("text/plain", "") if "<table>" in data.get("text/html", "") else ""  # of utils.table
+        texts.append(output.get("text") or data.get("text/markdown") or table)
     return "\n".join(text for text in texts if text)
 
 

@@ -1,13 +1,13 @@
 """Puts stored results into the results page, ``README.md`` in this folder, and into the table of the front page.
 
-``python -m helpers.benchmarks.report`` takes what ``make bench``, ``make speed``, ``make ablation``, ``make failures``
-and ``python -m helpers.benchmarks.handheld`` have left in ``runs/``. Each section of the page stands between
+``python -m helpers.benchmarks.report`` takes what ``make bench``, ``make speed``, ``make ablation``, ``make failures``,
+``python -m helpers.benchmarks.handheld`` and ``... transfer`` have left in ``runs/``. Each section of the page stands between
 ``<!-- name:begin -->`` and ``<!-- name:end -->``; one of which nothing is stored keeps what it has.
 """
 
 from pathlib import Path
 
-from helpers.benchmarks import ablation, failures, handheld, latency, loop, table
+from helpers.benchmarks import ablation, failures, handheld, latency, loop, table, transfer
 from helpers.benchmarks.summary import markdown_table, stored, with_spread
 from helpers.config import ROOT, CourseError, plain_errors
 from helpers.utils import whole_file
@@ -17,6 +17,7 @@ SECTIONS = {  # the files in runs/ (of several, the newest counts), and what wri
     "rooms": ("bench/rooms-*-table.json", table.markdown),
     "photographs": ("bench/photos-*-table.json", table.markdown),
     "handheld": (handheld.RESULT, handheld.markdown),
+    "transfer": ("transfer/transfer.json", transfer.markdown),
     "latency": (latency.RESULT, latency.markdown),
     "loop": (loop.RESULT, loop.markdown),
     "ablation": ("ablation/rooms-*-table.json", ablation.markdown),

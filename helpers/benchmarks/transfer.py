@@ -154,7 +154,7 @@ def markdown(result: dict) -> str:
     rows = [[row["start"], str(row["rooms"]), *(with_spread(row[key], "{:.3f}") for key in COLUMNS)] for row in result["rows"]]
     return (
         f"{markdown_table(('start', 'rooms', *COLUMNS), rows, numbers_from=1)}\n\n{result['samples']:,} samples at "
-        f"{result['size']} px each, {len(result['seeds'])} seeds, {result['test_quartets']} test quartets of other places "
+        f"{result['size']} px each, {len(result['seeds'])} seed{'s' * (len(result['seeds']) > 1)}, {result['test_quartets']} test quartets of other places "
         f"and cats; {result['machine']}; {result['date']}. The weights of rendered rooms had been trained before, as "
         "their card says, and the encoder on ImageNet."
     )

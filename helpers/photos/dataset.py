@@ -88,7 +88,8 @@ class PhotosDataset(SceneDataset):
         names, files = [*map(folder.name, folder.cats)], f"cats {self._key['files']}"
         advice = "if so, keep one of them, else the test shows cats that were trained on"
         tell_alike("cats", names, alike(self._levels[0][:, :3], LEAST_ALIKE, files), advice, files)
-        self._standing: dict[int, Standing] = {}
+        self._standing: dict[int, Standing] = {}  # by room, and
+        self._metres: dict[int, float] = {}  # by cat, when first needed
 
     def _load_rooms(self, folder: PhotoFolder) -> None:
         rooms, depths = [], []
@@ -136,9 +137,10 @@ class PhotosDataset(SceneDataset):
 
     def cat_metres(self, cat: int) -> float:
         """Longest side of a cat, the same in all its pictures."""
-        shape = self._shapes[cat]
-        low, high = UPRIGHT_METRES if shape.height > shape.width else LYING_METRES
-        return np.random.default_rng([self.seed, cat]).uniform(low, high)
+        if cat not in self._metres:
+            low, high = UPRIGHT_METRES if self._shapes[cat].height > self._shapes[cat].width else LYING_METRES
+            self._metres[cat] = np.random.default_rng([self.seed, cat]).uniform(low, high)
+        return self._metres[cat]
 
     def standing(self, room: int) -> Standing:
         """The places of a room where a cat can stand, found when first needed."""
@@ -295,13 +297,11 @@ def _light(room: np.ndarray) -> np.ndarray:
 
 def _supported(surface: Standing, shape: Shape, u: np.ndarray, v: np.ndarray, width: np.ndarray) -> np.ndarray:
     """Is there surface of one height under all the feet? For N places and signed widths: (N,) bool."""
-    level = surface.level[_cell(v), _cell(u)]
-    carried = np.zeros(len(u), dtype=int)
-    for x in np.linspace(*shape.feet, 5):
-        foot_u = u + (x - shape.foot) * width
-        below = surface.level[_cell(v), _cell(foot_u)]
-        carried += (np.abs(below - level) < 0.06) & (foot_u >= 0) & (foot_u < 1)  # NaN, no surface, compares False
-    return carried >= 4
+    foot_u = u + (np.linspace(*shape.feet, 5)[:, None] - shape.foot) * width  # (5, N)
+    rows = _cell(v)
+    below, level = surface.level[rows, _cell(foot_u)], surface.level[rows, _cell(u)]
+    carried = (np.abs(below - level) < 0.06) & (foot_u >= 0) & (foot_u < 1)  # NaN, no surface, compares False
+    return carried.sum(0) >= 4
 
 
 def _tilt(up: np.ndarray, ray: np.ndarray) -> float:

@@ -2,7 +2,9 @@
 
 import re
 
-from notebook_cells import found, printed, prose
+from notebook_cells import defined, found, printed, prose
+
+from helpers.config import ROOT
 
 SUBTRACTED, ALIGNED = "subtract, as they are", "subtract, aligned"
 NETWORK, NETWORK_ALIGNED = "network, as they are", "network, aligned"
@@ -41,6 +43,22 @@ def seconds(idea):
     return found("07", rf"^{re.escape(idea)}\n(?:    .*\n)*?    training \(s\) +(\d+)$")[0]
 
 
+def starts(column):
+    """``{start: [a value for each number of rooms]}`` of the stored table, without spreads."""
+    header, *rows = defined("07", "stored_rows", ROOT=ROOT)["stored_rows"]("transfer")
+    values = {}
+    for row in rows:
+        values.setdefault(row[0], []).append(float(row[header.index(column)].split("\u00a0")[0]))
+    return values
+
+
+def all_ahead(column, sign):
+    """Whether rendered rooms beat ImageNet at every number of rooms, frozen and fine-tuned."""
+    of = starts(column)
+    pairs = [zip(of[f"rendered rooms, {way}"], of[f"ImageNet, {way}"]) for way in ("frozen", "fine-tuned")]
+    return all(sign * (ours - theirs) > 0 for pair in pairs for ours, theirs in pair)
+
+
 def left_over():
     """Mean differences of the two photographs: as they are, moved, and aligned by the library."""
     return found("07", r"as they are ([\d.]+), moved ([\d.]+), aligned ([\d.]+)")
@@ -73,11 +91,20 @@ CLAIMS = [
     ("it trains only a small part of the weights", lambda: trained("encoder frozen") < trained("fine-tuned") / 4),
     ("*Fine-tuned* is best, on pairs as they are and on perturbed ones",
      lambda: all(behind(name, "fine-tuned") for name in ("from nothing", "encoder frozen", "fine-tuned, few samples"))),
+    ("Depth gains from more rooms",
+     lambda: sum(values[-1] < values[0] - 0.005 for values in starts("depth RMSE, clean").values()) >= 4),
+    ("Masks gain hardly anything, but for the fine-tuned ImageNet encoder",
+     lambda: {start for start, values in starts("mask Dice, perturbed").items() if values[-1] > values[0] + 0.02} == {"ImageNet, fine-tuned"}),
+    ("are ahead of ImageNet's in both, frozen and fine-tuned",
+     lambda: all_ahead("depth RMSE, clean", -1) and all_ahead("mask Dice, perturbed", 1)),
+    ("Fine-tuned on 400 rooms their depth is the best of all",
+     lambda: min((value[-1], start) for start, value in starts("depth RMSE, clean").items())[1] == "rendered rooms, fine-tuned"),
     ("A handful of samples changes little", lambda: abs(dice("pretrained, not trained on") - dice("fine-tuned, few samples")) < 0.05),
 ]  # fmt: skip
 
 # Numbers that are definitions or come from elsewhere, each with its source.
 DEFINITIONS = [
+    "6,400 samples, 64 px, 25 to 400 rooms: helpers.benchmarks.transfer; 144,000: the card of the weights",
     "15 %, 30 %: what exercise 7.3's checker promises",
     *re.findall(r"^\| (?:Time|Memory) \|.*$", prose("07"), re.MULTILINE),  # helpers.upkeep.front_page writes these
 ]
