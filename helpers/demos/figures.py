@@ -14,8 +14,9 @@ from helpers import plots
 def contact_sheet(quartets, columns: int, labels: Sequence[str]) -> Figure:
     """The scenes of many quartets at a glance, each below its label."""
     shown = plots.quartets_of(quartets)
-    rows, side = -(-len(shown) // columns), 9.0 / columns  # inches
-    figure, axes = plt.subplots(rows, columns, figsize=(9, (side + 0.2) * rows), squeeze=False, layout="constrained")
+    rows, side = -(-len(shown) // columns), 1.5  # inches
+    figure, axes = plt.subplots(rows, columns, figsize=(side * columns, (side + 0.2) * rows), squeeze=False,
+                              layout="constrained")  # fmt: skip
     for axis, quartet, label in zip(axes.flat, shown, labels):
         plots.draw(axis, plots.picture(quartet["bg_fg"]))
         axis.set_title(label, fontsize=9)
