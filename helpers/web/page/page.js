@@ -59,14 +59,17 @@ async function look() {
   say("The network looks …");
   const network = await started;
   await new Promise((done) => setTimeout(done)); // the sentence is drawn first
+  const begin = performance.now();
   const pair = [room, scene].map(pictureOf), aligned = align(...pair), wrong = fault(aligned);
+  const aligning = performance.now() - begin;
   if (!aligned.alike) throw new Told(wrong);
   const maps = await predictedBy(network, aligned.room, pair[1]);
   if (room !== state.pictures.room || scene !== state.pictures.scene) return; // others were chosen meanwhile
   state.maps = { ...maps, mask: maps.mask.map((value, i) => value * aligned.seen[i]) };
   $("result").hidden = false;
   draw();
-  const words = [wrong, corrections(aligned), `Done in ${maps.milliseconds.toFixed(0)} ms.`].filter(Boolean);
+  const times = `Done: aligned in ${aligning.toFixed(0)} ms, predicted in ${maps.milliseconds.toFixed(0)} ms.`;
+  const words = [wrong, corrections(aligned), times].filter(Boolean);
   say(words.join(" "), wrong ? "doubt" : "good");
 }
 
