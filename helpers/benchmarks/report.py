@@ -1,8 +1,8 @@
 """Puts stored results into the results page, ``README.md`` in this folder, and into the table of the front page.
 
 ``python -m helpers.benchmarks.report`` takes what ``make bench``, ``make speed``, ``make ablation``, ``make failures``,
-``python -m helpers.benchmarks.handheld`` and ``... transfer`` have left in ``runs/``. Each section of the page stands between
-``<!-- name:begin -->`` and ``<!-- name:end -->``; one of which nothing is stored keeps what it has.
+``python -m helpers.benchmarks.handheld`` and ``... transfer`` have left in ``runs/``. Each section of the page stands
+between ``<!-- name:begin -->`` and ``<!-- name:end -->``; one of which nothing is stored keeps what it has.
 """
 
 from pathlib import Path

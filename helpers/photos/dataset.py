@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth
+from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, quantise
 from helpers.photos.alike import alike, tell_alike
 from helpers.photos.folder import CUTOUT_SIZE, PhotoFolder, Shape, nearest, on_canvas, open_folder, shape_of
 from helpers.photos.places import places_of
@@ -235,7 +235,7 @@ class PhotosDataset(SceneDataset):
             near = np.abs(metres - depth) < 0.3  # the shadow falls on the surface, not on the wall far behind it
             room *= 1 - _shadow(place, shape, x, y) * near * seen
             alpha = alpha * seen
-        mask[:] = np.rint(alpha.clip(0, 1) * 255) / 255  # as it will be cached
+        mask[:] = quantise(torch.from_numpy(alpha), 255)
         colour = (cat[:3] / cat[3:].clip(1e-3) * self._light[address.room]).clip(0, 1)
         scene[:] = np.rint((room * (1 - mask) + colour * mask) * 255)
         if not np.isnan(depth):
