@@ -32,7 +32,7 @@ CLAIMS = [
     ("The file refuses every other size", lambda: found("08", r"^96 px: Got invalid dimensions .* Got: (96) Expected: (64)") == [96, 64]),
     ("Most batch normalisations are gone",
      lambda: (lambda conv, norm: norm < conv / 5)(*found("08", r"'Conv': (\d+), 'BatchNormalization': (\d+)"))),
-    ("The file of your own agrees up to rounding", lambda: own() < 1e-5),
+    ("Your own file agrees up to rounding", lambda: own() < 1e-5),
     ("differs more than yours only because its weights have 16 bits",
      lambda: 5e-3 > found("08", r"export_onnx has written: ([\d.e-]+)")[0] > 10 * own()),
     ("applies the sigmoid once more", lambda: found("08", r"^largest difference: ([\d.]+)")[0] > 0.4),
