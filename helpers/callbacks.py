@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from helpers.augment import resize
 from helpers.config import CourseError
 from helpers.dataset import get_batch, to_device
-from helpers.model import probabilities
+from helpers.model import evaluating, probabilities
 from helpers.utils import bar, load_arrays, write_arrays
 
 if TYPE_CHECKING:
@@ -117,16 +117,13 @@ class TensorBoardLogger(Callback):
         for key in point.keys() - {"samples", "size"}:
             self._add(run, summary=self.summary.scalar(f"train/{key}", point[key]))
 
-    @torch.no_grad()
     def epoch_end(self, run: Run, metrics: dict[str, float]) -> None:
         for key, value in metrics.items():
             self._add(run, summary=self.summary.scalar(f"validation/{key}", value))
         batch = get_batch(run.validation_set, range(min(4, len(run.validation_set))))
         batch = resize(to_device(batch, run.device), run.recipe.stages[run.stage].size)
-        was_training = run.net.training
-        run.net.eval()
-        mask, depth = probabilities(*run.net(batch["bg"], batch["bg_fg"]), run.recipe.depth_activation)
-        run.net.train(was_training)
+        with evaluating(run.net) as net:
+            mask, depth = probabilities(*net(batch["bg"], batch["bg_fg"]), run.recipe.depth_activation)
         panels = (batch["bg"] / 255, batch["bg_fg"] / 255, batch["mask"], mask, batch["depth"], depth)
         strips = torch.cat([panel.expand(-1, 3, -1, -1) for panel in panels], 3)  # (4, 3, H, 6W)
         picture = torch.cat(list(strips), 1).cpu()
@@ -226,17 +223,14 @@ class SnapshotRecorder(Callback):
             self._take(run)
         self._seen = run.seen
 
-    @torch.no_grad()
     def _take(self, run: Run) -> None:
         """The network stays as it was, batch statistics and random numbers included."""
         size = run.recipe.stages[run.stage].size
         if self._pair is None or self._pair[0].shape[-1] != size:
             batch = resize(get_batch(run.validation_set, self._indices), size)
             self._pair = [batch[key].to(run.device) for key in ("bg", "bg_fg")]
-        was_training = run.net.training
-        run.net.eval()
-        maps = torch.stack(probabilities(*run.net(*self._pair), run.recipe.depth_activation))  # (2, Q, 1, H, W)
-        run.net.train(was_training)
+        with evaluating(run.net) as net:
+            maps = torch.stack(probabilities(*net(*self._pair), run.recipe.depth_activation))  # (2, Q, 1, H, W)
         maps = maps.squeeze(2).nan_to_num()  # a run that diverged is told elsewhere
         if size > LARGEST:
             maps = F.interpolate(maps, (LARGEST, LARGEST), mode="area")

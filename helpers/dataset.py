@@ -58,9 +58,9 @@ class SceneDataset(Dataset):
     """
 
     def __init__(self, rooms: int, cats: int, placements: int, size: int, seed: int):
-        for name, value, least in (("rooms", rooms, 1), ("cats", cats, 1), ("placements", placements, 1)):
-            if value < least:
-                raise CourseError(f"{name}={value}: at least {least} is needed.")
+        for name, value in (("rooms", rooms), ("cats", cats), ("placements", placements)):
+            if value < 1:
+                raise CourseError(f"{name}={value}: at least 1 is needed.")
         if not 32 <= size <= 512:
             raise CourseError(f"size={size}: choose an image side between 32 and 512 pixels.")
         self.rooms, self.cats, self.placements, self.size, self.seed = rooms, cats, placements, size, seed
@@ -135,7 +135,7 @@ class Subset(Dataset):
         return Subset(at_size(self.dataset, size), self.indices)
 
     def key(self) -> dict:
-        whole = self.dataset.key() if hasattr(self.dataset, "key") else {"quartets": len(self.dataset)}
+        whole = self.dataset.key() if hasattr(self.dataset, "key") else data_key(self.dataset)
         return {**whole, "indices": hashlib.sha256(self.indices.tobytes()).hexdigest()}
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
@@ -326,8 +326,8 @@ class CachedDataset(Dataset):
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         rows = np.asarray(indices)
-        places = {"bg": [self._distinct[int(room)] for room in self._rooms[rows]]}  # each room is kept once
-        batch = {name: torch.from_numpy(array[places.get(name, rows)]) for name, array in self._arrays.items()}
+        rows_of = {"bg": [self._distinct[int(room)] for room in self._rooms[rows]]}  # each room is kept once
+        batch = {name: torch.from_numpy(array[rows_of.get(name, rows)]) for name, array in self._arrays.items()}
         return {name: value.float() / FILES[name][1] if FILES[name][1] else value for name, value in batch.items()}
 
     __getitem__ = SceneDataset.__getitem__
@@ -399,7 +399,7 @@ def _write(dataset: Dataset, key: dict, folder: Path, workers: int, progress: bo
     order = np.argsort([row_of_room[room] for room in rooms], kind="stable")
     batches = [order[i : i + 32].tolist() for i in range(0, len(order), 32)]
     counter, arrays = bar(len(order), f"making quartets at {dataset.size} px", "img", show=progress), {}
-    for rows, batch in zip(batches, loader(dataset, batches, min(workers, len(batches)))):
+    for rows, batch in zip(batches, loader(dataset, batches, workers)):
         for name, (dtype, steps) in FILES.items():
             values = batch[name].cpu()
             values = ((values.double() * steps).round() if steps else values).numpy().astype(dtype)

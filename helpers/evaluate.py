@@ -16,31 +16,25 @@ from torch.utils.data import Dataset
 from helpers.augment import generator_of, perturb, resize
 from helpers.dataset import Quartet, at_size, loader, to_device
 from helpers.metrics import Meter
-from helpers.model import predicted
+from helpers.model import evaluating, predicted
 
 BATCH = 64
 
 Predictor = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it predicts none
 
 
-@torch.no_grad()
-def evaluate(
-    net: nn.Module, dataset: Dataset, size: int | None = None, perturbed: bool = False,
-    depth_activation: str | None = None, seed: int = 0,
-) -> dict[str, float]:  # fmt: skip
+def evaluate(net: nn.Module, dataset: Dataset, size: int | None = None, perturbed: bool = False) -> dict[str, float]:
     """Every metric of ``net`` on ``dataset`` (see :class:`helpers.metrics.Meter`), without gradients, in 32 bits.
 
     Args:
         size: image size in pixels; default the dataset's own.
         perturbed: give each pair another camera position, exposure and noise first (:func:`helpers.augment.perturb`).
-        depth_activation: see :func:`helpers.model.probabilities`; default the one that ``net`` was trained for.
-        seed: of the perturbation.
     """
-    device, was_training, meter = next(net.parameters()).device, net.training, Meter()
-    predict = network_predictor(net, depth_activation)
-    for batch in test_batches(dataset, size, device, perturbed, seed):
-        meter.update(*predict(batch), batch)
-    net.train(was_training)
+    meter = Meter()
+    with evaluating(net):
+        predict = network_predictor(net)
+        for batch in test_batches(dataset, size, next(net.parameters()).device, perturbed):
+            meter.update(*predict(batch), batch)
     return meter.result()
 
 

@@ -59,6 +59,11 @@ def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0)
         for batch in made:
             yield batch
             done += 1
+    except CourseError as error:
+        if not workers:
+            raise
+        # A worker's comes with that one's traceback in its text.
+        raise CourseError(str(error).rpartition("CourseError: ")[2].strip()) from None
     except RuntimeError as error:
         if workers and "shared memory" in str(error):  # another program has taken it meanwhile
             yield from loader(dataset, batches[done:])

@@ -6,7 +6,8 @@ metrics say whether they want logits or probabilities. Normalisation is inside, 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,8 @@ def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def _in_unit(image: Tensor) -> Tensor:
+    if image.dtype != torch.uint8 and not image.is_floating_point():
+        raise ValueError(f"Pixels must be uint8, or float in [0, 1], not {image.dtype}.")
     return image.float() / 255 if image.dtype == torch.uint8 else image
 
 
@@ -236,6 +239,17 @@ def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
         return make()
 
 
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[nn.Module]:
+    """Within, ``net`` is in evaluation mode and no gradients are kept; afterwards it is as it was."""
+    was_training = net.training
+    try:
+        with torch.no_grad():
+            yield net.eval()
+    finally:
+        net.train(was_training)
+
+
 def count_parameters(net: nn.Module) -> int:
     """Trainable parameters."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
@@ -243,11 +257,9 @@ def count_parameters(net: nn.Module) -> int:
 
 def forward_gflop(net: nn.Module, size: int) -> float:
     """Billions of floating-point operations for one pair at ``size`` pixels (a multiply-add counts as two)."""
-    was_training, device = net.training, next(net.parameters()).device
-    image = torch.zeros(1, 3, size, size, device=device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net.eval()(image, image)
-    net.train(was_training)
+    image = torch.zeros(1, 3, size, size, device=next(net.parameters()).device)
+    with evaluating(net), FlopCounterMode(display=False) as counter:
+        net(image, image)
     return counter.get_total_flops() / 1e9
 
 

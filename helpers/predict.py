@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from helpers.config import CourseError
-from helpers.model import ACTIVATIONS, NETWORKS, STRIDE, interpolate, predicted
+from helpers.model import ACTIVATIONS, NETWORKS, STRIDE, evaluating, interpolate, predicted
 from helpers.utils import checksum, read_image
 
 # Made by helpers.upkeep.publish_weights, from the data that they are named by.
@@ -48,7 +48,6 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
                           "If the class is yours, hand in a network of it as net.")  # fmt: skip
     net = NETWORKS[name]() if net is None else net
     try:
-        net.load_state_dict(tensors)
         used = json.loads(about.get("recipe", "{}"))
         net.depth_activation = used.get("depth_activation") or used.get("depth_readout", "sigmoid")  # its old name
         net.trained_size = int(used["stages"][-1]["size"]) if used.get("stages") else None
@@ -59,6 +58,7 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
         whole = about.get("sha256") in (None, checksum(tensors, about))  # None: of an earlier version
         if not whole or not all(bool(value.isfinite().all()) for value in tensors.values()):
             raise ValueError("a weight is not finite, or not as it was written")
+        net.load_state_dict(tensors)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CourseError(f"{file.name}: its weights do not fit {type(net).__name__}: damaged, or too old.") from error
     return net.eval().to(memory_format=torch.channels_last)  # on a CPU, two thirds of the time
@@ -72,7 +72,6 @@ def pretrained(data: str = "rooms") -> nn.Module:
     return load(WEIGHTS[data])
 
 
-@torch.no_grad()
 def predict(
     net: nn.Module, bg: Picture, bg_fg: Picture, size: int | None = None, mirrored: bool = False
 ) -> dict[str, np.ndarray]:
@@ -107,8 +106,7 @@ def predict(
     channels = (picture[..., i] for picture in (bg, bg_fg) for i in range(3))  # one by one: a float has four bytes
     pair = [interpolate(torch.from_numpy(channel.copy())[None, None].float().div_(255), inner) for channel in channels]
     pair = torch.cat(pair).view(2, 3, *inner).to(next(net.parameters()).device)
-    was_training = net.training
-    maps = torch.cat(predicted(net.eval(), *pair.split(1), mirrored=mirrored), 1)  # (1, 2, h, w)
-    net.train(was_training)
+    with evaluating(net):
+        maps = torch.cat(predicted(net, *pair.split(1), mirrored=mirrored), 1)  # (1, 2, h, w)
     maps = interpolate(maps, (height, width))
     return dict(zip(("mask", "depth"), maps[0].cpu().numpy()))

@@ -94,15 +94,16 @@ def sets(*names: str) -> "tuple[Subset | CachedDataset, ...]":
     """``train_set, validation_set, test_set``, or those named: no common room or cat; cached, unless too large."""
     from helpers.dataset import cached
 
-    drawn = {name: part(name) for name in names or PARTS}
+    data = source()
+    drawn = {name: part(name, data=data) for name in names or PARTS}
     return tuple(part if name == "train" and not profile().cached else cached(part) for name, part in drawn.items())
 
 
-def part(name: str, size: int | None = None) -> "Subset":
+def part(name: str, size: int | None = None, data: "SceneDataset | None" = None) -> "Subset":
     """One of :data:`PARTS`, not made yet. Two places, or cats, leave none for validation: it is of the training set."""
     from helpers.dataset import sample, split
 
-    data, p = source(size), profile()
+    data, p = data or source(size), profile()
     places = {getattr(data, "places", {}).get(room, room) for room in range(data.rooms)}
     if min(len(places), data.cats) > 2:
         found = dict(zip(PARTS, split(data, validation=0.1)))[name]
@@ -129,11 +130,11 @@ def start():
     return (pretrained("photographs") if recipe.name == "fine-tune" else build("DuoNet")), recipe
 
 
-def run_dir(recipe_name: str | None = None, seed: int = 0) -> Path:
+def run_dir(recipe_name: str | None = None) -> Path:
     """Where runs of this recipe (default: :func:`our_recipe`) on this data and profile are kept."""
     wanted, recipe_name = _data(), recipe_name or our_recipe().name
     data = wanted if wanted in ("rooms", "archive") else f"photos-{data_folder().name}"
-    return runs_dir() / "-".join([data, profile().name, recipe_name, *([f"seed{seed}"] if seed else [])])
+    return runs_dir() / f"{data}-{profile().name}-{recipe_name}"
 
 
 def is_trained() -> bool:

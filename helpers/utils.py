@@ -111,8 +111,7 @@ def disk_faults_told(path: Path) -> Iterator[None]:
 @contextmanager
 def one_writer(folder: Path) -> Iterator[None]:
     """Within, no other process writes into ``folder``: a second one gets a CourseError. A crash gives the lock back."""
-    path = folder / ".lock"
-    with open(path, "w") as stream:
+    with open(folder / ".lock", "w") as stream:
         try:
             import fcntl  # not on Windows
 
@@ -124,10 +123,7 @@ def one_writer(folder: Path) -> Iterator[None]:
             ) from error
         except (ImportError, OSError):  # there are disks without locks
             pass
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield  # the file stays: who removes it takes it from under another one, who has just opened it
 
 
 def sha256_of(path: Path) -> str:
@@ -313,7 +309,7 @@ def _scans(image: Image.Image) -> int:
     if getattr(image, "fp", None) is None:
         return 0
     image.fp.seek(0)
-    return image.fp.read().count(b"\xff\xda")
+    return image.fp.read(4 * MAX_PIXELS).count(b"\xff\xda")
 
 
 def orientation(image: Image.Image) -> int:

@@ -32,7 +32,7 @@ from helpers.dataset import Address, Quartet, SceneDataset
 from helpers.utils import as_seen, bar, is_system_file, load_arrays, open_image, save_arrays
 
 VERSION = 1  # raise it when the same zips would give another index or other pixels
-MAX_BACKGROUND = 50_000_000  # bytes that are read of one in bg.zip
+MAX_BACKGROUND = 50_000_000  # bytes that are read of one in bg/ or bg.zip
 HALO = 17  # pixels of 192: the JPEG block of 16 that a pixel of the cat can change, on all sides
 SAME_ROOM = 12  # mean difference in grey levels: the right background has 1 to 2, that of another room 60 and more
 SAMPLED, FLAT = 16, 8  # pictures whose levels are looked at when it is opened; the highest level of one that is empty
@@ -226,7 +226,7 @@ class ArchiveDataset(SceneDataset):
         folder, packed, files = self.root / "bg", self.root / "bg.zip", []
         if folder.is_dir():
             paths = (path for path in folder.iterdir() if path.is_file() and _is_picture(path.name))
-            files = [Background(path.name, zlib.crc32(path.read_bytes()), path.read_bytes) for path in paths]
+            files = [Background(path.name, zlib.crc32(_read_file(path)), partial(_read_file, path)) for path in paths]
         elif packed.is_file():
             try:
                 members = (member for member in read_directory(packed)[0] if _is_picture(member.filename))
@@ -301,13 +301,13 @@ class ArchiveDataset(SceneDataset):
         warnings.warn(f"{where} {name}: {why}. See report().", stacklevel=2)
 
     def _notes(self) -> list[dict]:
-        path, notes = self._cache / "unreadable.jsonl", []
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        for line in dict.fromkeys(lines):  # two workers may meet the same file at the same moment
+        path, notes = self._cache / "unreadable.jsonl", {}
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # a line cut by a full disk
                 note = json.loads(line)
-                notes.append({key: str(note[key]) for key in ("where", "name", "why")})
-        return notes + [note for note in self._noted.values() if note not in notes]  # where nothing can be written
+                note = {key: str(note[key]) for key in ("where", "name", "why")}
+                notes[note["where"], note["name"]] = note  # once, though two workers may meet it at the same moment
+        return [*(self._noted | notes).values()]  # of this process too, where nothing can be written
 
     def report(self) -> dict:
         """Counts, and a few names of what was left out, by zip and reason; JSON-ready.
@@ -315,11 +315,11 @@ class ArchiveDataset(SceneDataset):
         ``unreadable`` (:meth:`verify` completes it) and ``rooms_without_cat`` grow while any process reads.
         """
         notes = self._notes()
-        unreadable = [note for note in notes if note["where"].removesuffix(".zip") in ZIPS]
+        unreadable = [note for note in notes if _is_of_quartets(note)]
         return {
             "quartets": len(self), "rooms": self.rooms, "cats": self.cats, "not_listed": self._index.findings,
             "unreadable": {"count": len(unreadable), "examples": unreadable[:20]},
-            "rooms_without_cat": [note for note in notes if note not in unreadable],
+            "rooms_without_cat": [note for note in notes if not _is_of_quartets(note)],
         }  # fmt: skip
 
     def summary(self) -> str:
@@ -346,7 +346,7 @@ class ArchiveDataset(SceneDataset):
             warnings.simplefilter("ignore")  # they are returned
             for count in pool.map(self._try_to_read, chunks):
                 counter.update(count)
-        return [note for note in self._notes() if note["where"].removesuffix(".zip") in ZIPS]
+        return [note for note in self._notes() if _is_of_quartets(note)]
 
     def _try_to_read(self, rows: range) -> int:
         for row, name in product(rows, ZIPS):
@@ -355,8 +355,17 @@ class ArchiveDataset(SceneDataset):
         return len(rows)
 
 
+def _is_of_quartets(note: dict) -> bool:
+    return note["where"].removesuffix(".zip") in ZIPS
+
+
 def _is_picture(name: str) -> bool:
     return name.lower().endswith((".jpg", ".jpeg", ".png", ".webp")) and not is_system_file(name)
+
+
+def _read_file(path: Path) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(MAX_BACKGROUND)
 
 
 def _read_member(path: Path, name: str) -> bytes:

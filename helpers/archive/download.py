@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from helpers.archive.gdown_process import GdownError, fetched_bytes, run_gdown, unfinished
 from helpers.archive.index import read_directory
 from helpers.config import ROOT, CourseError, cache_dir
-from helpers.utils import bar, one_writer, sha256_of, whole_folder, write_json
+from helpers.utils import bar, one_writer, sha256_of, write_json
 
 FOLDER = "1ACsG-epUmRCJ0zaKIAGGc5DzeG3SSY65"  # the published project's public folder on Google Drive
 NAMES = ("bg_fg.zip", "mask.zip", "depth.zip")
@@ -62,9 +62,14 @@ def fetch_archive(folder: str | Path | None = None, *, verify: bool = False, net
     try:
         if here.missing(verify):
             here.incoming.mkdir(parents=True, exist_ok=True)
-            note = _copy_from_mount(here)
-            if here.missing():
-                _download(here, note, partial(run_gdown, network or {}, patience))
+            with one_writer(here.path):
+                note = _copy_from_mount(here)
+                if here.missing():
+                    _download(here, note, partial(run_gdown, network or {}, patience))
+    except CourseError as error:
+        if isinstance(error.__cause__, BlockingIOError):
+            raise CourseError(f"{error} {WAYS}") from None
+        raise
     except OSError as error:
         raise _failure(_cause_of_os_error(error, here.path)) from error
     return here.path
@@ -217,8 +222,9 @@ def _copy_from_mount(here: _Folder) -> str:
         here.check_space(missing)
         print(f"Copying the published data from {mounted} to {here.path}.")
         if (mounted / "bg").is_dir():
-            with whole_folder(here.path / "bg") as temporary:
-                shutil.copytree(mounted / "bg", temporary, dirs_exist_ok=True)
+            if not (here.path / "bg").exists():
+                shutil.copytree(mounted / "bg", here.incoming / "bg", dirs_exist_ok=True)
+                (here.incoming / "bg").rename(here.path / "bg")
         elif (mounted / "bg.zip").is_file():
             with _without_backgrounds(here):
                 _copy(mounted / "bg.zip", here)
@@ -257,26 +263,21 @@ def _download(here: _Folder, note: str, gdown: Callable) -> None:
     print(f"Fetching {', '.join(here.missing())} from Google Drive into {here.path}{note}.")
     name = "the list of files"
     try:
-        with one_writer(here.path):
-            missing = [name for name in here.missing() if not here.settle(name)]
-            if not missing:
-                return
-            listed = [(PurePosixPath(path), file) for path, file in gdown(folder=FOLDER)]
-            # Of two files with one name, the one that lies less deep in the folder counts.
-            ids = {path.name: file for path, file in sorted(listed, key=lambda entry: -len(entry[0].parts))}
-            if lacking := [name for name in missing if name not in ids]:
-                nothing = "" if listed else ", nor anything else: it may not be public"
-                raise Refused(f"the public folder lists no {' and no '.join(lacking)}{nothing}")
-            if "bg.zip" in ids and not (here.path / "bg.zip").exists():
-                with _without_backgrounds(here):
-                    gdown({ids["bg.zip"]: str(here.incoming / "bg.zip")})
-                    here.accept("bg.zip")
-            for name in missing:
-                _download_zip(here, gdown, name, ids[name])
-    except CourseError as error:
-        if isinstance(error.__cause__, BlockingIOError):
-            raise CourseError(f"{error} {WAYS}") from None
-        raise
+        missing = [name for name in here.missing() if not here.settle(name)]
+        if not missing:
+            return
+        listed = [(PurePosixPath(path), file) for path, file in gdown(folder=FOLDER)]
+        # Of two files with one name, the one that lies less deep in the folder counts.
+        ids = {path.name: file for path, file in sorted(listed, key=lambda entry: -len(entry[0].parts))}
+        if lacking := [name for name in missing if name not in ids]:
+            nothing = "" if listed else ", nor anything else: it may not be public"
+            raise Refused(f"the public folder lists no {' and no '.join(lacking)}{nothing}")
+        if "bg.zip" in ids and not (here.path / "bg.zip").exists():
+            with _without_backgrounds(here):
+                gdown({ids["bg.zip"]: str(here.incoming / "bg.zip")})
+                here.accept("bg.zip")
+        for name in missing:
+            _download_zip(here, gdown, name, ids[name])
     except GdownError as error:
         kept = fetched_bytes(here.incoming / name)
         kept = f" ({_in_bytes(kept)} of it are kept)" if kept else ""

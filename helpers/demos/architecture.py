@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import Tensor, nn
 
-from helpers.model import DepthMaskNet, DuoNet, count_parameters
+from helpers.model import DepthMaskNet, DuoNet, count_parameters, evaluating
 from helpers.plots import styled
 
 Shape = tuple[int, ...]
@@ -38,21 +38,20 @@ def blocks(net: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-@torch.no_grad()
 def trace(net: nn.Module, bg: Tensor, bg_fg: Tensor) -> dict[str, Step]:
     """The shapes at every block, in the order in which the blocks run, seen by forward hooks."""
-    steps, was_training = {}, net.training
+    steps = {}
 
     def note(name: str, _, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         steps[name] = Step(tuple(tuple(x.shape) for x in inputs), tuple(output.shape))
 
     hooks = [block.register_forward_hook(partial(note, name)) for name, block in blocks(net).items()]
     try:
-        net.eval()(bg, bg_fg)
+        with evaluating(net):
+            net(bg, bg_fg)
     finally:
         for hook in hooks:
             hook.remove()
-        net.train(was_training)
     return steps
 
 

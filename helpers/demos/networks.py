@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.demos.architecture import blocks
 from helpers.demos.checkerboard import GRID_PERIOD, repeated_square
-from helpers.model import ShuffleStep, seeded
+from helpers.model import ShuffleStep, evaluating, seeded
 from helpers.plots import styled
 
 FEATURES = 64  # channels of the decoders that are compared; the published ones begin with 512
@@ -27,14 +27,11 @@ class Cost(NamedTuple):
     gflop: float  # forward, one pair; a multiply-add counts as two
 
 
-@torch.no_grad()
 def cost_by_block(net: nn.Module, size: int) -> dict[str, Cost]:
     """Parameters and operations of every block that has any, for one pair at ``size`` pixels."""
-    device, was_training = next(net.parameters()).device, net.training
-    image = torch.zeros(1, 3, size, size, device=device)
-    with FlopCounterMode(display=False) as counter:
-        net.eval()(image, image)
-    net.train(was_training)
+    image = torch.zeros(1, 3, size, size, device=next(net.parameters()).device)
+    with evaluating(net), FlopCounterMode(display=False) as counter:
+        net(image, image)
     counts, costs = counter.get_flop_counts(), {}
     for name, block in blocks(net).items():
         flop = sum(counts.get(f"{type(net).__name__}.{name}", {}).values())
@@ -42,13 +39,11 @@ def cost_by_block(net: nn.Module, size: int) -> dict[str, Cost]:
     return {name: cost for name, cost in costs.items() if cost.parameters or cost.gflop}
 
 
-@torch.no_grad()
 def milliseconds(net: nn.Module, size: int) -> float:
     """Median time of five forward passes of one pair, after one to warm up, for a network on the CPU."""
-    image, was_training = torch.zeros(1, 3, size, size), net.training
-    net.eval()
-    seconds = timeit.repeat(lambda: net(image, image), number=1, repeat=6)
-    net.train(was_training)
+    image = torch.zeros(1, 3, size, size)
+    with evaluating(net):
+        seconds = timeit.repeat(lambda: net(image, image), number=1, repeat=6)
     return 1000 * statistics.median(seconds[1:])
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from helpers.config import CourseError
 from helpers.dataset import Address, Quartet, SceneDataset, normalise_depth, quantise
 from helpers.photos.alike import alike, tell_alike
 from helpers.photos.folder import CUTOUT_SIZE, PhotoFolder, Shape, nearest, on_canvas, open_folder, shape_of
@@ -111,21 +112,27 @@ class PhotosDataset(SceneDataset):
 
     def _load_cats(self, folder: PhotoFolder) -> None:
         canvas = min(CUTOUT_SIZE, -(-self.size // 16) * 16)  # its side, which halves evenly LEVELS times
-        cutouts = [torch.from_numpy(folder.read_cutout(path)) for path in folder.cats]  # (h, w, 4), premultiplied
-        self._shapes = [shape_of(cutout[..., 3].numpy()) for cutout in cutouts]
-        canvases, extents = zip(*(on_canvas(cutout, canvas) for cutout in cutouts))
-        level = torch.stack(canvases)  # (C, 4, canvas, canvas)
+        self._shapes, extents, pyramids = [], [], []
+        for path in folder.cats:  # one by one: as floats, all of them would take gigabytes
+            cutout = torch.from_numpy(folder.read_cutout(path))  # (h, w, 4), premultiplied
+            self._shapes.append(shape_of(cutout[..., 3].numpy()))
+            level, extent = on_canvas(cutout, canvas)  # (4, canvas, canvas)
+            extents.append(extent)
+            pyramids.append([])
+            for _ in range(LEVELS):
+                pyramids[-1].append((level * 255).round().byte())
+                level = F.avg_pool2d(level, 2)
         self._extents = np.array(extents)  # (C, 2): share of the canvas that the box takes
-        self._levels = []
-        for _ in range(LEVELS):
-            self._levels.append((level * 255).round().byte())  # (C, 4, canvas / 2^k, canvas / 2^k)
-            level = F.avg_pool2d(level, 2)
+        self._levels = [torch.stack(level) for level in zip(*pyramids)]  # (C, 4, canvas / 2^k, canvas / 2^k) each
 
     def key(self) -> dict:
         return dict(self._key)
 
     def at_size(self, size: int) -> "PhotosDataset":
-        return PhotosDataset(self.root, size, self.placements, self.seed)
+        other = PhotosDataset(self.root, size, self.placements, self.seed)
+        if other._key["files"] != self._key["files"]:  # the same indices would mean other rooms and cats
+            raise CourseError(f"The pictures in {self.root.name}/ changed while they were in use: open the folder anew.")
+        return other
 
     # Where the cat goes: numpy, independent of the size of the picture.
     def place(self, index: int) -> CutoutPlace:
@@ -153,7 +160,7 @@ class PhotosDataset(SceneDataset):
         surface, camera, shape = self.standing(address.room), self._cameras[address.room], self._shapes[address.cat]
         metres = self.cat_metres(address.cat)
         u, v = surface.uv + rng.uniform(-0.5, 0.5, surface.uv.shape) / GRID  # anywhere in the cell
-        depth = surface.depth_at(slice(None), u, v)
+        depth = surface.depth_at(u, v)
         width, height = metres * shape.width * camera.fx / depth, metres * shape.height * camera.fy / depth
         area = shape.fill * width * height
         order = rng.uniform(size=len(surface)) + (area < GOOD_AREA)  # distant places come last

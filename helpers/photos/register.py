@@ -17,7 +17,7 @@ from helpers.predict import Picture, predict
 from helpers.utils import read_image
 
 LEAST_SIDE = 32  # pixels: smaller pictures hold nothing to align
-MOST_PIXELS = 12_000_000  # larger ones would take gigabytes and minutes
+MOST_PIXELS = 12_500_000  # larger ones would take gigabytes and minutes
 SIZES = 256, 512  # pixels of the longer side at which the movement is looked for: smaller pictures are enlarged
 MATCHES = 15  # fewer agreeing points could agree by chance
 FARTHEST = 0.2  # of the diagonal: how far a corner may move before these are two different views

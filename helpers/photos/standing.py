@@ -49,9 +49,9 @@ class Standing:
     def __len__(self) -> int:
         return self.uv.shape[1]
 
-    def depth_at(self, point: int | slice, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Metres to the surface of ``point``, at square coordinates near it."""
-        a, b, c = self.inverse_depth[:, point]
+    def depth_at(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Metres to the surface of each point, at square coordinates near it."""
+        a, b, c = self.inverse_depth
         return 1 / (a * u + b * v + c)
 
 

@@ -36,7 +36,6 @@ class Cat:
     """
 
     scale: float
-    pose: str
     coat: Coat
     capsules: np.ndarray
     blend: np.ndarray  # (N,) metres over which each capsule melts into those before it
@@ -71,13 +70,13 @@ class _Capsules:
         self.blend.append(blend)
         self.traits.append((dark, white, *(along or (start[0], end[0]))))
 
-    def limb(self, joints: list[tuple], radii: list[float], white_from: int, blend: float = 0.03) -> None:
+    def limb(self, joints: list[tuple], radii: list[float], white_from: int) -> None:
         """A chain of capsules through ``joints``; stripes run around it; dark and white towards the paw."""
         along, last = 0.0, len(joints) - 2
         for i, (start, end) in enumerate(zip(joints, joints[1:])):
             length = math.dist(start, end)
             dark = 0.9 if i >= last else 0.45 if i == last - 1 else 0.0
-            self.add(start, end, radii[i], radii[i + 1], blend if i == 0 else 0.014, dark, float(i >= white_from),
+            self.add(start, end, radii[i], radii[i + 1], 0.03 if i == 0 else 0.014, dark, float(i >= white_from),
                      (along, along + length))  # fmt: skip
             along += length
 
@@ -259,7 +258,7 @@ def draw_cat(rng: np.random.Generator, mirrored: bool = False) -> Cat:
         head, axes = head * (1, 1, -1), axes * (1, 1, -1)
     eyes = np.array(_EYES[3 if coat == Coat.SIAMESE else rng.integers(0, 3)])
     nose = np.array((0.5, 0.2, 0.17)) if rng.random() < 0.6 else np.array((0.05, 0.03, 0.03))
-    return Cat(scale, pose, coat, capsules, np.array(s.blend), np.array(s.traits), head, axes, _coat_colours(rng, coat),
+    return Cat(scale, coat, capsules, np.array(s.blend), np.array(s.traits), head, axes, _coat_colours(rng, coat),
                eyes, nose, float(rng.random()))  # fmt: skip
 
 

@@ -229,7 +229,6 @@ def _is_seen(plan: Plan, centres: np.ndarray, radii: np.ndarray) -> bool:
     window = np.ix_(rows_in - top, columns_in - left)
     visible[window] = front[window] < plan.depth[np.ix_(rows_in, columns_in)]
     area = visible.sum() / PLAN_SIZE**2
-    visible[window] &= covered[window]
     return bool(visible.sum() >= _MIN_VISIBLE * covered.sum() and _MIN_AREA <= area <= _MAX_AREA)
 
 

@@ -1,5 +1,6 @@
 """The published data: fetched whole or not at all, from a stand-in for Google Drive and with real gdown."""
 
+import errno
 import hashlib
 import io
 import json
@@ -411,6 +412,20 @@ def test_a_mounted_drive_is_copied_from(tmp_path, monkeypatch, folder, where):
     assert fetch_archive(folder) == folder
     assert_complete(folder)
     assert [path.name for path in (folder / "bg").iterdir()] == ["img_001.jpg"]
+
+
+def test_a_mount_that_breaks_while_it_is_read_leaves_the_next_way(tmp_path, monkeypatch, folder, server, capsys):
+    monkeypatch.setattr(drive, "MOUNT", tmp_path / "drive")
+    mounted = write(tmp_path / "drive" / "MyDrive" / "course-archive", FILES)
+    write(mounted / "bg", {"img_001.jpg": b"\xff\xd8"})
+
+    def broken(*_, **__):
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(shutil, "copytree", broken)
+    fetch(server, folder)
+    assert_complete(folder)
+    assert "Drive cannot be read (Transport endpoint is not connected)" in capsys.readouterr().out
 
 
 def test_a_mounted_drive_with_a_damaged_file_leaves_the_next_way(tmp_path, monkeypatch, folder, server, capsys):

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from torch.utils.data import Dataset
 from toy import Plain, ToyQuartets
 
 from helpers import dataset as quartets
@@ -325,6 +326,45 @@ def test_the_loader_yields_the_batches_that_were_asked_for(workers):
     asked = [[1, 2, 3], [40], [7, 7]]
     for batch, indices in zip(loader(toys, asked, workers), asked, strict=True):
         assert_equal(batch, toys.get_batch(indices))
+
+
+class Refusing(ToyQuartets):
+    def get_batch(self, indices):
+        raise CourseError("room_3.png is damaged: save it anew.")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_complains_of_is_one_sentence(workers):
+    with pytest.raises(CourseError) as told:
+        next(loader(Refusing(), [[0], [1]], workers))
+    assert str(told.value) == "room_3.png is damaged: save it anew."
+
+
+def test_some_of_a_set_without_a_key_is_known_by_its_content(tmp_path):
+    class Grey(Dataset):
+        """Nothing but a length and items, all of one brightness."""
+
+        size = 32
+
+        def __init__(self, brightness):
+            self.brightness = brightness
+
+        def __len__(self):
+            return 4
+
+        def room_of(self, index):
+            return index // 2
+
+        def cat_of(self, index):
+            return index % 2
+
+        def __getitem__(self, index):
+            picture = torch.full((3, 32, 32), self.brightness, dtype=torch.uint8)
+            return {**ToyQuartets()[index], "bg": picture}
+
+    dark, bright = (Subset(Grey(value), range(2)) for value in (10, 200))
+    assert quartets.data_key(dark) != quartets.data_key(bright)
+    assert [int(cached(part, tmp_path, 0, False)[0]["bg"].max()) for part in (dark, bright)] == [10, 200]
 
 
 # -- depth ----------------------------------------------------------------------------------------------------------

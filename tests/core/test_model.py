@@ -170,3 +170,10 @@ def test_probabilities_of_16_bit_logits_have_32_bits_and_stay_in_range(activatio
 def test_an_unknown_readout_is_refused():
     with pytest.raises(ValueError, match="'sigmoid' or 'clamp', not 'softmax'"):
         probabilities(torch.zeros(1), torch.zeros(1), "softmax")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_pixels_that_are_neither_bytes_nor_floats_are_refused(name):
+    room, scene = pair(32)
+    with pytest.raises(ValueError, match=r"uint8, or float in \[0, 1\], not torch.int64"):
+        build(name).eval()(room.long(), scene.long())

@@ -412,3 +412,14 @@ def test_a_file_too_large_for_weights_is_not_even_opened(tmp_path):
         stream.truncate(600 * 2**20)  # a hole: takes no room on the disk
     with pytest.raises(CourseError, match="huge.safetensors is larger than 512 MB"):
         load(tmp_path / "huge.safetensors")
+
+
+def test_a_network_of_ones_own_keeps_its_weights_where_the_files_are_refused(trained, tmp_path):
+    weights = load_file(trained / "weights.safetensors")
+    weights["stem.0.weight"][0] = torch.nan
+    save_file(weights, tmp_path / "bad.safetensors", {"network": "DuoNet"})
+    net = build("DuoNet", seed=3)
+    before = net.stem[0].weight.clone()
+    with pytest.raises(CourseError, match="do not fit"):
+        load(tmp_path / "bad.safetensors", net)
+    assert torch.equal(net.stem[0].weight, before)

@@ -48,7 +48,7 @@ def test_the_first_stage_is_another_network_that_knows_its_size(run):
 def test_they_are_the_network_that_the_history_speaks_of(run, parts):
     folder, history = run
     net = load(folder / "weights-stage-1.safetensors")
-    result = evaluate(net, parts[1], 32, net.depth_activation)
+    result = evaluate(net, parts[1], 32)
     assert history[0]["stage"] == 1
     assert result["mask_dice"] == pytest.approx(history[0]["validation_mask_dice"], abs=1e-4)
     assert result["depth_rmse"] == pytest.approx(history[0]["validation_depth_rmse"], abs=1e-4)

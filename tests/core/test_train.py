@@ -184,8 +184,9 @@ def test_evaluation_is_the_meter_over_the_whole_set(monkeypatch):
     net, meter = tiny().eval(), Meter()
     batch = get_batch(EIGHTEEN, range(18))
     meter.update(*probabilities(*net(batch["bg"], batch["bg_fg"]), "clamp"), batch)
-    assert evaluate(net, EIGHTEEN, depth_activation="clamp") == pytest.approx(meter.result(), abs=1e-5)
     assert evaluate(net, EIGHTEEN)["depth_rmse"] != pytest.approx(meter.result()["depth_rmse"], abs=1e-3)
+    net.depth_activation = "clamp"
+    assert evaluate(net, EIGHTEEN) == pytest.approx(meter.result(), abs=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -197,13 +198,10 @@ def test_evaluation_leaves_the_network_as_it_was(training):
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_perturbed_pairs_are_other_pairs_and_repeat_with_their_seed():
+def test_perturbed_pairs_are_other_pairs_and_repeat():
     net = tiny()
-    clean, one, again, other = (
-        evaluate(net, EIGHTEEN, perturbed=perturbed, seed=seed)
-        for perturbed, seed in ((False, 0), (True, 0), (True, 0), (True, 1))
-    )
-    assert one == again != other and clean != one
+    clean, one, again = (evaluate(net, EIGHTEEN, perturbed=perturbed) for perturbed in (False, True, True))
+    assert one == again != clean
     batch = get_batch(EIGHTEEN, range(18))
     batch = perturb(batch, generator_of(0, 0))
     meter = Meter()
@@ -289,7 +287,7 @@ def test_nothing_else_is_left_in_the_folder(finished):
     names = {path.name for path in finished[0].iterdir()}
     stages = {f"weights-stage-{number}.safetensors" for number in (1, 2)}
     tables = {"snapshots.npz", "history.csv", "steps.csv", "tensorboard"}
-    assert names == {"last.pt", "previous.pt", "weights.safetensors"} | tables | stages
+    assert names == {".lock", "last.pt", "previous.pt", "weights.safetensors"} | tables | stages
 
 
 def test_the_same_run_twice_gives_the_same_weights(finished, tmp_path):

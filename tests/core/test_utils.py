@@ -15,7 +15,7 @@ from IPython.core.formatters import DisplayFormatter
 from small_disk import small_disk
 
 from helpers.config import ROOT, CourseError
-from helpers.utils import table, whole_file, whole_folder, write_json
+from helpers.utils import one_writer, table, whole_file, whole_folder, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -133,3 +133,15 @@ def test_a_notebook_shows_a_table_as_html_and_as_text():
     cells = [["".join(cell.itertext()) for cell in row] for row in root.iter("tr")]
     assert cells == [["", "x & y", "n"], ["a < b", "0.25", "3"], ["second", "-", "1,000"]]
     assert [[cell.tag for cell in row] for row in root.iter("tr")] == [["th"] * 3, *[["th", "td", "td"]] * 2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fcntl")
+def test_a_lock_is_not_taken_from_under_the_next_one(tmp_path):
+    """Who waits has opened the file already when the first one leaves."""
+    with one_writer(tmp_path):
+        waiting = open(tmp_path / ".lock", "w")
+    fcntl = pytest.importorskip("fcntl")
+    with waiting:
+        fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(CourseError, match="Another process"), one_writer(tmp_path):
+            pass

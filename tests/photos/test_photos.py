@@ -83,6 +83,14 @@ def test_pictures_are_kept_as_bytes(standing):
 # -- sizes ------------------------------------------------------------------------------------------------------------
 
 
+def test_a_folder_that_changed_has_no_other_size(tmp_path):
+    """A new picture moves the others' numbers: what is held out would be trained on."""
+    dataset = PhotosDataset(photo_folder(tmp_path / "mine", depth=False, camera=False), 32)
+    Image.fromarray(room_picture(number=2)).save(tmp_path / "mine/bg/a_new_one.png")
+    with pytest.raises(CourseError, match="pictures in mine/ changed while they were in use: open the folder anew"):
+        dataset.at_size(48)
+
+
 @pytest.mark.parametrize("name", ["standing", "floating", "flat"])
 def test_another_size_is_the_same_scene_sharper(request, name):
     small = request.getfixturevalue(name)
@@ -271,7 +279,7 @@ def test_standing_points_are_on_the_floor_and_not_on_the_wall():
     assert np.nanmax(np.abs(surface.level + EYE)) < 0.01
     u, v = surface.uv
     seen = metres[(v * GRID).astype(int), (u * GRID).astype(int)]
-    assert surface.depth_at(slice(None), u, v) == pytest.approx(seen, rel=0.02)
+    assert surface.depth_at(u, v) == pytest.approx(seen, rel=0.02)
 
 
 def test_unknown_and_rough_depth_carries_nobody():

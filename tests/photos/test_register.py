@@ -8,7 +8,7 @@ from torch import nn
 
 from helpers.config import CourseError
 from helpers.photos import predict_pair
-from helpers.photos.register import align, without_ghosts
+from helpers.photos.register import MOST_PIXELS, align, without_ghosts
 from helpers.rendering.dataset import RoomsDataset
 
 SIZE, ROOMS = 128, 7
@@ -120,6 +120,16 @@ def test_a_mask_without_an_outline_of_its_own_is_doubtful(pairs, capsys):
     mask[60:100, 30:70] = 0.9
     assert (without_ghosts(mask, pairs[0][0], pairs[0][0]) == mask).all()
     assert "The mask is doubtful" in capsys.readouterr().out
+
+
+def test_a_phones_twelve_megapixels_are_taken():
+    width, height = 4032, 3024
+    row = (np.arange(width) % 250).astype(np.uint8)
+    picture = np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
+    with pytest.raises(CourseError) as refused:
+        align(picture, np.concatenate((picture, picture[:100])))  # too large, and of another shape
+    assert "memory" not in str(refused.value)
+    assert width * height < MOST_PIXELS
 
 
 def test_noise_does_not_flatten_the_light_that_is_matched(pairs):
