@@ -10,7 +10,6 @@ copy's, so the share of memory can be above 100 %.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
@@ -21,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.augment import Augment, generator_of
 from helpers.benchmarks.loop import InMemory
+from helpers.benchmarks.rendering import seconds as once
 from helpers.benchmarks.summary import about, keep, markdown_table
 from helpers.config import plain_errors, runs_dir
 from helpers.evaluate import evaluate
@@ -48,14 +48,7 @@ class BytesMoved(TorchDispatchMode):
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
     """Median time of ``work`` after one run that does not count."""
-    times = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+    return statistics.median([once(work, device) for _ in range(repeats + 1)][1:])
 
 
 def limits(device: torch.device, precision: torch.dtype, repeats: int) -> dict[str, float]:

@@ -5,7 +5,6 @@ folder, if it is of exactly the same thing.
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from helpers.benchmarks.summary import VERSION, gather
 from helpers.callbacks import ProgressBar
 from helpers.checkpoints import LAST, PREVIOUS
 from helpers.dataset import CachedDataset
-from helpers.demos.checkerboard import grid_index, phase_bias
+from helpers.demos.checkerboard import grid_index
 from helpers.demos.corruptions import corrupted_mask_dice
 from helpers.evaluate import Predictor, network_predictor, test_batches
 from helpers.metrics import Meter
@@ -28,7 +27,7 @@ from helpers.model import count_parameters, forward_gflop, seeded
 from helpers.predict import WEIGHTS, pretrained
 from helpers.recipes import LOSSES, Recipe
 from helpers.train import train
-from helpers.utils import machine, write_json
+from helpers.utils import machine, sha256_of, write_json
 
 SCORE = "score.json"
 ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth
@@ -59,7 +58,7 @@ def run(experiment: Experiment, train_set: Dataset, validation_set: Dataset, tes
     what = {
         "version": VERSION, "network": type(net).__name__, "parameters": count_parameters(net),
         "recipe": dataclasses.asdict(recipe), "loss": repr(experiment.loss or LOSSES[recipe.loss]()),
-        "start": hashlib.sha256(WEIGHTS["rooms"].read_bytes()).hexdigest() if experiment.network is pretrained else "",
+        "start": sha256_of(WEIGHTS["rooms"]) if experiment.network is pretrained else "",
         "data": train_set.key(), "test": test_set.key(),
     }  # fmt: skip
     what = json.loads(json.dumps(what))  # as it is read again: a tuple is a list there
@@ -112,12 +111,12 @@ def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[st
     """Every metric of ``predict(batch) -> mask_prob or None, depth or None``, clean and on perturbed pairs.
 
     Returns:
-        the keys of :class:`helpers.metrics.Meter` for what is predicted, and ``grid`` and ``phase_bias``, the
-        checkerboard in the depth maps and in their mean error; each a second time with ``perturbed_`` before it.
+        the keys of :class:`helpers.metrics.Meter` for what is predicted, and ``grid``, the checkerboard in the depth
+        maps; each a second time with ``perturbed_`` before it.
     """
     result = {}
     for prefix, perturbed in (("", False), ("perturbed_", True)):
-        meter, has_mask, maps, errors = Meter(), True, [], []
+        meter, has_mask, maps = Meter(), True, []
         for batch in test_batches(test_set, perturbed=perturbed, seed=seed):
             mask, depth = predict(batch)
             nothing = torch.zeros_like(batch["mask"])
@@ -125,11 +124,9 @@ def score(predict: Predictor, test_set: CachedDataset, seed: int = 0) -> dict[st
             has_mask = mask is not None
             if depth is not None:
                 maps.append(depth[:, 0].cpu())
-                errors.append(torch.where(batch["valid"], depth - batch["depth"], 0.0)[:, 0].cpu())
         for name, value in meter.result().items():
             if name == "images" or (has_mask if name.startswith(ABOUT_MASK) else maps):
                 result[prefix + name] = value
         if maps:
             result[f"{prefix}grid"] = grid_index(torch.cat(maps))
-            result[f"{prefix}phase_bias"] = phase_bias(torch.cat(errors))
     return result

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from datetime import date
 
+from helpers.archive.download import fetch_archive
 from helpers.config import data_source, profile, runs_dir
 from helpers.utils import write_json
 
@@ -15,6 +16,12 @@ def about(**facts) -> dict:
     """What a result says of itself beside its numbers, and ``facts``."""
     data = data_source() if data_source() in ("rooms", "archive") else "photographs"  # no name of anybody's folder
     return {"version": VERSION, "data": data, "profile": profile().name, "date": date.today().isoformat(), **facts}
+
+
+def require_data() -> None:
+    """A notebook goes on with rendered rooms where the archive cannot be had; a measurement must not."""
+    if data_source() == "archive":
+        fetch_archive()
 
 
 def keep(result: dict, name: str, words: str) -> None:

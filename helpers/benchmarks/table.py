@@ -16,7 +16,7 @@ import torch
 
 from helpers.benchmarks.networks import BASELINES
 from helpers.benchmarks.runs import ABOUT_MASK, FLOP_SIZE, Experiment, by_level, run_seeds, score
-from helpers.benchmarks.summary import about, difference, gather, keep, markdown_table, with_spread
+from helpers.benchmarks.summary import about, difference, gather, keep, markdown_table, require_data, with_spread
 from helpers.config import data_source, plain_errors, runs_dir
 from helpers.dataset import Quartet
 from helpers.demos.checkerboard import grid_index
@@ -207,8 +207,10 @@ def main() -> None:
         parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
         arguments = parser.parse_args()
         os.environ["COURSE_DATA"] = arguments.data
+        require_data()
         result = compare(range(arguments.seeds), arguments.rows)
-        keep(result, f"bench/{run_dir('table').name}.json", markdown(result))
+        kind = "table" if set(arguments.rows) == set(ROWS) else "part"  # which the results page leaves out
+        keep(result, f"bench/{run_dir(kind).name}.json", markdown(result))
 
 
 if __name__ == "__main__":

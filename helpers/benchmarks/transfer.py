@@ -24,15 +24,16 @@ from helpers import plots
 from helpers.benchmarks.photographs import METRICS, scores
 from helpers.benchmarks.summary import about, keep, markdown_table, spread, with_spread
 from helpers.callbacks import ProgressBar
+from helpers.checkpoints import LAST, PREVIOUS
 from helpers.config import CourseError, plain_errors, runs_dir
 from helpers.dataset import Subset, cached, data_key, sample, scenes, split
 from helpers.evaluate import network_predictor
 from helpers.model import DuoNet, Head, check_pair, conv_bn_relu, normalise, register_rgb, seeded
 from helpers.photos.dataset import PhotosDataset
-from helpers.predict import pretrained
+from helpers.predict import WEIGHTS, pretrained
 from helpers.recipes import Recipe, Stage, recipe
 from helpers.train import train
-from helpers.utils import machine, write_json
+from helpers.utils import machine, sha256_of, write_json
 
 SIZE, SAMPLES, TEST_SAMPLES = 64, 6400, 400
 ROOMS = (25, 50, 154, 400)
@@ -118,13 +119,16 @@ def few_rooms(dataset: Dataset, count: int, seed: int) -> Dataset:
 def one(start: str, train_set: Dataset, validation_set: Dataset, test_set: Dataset, folder: Path, seed: int) -> dict:
     """Train and score once, or read what an earlier call found: ``clean`` and ``perturbed`` :data:`METRICS`."""
     used, stored = dataclasses.replace(plan(start, len(train_set)), seed=seed), folder / "score.json"
-    what = json.loads(json.dumps([dataclasses.asdict(used), data_key(train_set), data_key(test_set)]))
+    weights = sha256_of(WEIGHTS["rooms"]) if start.startswith("rendered") else ""
+    what = json.loads(json.dumps([weights, dataclasses.asdict(used), data_key(train_set), data_key(test_set)]))
     if stored.is_file() and (known := json.loads(stored.read_text("utf-8")))["what"] == what:
         return known["scores"]
     net = seeded(STARTS[start], seed)
     train(net, train_set, validation_set, used, folder, [ProgressBar()])
     result = scores(network_predictor(net), test_set)
     write_json(stored, {"what": what, "scores": result})
+    for name in (LAST, PREVIOUS):  # else other weights would find this run finished
+        (folder / name).unlink(missing_ok=True)
     return result
 
 

@@ -1,4 +1,4 @@
-"""Two measures of the checkerboard that upsampling leaves: in the steps of depth maps, and in their mean error."""
+"""A measure of the checkerboard that upsampling leaves in depth maps, and what repeats in maps of any kind."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def grid_index(maps: Tensor, seed: int = 0) -> float:
     Steps between neighbouring pixels, capped, are averaged over images and rows; what stands out of a 16-pixel moving
     average is folded modulo 16. A null of the same images at random offsets is subtracted, so that noise scores 0.
     Print the target's own value beside it: labels can have a grid too. A pattern whose steps are equally large
-    everywhere (every second column raised) escapes it: see :func:`phase_bias`.
+    everywhere (every second column raised) escapes it.
     """
     offsets = np.random.default_rng(seed).integers(0, GRID_PERIOD, (8, len(maps)))
     squares = []
@@ -28,25 +28,6 @@ def grid_index(maps: Tensor, seed: int = 0) -> float:
         null = np.mean([_fold([s.roll(int(k)) for s, k in zip(steps, shifts)]) for shifts in offsets])
         squares.append(max(0.0, _fold(list(steps)) - null))
     return float(np.mean(squares)) ** 0.5
-
-
-def phase_bias(errors: Tensor, seed: int = 0) -> float:
-    """How strong a pattern repeats every 16 pixels in the *mean* of errors (N, H, W), in their own unit; 0 = none.
-
-    It sees a checkerboard that is the same in every image, whatever its steps: a 16-pixel moving average is taken from
-    the mean error, the rest is folded to a 16 x 16 tile, and the result is the tile's root mean square above a null as
-    in :func:`grid_index`. +-0.01 in 64 images scores 0.0099; a single image, which has no mean, scores 0.
-
-    Args:
-        errors: prediction minus target, 0 where the target is unknown; ValueError below 32 x 32 pixels.
-    """
-    if min(errors.shape[1:]) < 2 * GRID_PERIOD:
-        raise ValueError(f"errors have shape {tuple(errors.shape)}: H and W must be at least {2 * GRID_PERIOD}.")
-    offsets = np.random.default_rng(seed).integers(0, GRID_PERIOD, (8, len(errors), 2)).tolist()
-    errors = errors.double()
-    nulls = (torch.stack([e.roll(k, (0, 1)) for e, k in zip(errors, row)]) for row in offsets)
-    squares = [repeated_square(maps.mean(0, keepdim=True)).item() for maps in (errors, *nulls)]
-    return max(0.0, squares[0] - float(np.mean(squares[1:]))) ** 0.5
 
 
 def repeated_square(maps: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ def find_rate(
     if recipe.channels_last:
         net.to(memory_format=torch.channels_last)
     dtype, loss = pick_precision(recipe.precision, device), LOSSES[recipe.loss]()
+    dtype = torch.float32 if dtype == torch.float16 else dtype  # whose small gradients are zero without a scaler
     optimizer = make_optimizer(net, dataclasses.replace(recipe, learning_rate=low))
     augment = Augment(**recipe.augment) if recipe.augment else None
     batches = make_batches(len(train_set), stage.batch, recipe.seed)

@@ -155,7 +155,6 @@ def learn_planes(decoder: nn.Module, steps: int = 40) -> None:
 def repeated_tile(maps: Tensor) -> float:
     """How strong a pattern repeats every 16 pixels in (N, 1, H, W), in the maps' own unit; 0 = none.
 
-    The root mean square of all maps' tiles (:func:`helpers.metrics.repeated_square`).
-    :func:`helpers.metrics.grid_index` cannot see a pattern whose steps are equally large everywhere.
+    The root mean square of all maps' tiles: unlike ``grid_index``, it sees a pattern whose steps are equally large.
     """
     return repeated_square(maps[:, 0]).mean().sqrt().item()

@@ -85,8 +85,12 @@ class Result:
     state: str  # "passed", "wrong", "blank" (there is still a gap) or "error" (the function raises an exception)
     message: str = field(repr=False)  # one line, the one that was printed
 
-    def __bool__(self) -> bool:
+    @property
+    def passed(self) -> bool:
         return self.state == "passed"
+
+    def __bool__(self) -> bool:
+        return self.passed
 
     def _ipython_display_(self) -> None:
         """Nothing: the message stands above already."""

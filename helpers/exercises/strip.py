@@ -22,7 +22,7 @@ def strip(root: Path = ROOT) -> list[str]:
     Outputs of notebooks stay. What is gone is not looked for: a second time, nothing changes.
     """
     said, solutions = {}, root / "helpers" / "exercises" / "solutions.py"
-    if count := len(re.findall(r"^def ", solutions.read_text(encoding="utf-8"), re.MULTILINE)):
+    if count := len(re.findall(r"^(?:def|class) ", solutions.read_text(encoding="utf-8"), re.MULTILINE)):
         with whole_file(solutions) as temporary:
             temporary.write_text(STRIPPED, encoding="utf-8")
         said[solutions] = f"{count} solutions taken out"

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement  # every kernel has it: ipykernel
 from helpers.config import ROOT
 
 KEPT = "torch", "numpy"
-RUNNERS = {"ipykernel", "jupyterlab", "nbclient", "nbconvert", "nbformat", "psutil"}  # no notebook imports them
+RUNNERS = {"ipykernel", "jupyterlab", "latex2mathml", "nbclient", "nbconvert", "nbformat", "psutil"}  # for `make` alone
 ONLY = dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), 8)  # the one notebook that needs a package
 OPENCV = "opencv-python-headless", "opencv-python", "opencv-contrib-python"  # one module under three names
 
@@ -29,7 +29,8 @@ def wanted(number: int | None = None) -> list[Requirement]:
 
 def installed() -> dict[str, str]:
     """Version by package name; the OpenCV that is there counts as the one that is wanted."""
-    found = {one.metadata["Name"].lower().replace("_", "-"): one.version for one in metadata.distributions()}
+    listed = [one for one in metadata.distributions() if one.metadata and one.metadata["Name"]]  # not of a broken install
+    found = {one.metadata["Name"].lower().replace("_", "-"): one.version for one in reversed(listed)}  # the first counts
     return found | {OPENCV[0]: found[name] for name in reversed(OPENCV) if name in found}
 
 

@@ -100,7 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--python", default=sys.executable, help="there it is Python 3.13")
     chosen, wrong = parser.parse_intermixed_args(arguments), []
     notebooks, budget = find(chosen.names), BUDGET[chosen.profile]
-    python = environment(ROOT / "build" / "rehearsal", chosen.python, VERSIONS[chosen.platform])
+    folder = ROOT / "build" / f"rehearsal-{Path(chosen.python).name}"
+    python = environment(folder, chosen.python, VERSIONS[chosen.platform])
     for path in notebooks:
         timing, faults = rehearse(path, chosen.platform, python, chosen.profile, budget)
         print(f"{path.stem:<24}{timing.minutes:6.2f} of {budget} min {timing.gigabytes:5.1f} GB", flush=True)

@@ -1,10 +1,5 @@
-"""A network for other programs: ONNX, checked against PyTorch.
+"""A network for other programs: ONNX, which runs without PyTorch, and is checked against it."""
 
-``python -m helpers.web.onnx [--run FOLDER] [--size 192] [--to FOLDER]`` writes ``NAME.onnx``, which runs without
-PyTorch.
-"""
-
-import argparse
 import copy
 import warnings
 from pathlib import Path
@@ -14,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from helpers.config import CourseError, plain_errors, runs_dir
+from helpers.config import CourseError
 from helpers.model import STRIDE, probabilities
-from helpers.predict import load, pretrained
 from helpers.utils import whole_file
 
 INPUTS, OUTPUTS = ("bg", "bg_fg"), ("mask", "depth")
@@ -134,20 +128,3 @@ def _store_half(graph) -> None:
             value.replace_all_uses_with(widen.outputs[0])
             del graph.initializers[name]
             graph.insert_before(graph[0], widen)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.web.onnx", description="Write a network as ONNX.")
-    parser.add_argument("--run", type=Path, help="a run's folder or a .safetensors file; default: the course's weights")
-    parser.add_argument("--size", type=int, help="image size in pixels; default any")
-    parser.add_argument("--to", type=Path, default=runs_dir() / "export", help="folder for the file")
-    arguments = parser.parse_args()
-    with plain_errors():
-        net = load(arguments.run) if arguments.run else pretrained()
-        path = arguments.to / f"{type(net).__name__}-{arguments.size or 'any'}.onnx"
-        worst = export_onnx(net, path, arguments.size)
-        print(f"{path.parent.name}/{path.name}: {path.stat().st_size / 1e6:.1f} MB, differs by at most {worst:.1e}")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,8 +6,10 @@ import pytest
 import torch
 from toy import ToyQuartets
 
+from helpers.benchmarks import ablation, failures
 from helpers.benchmarks import table as bench
 from helpers.benchmarks.summary import VERSION, stored
+from helpers.config import CourseError
 from helpers.dataset import sample, split
 from helpers.demos.corruptions import CORRUPTION_LEVELS
 from helpers.predict import pretrained
@@ -131,4 +133,15 @@ def test_the_command_takes_data_rows_and_seeds(small, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["table", "--data", "rooms", "--seeds", "2", "--rows", "course", "unet"])
     bench.main()
     assert asked == {"seeds": [0, 1], "rows": ["course", "unet"]}
-    assert "Stored as runs/bench/rooms-tiny-table.json" in capsys.readouterr().out and len(stored("bench/*-table.json")) == 1
+    assert "Stored as runs/bench/rooms-tiny-part.json" in capsys.readouterr().out
+    assert len(stored("bench/*-part.json")) == 1 and not stored("bench/*-table.json"), "a part is no table of results"
+
+
+@pytest.mark.parametrize("module", [bench, ablation, failures])
+def test_nothing_is_measured_on_rooms_where_the_archive_was_asked_for(module, small, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COURSE_DATA", "archive")
+    monkeypatch.setenv("COURSE_ARCHIVE", str(tmp_path / "nowhere"))
+    monkeypatch.setattr("sys.argv", ["command"])
+    with pytest.raises((CourseError, SystemExit)) as told:
+        module.main()
+    assert "The published data cannot be had" in f"{told.value}{capsys.readouterr().err}"

@@ -16,7 +16,8 @@ from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
 from torchmetrics.functional.classification import binary_calibration_error
 from toy import ToyQuartets
 
-from helpers.demos.checkerboard import grid_index, phase_bias
+from helpers.demos.checkerboard import grid_index
+from helpers.demos.networks import repeated_tile
 from helpers.metrics import Meter, align, dilate, outline
 
 METRES = ("abs_rel", "rmse_m", "log10", "delta1", "delta2", "delta3")
@@ -503,10 +504,10 @@ def test_bilinear_upsampling_leaves_little():
     assert grid_index(soft) < 0.1 and grid_index(hard) > 1
 
 
-def test_steps_that_are_equally_large_everywhere_escape_the_grid_index_but_not_the_phase_bias():
+def test_steps_that_are_equally_large_everywhere_escape_the_grid_index_but_not_the_tile():
     every_second = ramps() + alternating()
     assert grid_index(every_second) < 0.05
-    assert phase_bias(every_second - ramps()) == pytest.approx(0.0098, rel=0.02)  # 0.01 x sqrt(1 - 1/24)
+    assert repeated_tile((every_second - ramps())[:, None]) == pytest.approx(0.01, rel=0.02)
 
 
 def test_a_stronger_grid_scores_more():
@@ -533,58 +534,3 @@ def test_rows_and_columns_count_alike():
     maps = nearest(ramps(), 4) * 0.5 + ramps() * 0.5
     maps[:, :, ::8] += 0.01
     assert grid_index(maps) == pytest.approx(grid_index(maps.transpose(1, 2)), rel=1e-6)
-
-
-# -- the phase bias -------------------------------------------------------------------------------------------------
-
-
-def test_a_fixed_checkerboard_of_a_hundredth_has_a_phase_bias_of_almost_a_hundredth():
-    errors = alternating().expand(64, -1, -1)
-    assert phase_bias(errors) == pytest.approx(0.0099, abs=0.0001)
-    assert phase_bias(errors + 0.1 * (noise() - 0.5)) == pytest.approx(0.0099, rel=0.05)
-    assert phase_bias(10 * errors) == pytest.approx(10 * phase_bias(errors))
-
-
-@pytest.mark.parametrize("period", [2, 4, 8, 16])
-@pytest.mark.parametrize("across", [True, False])
-def test_fixed_stripes_of_every_period_have_their_own_root_mean_square(period, across):
-    stripes = 0.02 * ((torch.arange(96) % period == 0).double() - 1 / period)
-    errors = (stripes[None] if across else stripes[:, None]).expand(64, 96, 96)
-    assert phase_bias(errors) == pytest.approx(stripes.square().mean().sqrt().item(), rel=0.02)
-
-
-def test_what_is_no_grid_has_no_phase_bias():
-    assert phase_bias(noise()) < 0.003  # its own standard deviation is 0.29
-    assert phase_bias(torch.full((8, 64, 64), 0.2)) < 1e-9
-    assert phase_bias(ramps()) < 0.0002
-    slope = torch.linspace(-0.2, 0.2, 64).expand(8, 64, 64)
-    assert phase_bias(slope) < 1e-9 and phase_bias(slope.transpose(1, 2)) < 1e-9
-
-
-def test_a_checkerboard_that_differs_from_image_to_image_is_no_phase_bias():
-    signs = torch.ones(64)
-    signs[::2] = -1
-    assert phase_bias(signs[:, None, None] * alternating()) < 0.001
-    assert phase_bias(alternating()[None]) < 1e-6  # one image cannot say what is the same in all
-
-
-def test_a_real_edge_on_the_grid_is_no_phase_bias():
-    errors = 0.01 * (ramps(64) - 0.5)
-    errors[:4, :, 48:] -= 0.4
-    assert phase_bias(errors) < 0.002
-
-
-def test_the_phase_bias_is_decided_by_its_seed_and_does_not_touch_the_global_generator():
-    torch.manual_seed(0)
-    state, errors = torch.get_rng_state(), noise(8) + alternating(height=0.1)
-    assert phase_bias(errors, seed=3) == phase_bias(errors, seed=3) > 0
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_a_size_that_is_no_multiple_of_the_tile_is_cut():
-    assert phase_bias(alternating(101).expand(64, -1, -1)) == pytest.approx(0.0099, rel=0.02)
-
-
-def test_maps_without_room_for_a_tile_are_told():
-    with pytest.raises(ValueError, match=r"shape \(4, 31, 40\): H and W must be at least 32"):
-        phase_bias(torch.zeros(4, 31, 40))

@@ -110,7 +110,7 @@ def test_right_and_wrong(capsys):
     assert line(capsys) == right.message == f"✓ {NUMBER}: right. Three it is."
     wrong = check(NUMBER, lambda: 4)
     assert line(capsys) == wrong.message == f"✗ {NUMBER}: It should be 3."
-    assert right and right.state == "passed" and not wrong
+    assert right and right.passed and right.state == "passed" and not wrong and not wrong.passed
     assert not check(NUMBER, lambda: ____) and not check(NUMBER, 3)
 
 

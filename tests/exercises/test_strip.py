@@ -39,7 +39,7 @@ def state(copy):
 def answers_in(copy):
     """The texts of a copy that answer exercises."""
     found = [path.name for path in (copy / "tests/exercises").glob("answers_*.py")]
-    found += re.findall(r"^def \w+", (copy / "helpers/exercises/solutions.py").read_text(encoding="utf-8"), re.MULTILINE)
+    found += re.findall(r"^(?:def|class) \w+", (copy / "helpers/exercises/solutions.py").read_text(encoding="utf-8"), re.MULTILINE)
     for path in (copy / "notebooks").glob("*.ipynb"):
         found += DETAILS.findall("\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells))
     return found

@@ -10,7 +10,7 @@ from notebook_cells import cells
 from packaging.requirements import Requirement
 
 from helpers import session
-from helpers.upkeep import packages
+from helpers.upkeep import packages, rehearse
 
 
 @pytest.fixture
@@ -106,3 +106,19 @@ def test_on_kaggle_setup_speaks_of_kaggle(capsys, monkeypatch):
     session.setup(1)
     said = capsys.readouterr().out
     assert "Settings > Accelerator" in said and "Colab" not in said and "Drive" not in said
+
+
+def test_a_broken_installation_is_none_and_of_two_versions_the_imported_one_counts(tmp_path, monkeypatch):
+    (tmp_path / "first" / "foo-1.0.dist-info").mkdir(parents=True)  # as a pip that was interrupted leaves it
+    for place, version in (("first", "2.0"), ("second", "1.0")):
+        info = tmp_path / place / f"bar-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: bar\nVersion: {version}\n")
+    monkeypatch.setattr("sys.path", [str(tmp_path / "first"), str(tmp_path / "second")])
+    assert packages.installed() == {"bar": "2.0"}
+
+
+@pytest.mark.parametrize("platform", rehearse.VERSIONS)
+def test_colab_and_kaggle_have_all_that_a_notebook_needs(platform, monkeypatch):
+    monkeypatch.setattr(packages, "installed", lambda: dict(rehearse.VERSIONS[platform]))
+    assert packages.advice() == []

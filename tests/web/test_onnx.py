@@ -56,12 +56,6 @@ def test_a_file_that_predicts_otherwise_is_not_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_writes_the_file_and_says_how_far_it_differs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["predict", "--size", "32", "--to", str(tmp_path / "out")])
-    module.main()
-    assert "out/DuoNet-32.onnx" in (shown := capsys.readouterr().out) and "differs by at most" in shown
-
-
 @pytest.mark.parametrize("size, better", [(50, 64), (8, 16), (0, 16)])
 def test_a_size_that_no_network_takes_is_refused_with_one_that_it_does(tmp_path, size, better):
     with pytest.raises(CourseError, match=f"size={size}: choose a multiple of 16, say {better}"):

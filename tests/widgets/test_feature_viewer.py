@@ -5,8 +5,7 @@ import pytest
 import torch
 from players import Page
 
-from helpers.widgets import explore_features
-from helpers.widgets.feature_viewer import CHANNELS, MOST, show_features
+from helpers.widgets.feature_viewer import CHANNELS, MOST, explore_features, show_features
 
 
 @pytest.fixture
