@@ -78,7 +78,7 @@ CLAIMS = [
     ("*multiplies* the sizes of its inputs", lambda: found("03", r"Input size \(MB\): ([\d.]+)") == found("03", r"computes: +([\d,.]+) MB")),
     ("The cost of a given network is proportional to the number", lambda: len(set(costs())) == 1),
     ("Identical photographs must give a difference of nothing", lambda: found("03", r"^DuoNet, the same room twice: +([\d.]+)")[0] == 0),
-    ("The published network has to *learn*", lambda: found("03", r"^DepthMaskNet, the same room twice: +([\d.]+)")[0] > 0.1),
+    ("In the published network two equal photographs give different features", lambda: found("03", r"^DepthMaskNet, the same room twice: +([\d.]+)")[0] > 0.1),
     ("Fewer parameters, and fewer operations", lambda: all(less < more for less, more in zip(size_of("DuoNet"), size_of("DepthMaskNet")))),
     (
         "so its prediction stays put when the cat moves",
