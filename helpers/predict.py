@@ -26,8 +26,8 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     """A trained network, in evaluation mode, from a run's folder or a ``.safetensors`` file.
 
     A network of a class of your own is not known by name: hand one in as ``net``, and it gets the weights.
-    ``net.depth_activation``, ``net.trained_size`` (pixels, of its last stage) and ``net.depth_size`` tell
-    :func:`predict` how to use it.
+    ``net.depth_activation``, ``net.trained_size`` (pixels, of its last stage, or those that the file names as the best
+    for its masks) and ``net.depth_size`` tell :func:`predict` how to use it.
 
     Raises:
         CourseError: nothing there, not weights of this course, or weights that do not fit the network they name.
@@ -50,7 +50,8 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     try:
         used = json.loads(about.get("recipe", "{}"))
         net.depth_activation = used.get("depth_activation") or used.get("depth_readout", "sigmoid")  # its old name
-        net.trained_size = int(used["stages"][-1]["size"]) if used.get("stages") else None
+        size = about.get("size") or (used["stages"][-1]["size"] if used.get("stages") else 0)
+        net.trained_size = int(size) or None
         net.depth_size = int(used["depth_size"]) if used.get("depth_size") else None
         sizes = [size or STRIDE for size in (net.trained_size, net.depth_size)]
         if net.depth_activation not in ACTIVATIONS or not STRIDE <= min(sizes) <= max(sizes) <= MAX_SIZE:

@@ -11,9 +11,11 @@ import argparse
 import dataclasses
 import json
 import textwrap
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
+from torch import nn
 from torch.utils.data import Dataset
 
 from helpers.benchmarks.mixture import Mixture
@@ -60,6 +62,14 @@ def training_sets(photos: Path | None = None) -> tuple[Dataset, Dataset]:
     return mixed, cached(sample(watched, TEST_SAMPLES))
 
 
+def best_size(net: nn.Module, watched: Mapping[int, Dataset]) -> tuple[int, str]:
+    """At which size masks are best, on the mean of clean and perturbed pairs that were only watched, and the scores."""
+    rows = compare({"": net}, watched)
+    dice = {size: [rows[f", {size} px, {how}"]["mask Dice"] for how in ("clean", "perturbed")] for size in watched}
+    scores = ", ".join(f"{size} px {clean:.3f} and {perturbed:.3f}" for size, (clean, perturbed) in dice.items())
+    return max(dice, key=lambda size: sum(dice[size])), scores
+
+
 def publish(run: Path, photos: Path | None = None) -> str:
     """Score the finished ``run``, which was trained on ``photos`` if given, write weights and card; the card's text."""
     data = "photographs" if photos else "rooms"
@@ -67,16 +77,21 @@ def publish(run: Path, photos: Path | None = None) -> str:
         raise CourseError(
             f"{run.name}/ holds no finished training: run `python -m helpers.upkeep.publish_weights train` first."
         )
-    tensors = load(run).state_dict().items()
-    small = {name: value.half() if value.is_floating_point() else value for name, value in tensors}
-    save_tensors(WEIGHTS[data], small, {"network": NETWORK, "recipe": json.dumps(dataclasses.asdict(plan(data)))})
+    net, about, facts = load(run), {}, json.loads((run / "facts.json").read_text())
+    small = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
+    if photos:  # whose last stage is that of the depth; the other weights' is their largest
+        watched = {size: split(PhotosDataset(photos, size), validation=0.05)[1] for size in TEST_SIZES}
+        size, facts["sizes"] = best_size(net, {size: cached(sample(x, TEST_SAMPLES)) for size, x in watched.items()})
+        about["size"] = str(size)
+    about |= {"network": NETWORK, "recipe": json.dumps(dataclasses.asdict(plan(data)))}
+    save_tensors(WEIGHTS[data], small, about)
     net = pretrained(data)  # what is scored is what is shipped: 16 bits
     sources = {size: RoomsDataset(size, seed=0) for size in TEST_SIZES}
     if photos:
         sources = {size: PhotosDataset(photos, size) for size in TEST_SIZES}
     rows = compare({data: net}, {size: cached(sample(split(x)[1], TEST_SAMPLES)) for size, x in sources.items()})
     before, _, after = parts(CARD.read_text(encoding="utf-8"), data)
-    text = f"{before}\n{card(data, rows, json.loads((run / 'facts.json').read_text()))}{after}"
+    text = f"{before}\n{card(data, rows, facts)}{after}"
     with whole_file(CARD) as path:
         path.write_text(text, encoding="utf-8")
     return text
@@ -87,6 +102,9 @@ def card(data: str, rows: dict[str, dict[str, float]], facts: dict) -> str:
     used = plan(data)
     stages = ", ".join(f"{stage.epochs} x {stage.size} px" for stage in used.stages)
     magnitudes = ", ".join(f"{name} {value:g}" for name, value in used.augment.items())
+    size = pretrained(data).trained_size
+    masks = f"Masks are looked at in {size} pixels, where those of the watched quartets are best, by the mean Dice of clean and\n" \
+        f"perturbed pairs ({facts['sizes']}). " if "sizes" in facts else ""
     return f"""
 `{WEIGHTS[data].name}` holds the {count_parameters(build(NETWORK)):,} parameters of `helpers.model.{NETWORK}` in 16 bits
 ({WEIGHTS[data].stat().st_size / 1e6:.1f} MB): `helpers.predict.pretrained("{data}")`. This part was written by
@@ -96,7 +114,7 @@ def card(data: str, rows: dict[str, dict[str, float]], facts: dict) -> str:
 
 **Recipe.** `helpers.upkeep.publish_weights.plan("{data}")`: {facts["samples"]:,} samples, epochs by size {stages},
 in batches of {used.stages[0].batch}; {used.optimizer.capitalize()}, one cycle up to {used.learning_rate:g};
-augmentation {magnitudes}; seed {used.seed}. Depth is looked at in {used.depth_size} pixels.
+augmentation {magnitudes}; seed {used.seed}. {masks}Depth is looked at in {used.depth_size} pixels.
 
 **Hardware and time.** {facts["machine"]}, {facts["seconds"] / 60:.0f} minutes of training
 ({facts["cpu_seconds"] / 60:.0f} processor minutes), {facts["date"]}.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -314,6 +315,18 @@ def test_a_network_comes_from_its_folder_or_its_file(trained):
         assert type(net) is type(wanted) and not net.training
         assert all(torch.equal(value, net.state_dict()[key]) for key, value in wanted.state_dict().items())
         assert (net.depth_activation, net.trained_size, net.depth_size) == ("clamp", 48, 32)
+
+
+def test_a_file_may_name_the_size_at_which_its_masks_are_best(trained, tmp_path):
+    with safe_open(trained / "weights.safetensors", "pt") as stream:
+        weights, about = load_file(trained / "weights.safetensors"), stream.metadata()
+    for size, wanted in (("64", 64), ("0", None)):
+        save_file(weights, tmp_path / "w.safetensors", about | {"size": size})
+        assert load(tmp_path / "w.safetensors").trained_size == wanted
+    for size in ("a lot", "1000000", "-64"):
+        save_file(weights, tmp_path / "w.safetensors", about | {"size": size})
+        with pytest.raises(CourseError, match="do not fit DuoNet: damaged"):
+            load(tmp_path / "w.safetensors")
 
 
 def test_weights_kept_in_16_bits_are_used_in_32(trained, tmp_path):

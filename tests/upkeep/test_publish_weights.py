@@ -33,7 +33,8 @@ def test_they_are_small_and_know_how_they_were_trained(data):
     assert WEIGHTS[data].stat().st_size <= 12e6
     net = pretrained(data)
     assert not net.training and type(net).__name__ == module.NETWORK
-    assert net.trained_size == plan(data).stages[-1].size and net.depth_activation == "sigmoid"
+    assert net.trained_size in {stage.size for stage in plan(data).stages} and net.depth_activation == "sigmoid"
+    assert net.trained_size >= (net.depth_size or 0)
     assert f"`helpers.predict.pretrained(\"{data}\")`" in module.CARD.read_text() or data == "rooms"
     with safe_open(WEIGHTS[data], "pt") as stream:
         floats = {stream.get_tensor(name).dtype for name in stream.keys() if stream.get_tensor(name).is_floating_point()}
@@ -90,3 +91,18 @@ def test_publishing_scores_what_is_shipped_and_writes_the_card(tmp_path, monkeyp
     for name, value in net.state_dict().items():
         expected = value.half().float() if value.is_floating_point() else value
         torch.testing.assert_close(shipped.state_dict()[name], expected)
+
+
+def test_the_size_of_photographs_masks_is_that_of_the_best_ones_that_were_only_watched(tmp_path, monkeypatch):
+    """A network that knows cats at 48 px alone: at 32 px it finds none."""
+
+    class Subtraction(torch.nn.Module):
+        depth_activation, depth_size = "sigmoid", None
+
+        def forward(self, bg, bg_fg):
+            logits = 40 * ((bg.float() - bg_fg.float()).abs().amax(1, keepdim=True) / 255 - 0.2)
+            return (logits if bg.shape[-1] == 48 else -9 - 0 * logits), 0 * logits
+
+    watched = {size: sample(ToyQuartets(size=size), 8) for size in (32, 48)}
+    size, scores = module.best_size(Subtraction(), watched)
+    assert size == 48 and scores.startswith("32 px 0.000 and 0.000, 48 px 0.")
