@@ -1,4 +1,4 @@
-"""Near-duplicates, pictures of one thing: a copy that was saved anew, a crop, a mirrored one, the next frame of a camera that rests."""
+"""Near-duplicates: a copy that was saved anew, a crop, a mirrored picture, the next frame of a camera that rests."""
 
 from collections.abc import Iterable
 from functools import cache

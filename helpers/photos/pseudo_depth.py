@@ -57,17 +57,19 @@ def depth_anything(model: str = MODEL) -> Estimate:
     return estimate
 
 
-def depth_from_disparity(disparity: np.ndarray) -> np.ndarray:
-    """Relative disparity (H, W), larger = nearer, to distance, nearest = 1: (H, W) float32, 1 to :data:`FAR_OVER_NEAR`.
+def depth_from_disparity(disparity: np.ndarray, far_over_near: float = FAR_OVER_NEAR) -> np.ndarray:
+    """Relative disparity (H, W), larger = nearer, to distance, nearest = 1: (H, W) float32, 1..far_over_near.
 
     True disparity is 1 / distance; the model's is a linear function of it with unknown slope and offset. So one number
     has to be assumed, how many times as far as the nearest point the farthest is: the smallest disparity stands for
-    1 / FAR_OVER_NEAR, the largest for 1, and distance is one over what lies between. The outermost thousandth on both
+    1 / far_over_near, the largest for 1, and distance is one over what lies between. The outermost thousandth on both
     sides is cut off: single pixels must not set the scale.
 
     Raises:
-        CourseError: no finite numbers, or the same everywhere.
+        CourseError: no finite numbers, the same everywhere, or an impossible ratio.
     """
+    if not 1 < far_over_near < 1000:
+        raise CourseError(f"far_over_near={far_over_near}: the farthest point must be farther than the nearest; say 4.")
     disparity = np.asarray(disparity, dtype=np.float64)
     if disparity.ndim != 2 or not disparity.size or not np.isfinite(disparity).all():
         raise CourseError(f"A disparity is finite numbers (H, W), not {disparity.dtype} of shape {disparity.shape}.")
@@ -75,7 +77,7 @@ def depth_from_disparity(disparity: np.ndarray) -> np.ndarray:
     if high - low < 1e-6 * max(abs(high), 1e-6):
         raise CourseError("The disparity is the same everywhere: there is no depth in it.")
     share = ((disparity - low) / (high - low)).clip(0, 1)  # 1 near, 0 far
-    return (1 / (1 / FAR_OVER_NEAR + (1 - 1 / FAR_OVER_NEAR) * share)).astype(np.float32)
+    return (1 / (1 / far_over_near + (1 - 1 / far_over_near) * share)).astype(np.float32)
 
 
 def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None) -> Report:

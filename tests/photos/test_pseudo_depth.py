@@ -34,7 +34,7 @@ def folder(tmp_path):
 
 def test_depth_grows_where_disparity_falls():
     disparity = np.linspace(0, 1, 1001)[None].repeat(3, 0)
-    depth = depth_from_disparity(disparity)
+    depth = depth_from_disparity(disparity, far_over_near=4)
     assert depth.dtype == np.float32 and depth.shape == disparity.shape
     assert (np.diff(depth[0, 5:-5]) < 0).all()
     assert depth[0, 0] == pytest.approx(4) and depth[0, -1] == pytest.approx(1)
@@ -44,7 +44,7 @@ def test_depth_grows_where_disparity_falls():
 def test_a_known_ratio_gives_back_the_true_depth_whatever_the_models_scale(slope, offset):
     metres = np.random.default_rng(0).uniform(1.5, 6.0, (80, 100))
     metres[:10], metres[-10:] = 1.5, 6.0
-    depth = depth_from_disparity(slope / metres + offset)
+    depth = depth_from_disparity(slope / metres + offset, far_over_near=4)
     assert depth == pytest.approx(metres / 1.5, rel=1e-4)
 
 
@@ -71,17 +71,19 @@ def test_single_wild_pixels_do_not_set_the_scale():
 
 
 @pytest.mark.parametrize(
-    "disparity, words",
+    "disparity, ratio, words",
     [
-        (np.ones((4, 4)), "the same everywhere"),
-        (np.full((4, 4), np.nan), "finite"),
-        (np.ones((4, 4, 3)), "H, W"),
-        (np.zeros((0, 4)), "H, W"),
+        (np.ones((4, 4)), 5, "the same everywhere"),
+        (np.full((4, 4), np.nan), 5, "finite"),
+        (np.ones((4, 4, 3)), 5, "H, W"),
+        (np.zeros((0, 4)), 5, "H, W"),
+        (np.eye(4), 1, "far_over_near=1"),
+        (np.eye(4), float("nan"), "far_over_near=nan"),
     ],
 )
-def test_what_is_no_disparity_is_refused(disparity, words):
+def test_what_is_no_disparity_is_refused(disparity, ratio, words):
     with pytest.raises(CourseError, match=words):
-        depth_from_disparity(disparity)
+        depth_from_disparity(disparity, ratio)
 
 
 def test_a_folder_gets_marked_depth_that_never_claims_metres(folder):

@@ -137,10 +137,3 @@ def test_the_readme_and_every_notebook_have_the_places():
     assert text.count("2.3 min, 1.3 GB") == len(every)
     for path in paths:
         front_page.with_rows(nbformat.read(path, as_version=4).cells[0].source, every[path.stem])
-
-
-def test_a_run_of_an_earlier_version_is_not_used(course):
-    old = {key: value for key, value in run(date="2026-11-30").items() if key != "disk"}
-    log(course, a1=[old], b2=[run()])
-    with pytest.raises(CourseError, match="No run of 01_a"):
-        front_page.main(course)
