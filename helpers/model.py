@@ -166,9 +166,10 @@ class DuoNet(nn.Module):
     """The course's network: a Siamese residual U-Net with one encoder, one decoder and two light heads.
 
     One stem looks at both photographs. The encoder gets the scene, its difference from the room, and the room, which
-    shows what the cat hides; the difference goes to the mask head, too, and the scene to that of depth. Skips carry detail around the bottleneck (Ronneberger et al.,
-    2015; the Siamese difference: Daudt et al., 2018), and bilinear upsampling leaves no checkerboard. Fewer parameters
-    and operations than DepthMaskNet: little is done at full resolution, where a convolution takes longest.
+    shows what the cat hides; the difference goes to the mask head, too, and the scene to that of depth. Skips carry
+    detail around the bottleneck (Ronneberger et al., 2015; the Siamese difference: Daudt et al., 2018), and bilinear
+    upsampling leaves no checkerboard. Fewer parameters and operations than DepthMaskNet: little is done at full
+    resolution, where a convolution takes longest.
     """
 
     upsample = staticmethod(upsample)

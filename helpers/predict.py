@@ -49,17 +49,16 @@ def load(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     net = NETWORKS[name]() if net is None else net
     try:
         used = json.loads(about.get("recipe", "{}"))
-        net.depth_activation = used.get("depth_activation") or used.get("depth_readout", "sigmoid")  # its old name
+        activation = used.get("depth_activation") or used.get("depth_readout", "sigmoid")  # its old name
         size = about.get("size") or (used["stages"][-1]["size"] if used.get("stages") else 0)
-        net.trained_size = int(size) or None
-        net.depth_size = int(used["depth_size"]) if used.get("depth_size") else None
-        sizes = [size or STRIDE for size in (net.trained_size, net.depth_size)]
-        if net.depth_activation not in ACTIVATIONS or not STRIDE <= min(sizes) <= max(sizes) <= MAX_SIZE:
+        looked_at = int(size) or None, int(used.get("depth_size") or 0) or None
+        if activation not in ACTIVATIONS or not all(STRIDE <= (size or STRIDE) <= MAX_SIZE for size in looked_at):
             raise ValueError("its recipe is none")
         whole = about.get("sha256") in (None, checksum(tensors, about))  # None: of an earlier version
         if not whole or not all(bool(value.isfinite().all()) for value in tensors.values()):
             raise ValueError("a weight is not finite, or not as it was written")
         net.load_state_dict(tensors)
+        net.depth_activation, (net.trained_size, net.depth_size) = activation, looked_at
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CourseError(f"{file.name}: its weights do not fit {type(net).__name__}: damaged, or too old.") from error
     return net.eval().to(memory_format=torch.channels_last)  # on a CPU, two thirds of the time
