@@ -81,8 +81,12 @@ def publish(run: Path, photos: Path | None = None) -> str:
     small = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
     if photos:  # whose last stage is that of the depth; the other weights' is their largest
         watched = {size: split(PhotosDataset(photos, size), validation=0.05)[1] for size in TEST_SIZES}
-        size, facts["sizes"] = best_size(net, {size: cached(sample(x, TEST_SAMPLES)) for size, x in watched.items()})
+        size, scores = best_size(net, {size: cached(sample(x, TEST_SAMPLES)) for size, x in watched.items()})
         about["size"] = str(size)
+        facts["masks"] = (
+            f"\nMasks are looked at in {size} pixels, where those of the watched quartets are best, by the mean Dice of clean\n"
+            f"and perturbed pairs ({scores}).\n"
+        )
     about |= {"network": NETWORK, "recipe": json.dumps(dataclasses.asdict(plan(data)))}
     save_tensors(WEIGHTS[data], small, about)
     net = pretrained(data)  # what is scored is what is shipped: 16 bits
@@ -102,9 +106,6 @@ def card(data: str, rows: dict[str, dict[str, float]], facts: dict) -> str:
     used = plan(data)
     stages = ", ".join(f"{stage.epochs} x {stage.size} px" for stage in used.stages)
     magnitudes = ", ".join(f"{name} {value:g}" for name, value in used.augment.items())
-    size = pretrained(data).trained_size
-    masks = f"Masks are looked at in {size} pixels, where those of the watched quartets are best, by the mean Dice of clean and\n" \
-        f"perturbed pairs ({facts['sizes']}). " if "sizes" in facts else ""
     return f"""
 `{WEIGHTS[data].name}` holds the {count_parameters(build(NETWORK)):,} parameters of `helpers.model.{NETWORK}` in 16 bits
 ({WEIGHTS[data].stat().st_size / 1e6:.1f} MB): `helpers.predict.pretrained("{data}")`. This part was written by
@@ -114,8 +115,8 @@ def card(data: str, rows: dict[str, dict[str, float]], facts: dict) -> str:
 
 **Recipe.** `helpers.upkeep.publish_weights.plan("{data}")`: {facts["samples"]:,} samples, epochs by size {stages},
 in batches of {used.stages[0].batch}; {used.optimizer.capitalize()}, one cycle up to {used.learning_rate:g};
-augmentation {magnitudes}; seed {used.seed}. {masks}Depth is looked at in {used.depth_size} pixels.
-
+augmentation {magnitudes}; seed {used.seed}. Depth is looked at in {used.depth_size} pixels.
+{facts.get("masks", "")}
 **Hardware and time.** {facts["machine"]}, {facts["seconds"] / 60:.0f} minutes of training
 ({facts["cpu_seconds"] / 60:.0f} processor minutes), {facts["date"]}.
 
