@@ -44,13 +44,12 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) 
         temporary.write_bytes(safetensors_bytes(tensors, about))  # whose own writing hides what a full disk says
 
 
-def newest(folder: Path, identity: dict | None = None, say=print) -> dict | None:
-    """The newest checkpoint in ``folder`` that can be trusted; None if there is none at all.
+def newest(folder: Path, identity: dict | None = None) -> dict | None:
+    """The newest checkpoint in ``folder`` that can be trusted, or the one before, which is said; None without any.
 
     Args:
         folder: of the run.
         identity: what the run must be, JSON-ready; None: any run.
-        say: is told why the newest one was not taken.
 
     Raises:
         CourseError: there are checkpoints, and none of them will do.
@@ -67,7 +66,7 @@ def newest(folder: Path, identity: dict | None = None, say=print) -> dict | None
             reasons.append(error)
             continue
         if reasons:
-            say(f"{reasons[0]} Resuming from {name}, {content['seen']} samples into the run.")
+            print(f"{reasons[0]} Resuming from {name}, {content['seen']} samples into the run.")
         return content
     if reasons:
         raise reasons[0]

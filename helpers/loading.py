@@ -62,8 +62,7 @@ def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0)
     except CourseError as error:
         if not workers:
             raise
-        # A worker's comes with that one's traceback in its text.
-        raise CourseError(str(error).rpartition("CourseError: ")[2].strip()) from None
+        raise CourseError(str(error).rpartition("CourseError: ")[2].strip()) from None  # without the worker's traceback
     except RuntimeError as error:
         if workers and "shared memory" in str(error):  # another program has taken it meanwhile
             yield from loader(dataset, batches[done:])

@@ -11,7 +11,6 @@ import io
 import json
 import math
 import os
-import platform
 import secrets
 import shutil
 import sys
@@ -106,6 +105,16 @@ def disk_faults_told(path: Path) -> Iterator[None]:
             f"Nothing can be written into {path.parent} ({error.strerror}): set COURSE_CACHE and COURSE_RUNS to "
             "folders in which you may write."
         ) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What cannot be read (no permission, a disk that is gone, a link to itself) becomes a CourseError that names it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # RuntimeError: Path.resolve's, before Python 3.13, for a link to itself
+        where, why = getattr(error, "filename", None) or path, getattr(error, "strerror", None) or error
+        raise CourseError(f"{where} cannot be read ({why}): check its permissions, and that its disk is there.") from error
 
 
 @contextmanager
@@ -222,13 +231,6 @@ def device() -> str:
     return f"{cores} CPU core{'s' * (cores > 1)}"
 
 
-def machine() -> str:
-    """What a figure was measured on, in words: the device, the architecture, and PyTorch's version."""
-    import torch
-
-    return f"{device()} ({platform.machine()}), torch {torch.__version__}"
-
-
 # Pictures from outside: the course's one reader.
 MAX_PIXELS = 50_000_000  # a few kilobytes of PNG can unpack to gigabytes: larger pictures are refused by their header
 MAX_SIDE = 20_000  # pixels: one row of millions costs gigabytes on the way, too
@@ -314,16 +316,14 @@ def _scans(image: Image.Image) -> int:
 
 def orientation(image: Image.Image) -> int:
     """How the camera was held, 1 (upright) to 8, as EXIF counts; metadata that cannot be read is no fault."""
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:
-        return 1
+    with suppress(Exception):
+        return turned if (turned := int(image.getexif().get(0x0112, 1))) in TURNS else 1
+    return 1
 
 
 def upright(image: Image.Image) -> Image.Image:
     """Turned as the camera was held. (Pillow's own function also writes the metadata anew, which may fail.)"""
-    turned = orientation(image)
-    return image.transpose(TURNS[turned]) if turned in TURNS else image
+    return image.transpose(TURNS[turned]) if (turned := orientation(image)) > 1 else image
 
 
 def is_system_file(name: str) -> bool:

@@ -6,7 +6,6 @@ mirrored. Whatever cannot be used is counted and named.
 """
 
 import contextlib
-import copy
 import hashlib
 import json
 import warnings
@@ -29,7 +28,7 @@ from helpers.archive.images import REDUCED, Unreadable, clean_mask, decode, redu
 from helpers.archive.index import ZIPS, open_index, read_directory, stamps
 from helpers.config import CourseError, cache_dir
 from helpers.dataset import Address, Quartet, SceneDataset
-from helpers.utils import as_seen, bar, is_system_file, load_arrays, open_image, save_arrays
+from helpers.utils import as_seen, bar, is_system_file, load_arrays, open_image, reading, save_arrays
 
 VERSION = 1  # raise it when the same zips would give another index or other pixels
 MAX_BACKGROUND = 50_000_000  # bytes that are read of one in bg/ or bg.zip
@@ -72,7 +71,8 @@ class ArchiveDataset(SceneDataset):
     """
 
     def __init__(self, root: str | Path, size: int = 192):
-        self._open(Path(root).expanduser(), size)
+        with reading(Path(root)):
+            self._open(Path(root).expanduser(), size)
         self._check_levels()
         print(self.summary())
 
@@ -80,8 +80,8 @@ class ArchiveDataset(SceneDataset):
         name = hashlib.sha256(json.dumps([VERSION, stamps(root)]).encode()).hexdigest()[:20]
         self._cache = cache_dir() / f"archive-{name}"  # safe to delete while no dataset is open
         self.root, self._index = root, open_index(root, self._cache)
-        self._noted: dict[tuple[str, str], dict] = {}  # what is unreadable, by zip and name
-        self._noted = {(note["where"], note["name"]): note for note in self._notes()}
+        self._noted: dict[tuple[str, str, str], dict] = {}  # what is unreadable, by zip, name and kept picture
+        self._noted = {(note["where"], note["name"], note["kept"]): note for note in self._notes()}
         self._bad: set[int] = set()  # rows, of this process
         keys = self._index.rows["key"]
         self._room_names, self._cat_names = np.unique(keys >> 32), np.unique(keys >> 16 & 0xFFFF)  # b001: 0
@@ -89,6 +89,10 @@ class ArchiveDataset(SceneDataset):
         super().__init__(len(self._room_names), len(self._cat_names), placements, size, seed=0)
         self._listed_in, self._files = self._find_backgrounds()
         self._rooms_in_memory: dict[int, np.ndarray] = {}
+        files = {i: self._file(room) for i, room in enumerate(self._room_names.tolist())}
+        checksums = {i: file.checksum for i, file in files.items() if file}
+        first = {checksum: i for i, checksum in reversed(checksums.items())}
+        self.places = {i: first[checksum] for i, checksum in checksums.items()}  # one picture under two names is one
 
     def __getstate__(self) -> dict:  # the other process reads the kept index instead of receiving 25 MB
         return {"root": self.root, "size": self.size, "key": self.key()}
@@ -114,7 +118,8 @@ class ArchiveDataset(SceneDataset):
         return np.searchsorted(self._room_names, keys >> 32), np.searchsorted(self._cat_names, keys >> 16 & 0xFFFF)
 
     def at_size(self, size: int) -> "ArchiveDataset":
-        other = copy.copy(self)
+        other = object.__new__(ArchiveDataset)  # copy.copy would go through __setstate__, which opens all anew
+        other.__dict__.update(self.__dict__)
         SceneDataset.__init__(other, self.rooms, self.cats, self.placements, size, self.seed)
         other._rooms_in_memory = {}
         return other
@@ -211,15 +216,22 @@ class ArchiveDataset(SceneDataset):
 
     def _whole_background(self, room: int) -> np.ndarray:
         """(H, W, 3) uint8 at the archive's own size, kept on disk."""
-        file = self._files[room - 1] if 1 <= room <= len(self._files) else None
-        stamp = hashlib.sha256(json.dumps(file and file[:2]).encode()).hexdigest()[:12]
-        path = self._cache / f"bg_{room:04d}_{stamp}.npz"
+        file, path = self._file(room), self._kept_at(room)
         if (kept := load_arrays(path)) is not None and kept["picture"].shape == (*self._index.sizes["bg_fg"][::-1], 3):
             return kept["picture"]
         picture = self._from_file(file, room) if file else None
         picture = self._recover(room) if picture is None else picture
         save_arrays(path, picture=picture)
         return picture
+
+    def _file(self, room: int) -> Background | None:
+        return self._files[room - 1] if 1 <= room <= len(self._files) else None
+
+    def _kept_at(self, room: int) -> Path:
+        """Where a room's picture is kept: somewhere else once bg/ gives another one."""
+        file = self._file(room)
+        stamp = hashlib.sha256(json.dumps(file and file[:2]).encode()).hexdigest()[:12]
+        return self._cache / f"bg_{room:04d}_{stamp}.npz"
 
     def _find_backgrounds(self) -> tuple[str, list[Background]]:
         """``"bg/"`` or, without it, ``"bg.zip"``, and the pictures in it in the order of their names."""
@@ -243,12 +255,12 @@ class ArchiveDataset(SceneDataset):
                 image.draft("RGB", (2 * width, 2 * height))
                 picture = np.asarray(as_seen(image).resize((width, height), Image.Resampling.BICUBIC))
         except Exception as error:  # zip readers and decoders raise many kinds for a damaged file
-            self._note(self._listed_in, file.name, f"cannot be read ({error}); room {room} is recovered instead")
+            self._note(self._listed_in, file.name, f"cannot be read ({error}); room {room} is recovered instead", room)
             return None
         for shown, covered in self._views(room, 2):
             difference = np.abs(shown.astype(np.int16) - picture).mean(-1)[~covered]
             if difference.size and difference.mean() > SAME_ROOM:
-                self._note(self._listed_in, file.name, f"does not show room {room}, which is recovered instead")
+                self._note(self._listed_in, file.name, f"does not show room {room}, which is recovered instead", room)
                 return None
         return picture
 
@@ -283,19 +295,21 @@ class ArchiveDataset(SceneDataset):
         unseen = seen == 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # unseen pixels have no median
-            median = np.nanmedian(np.stack(pictures), axis=0)  # (H, W, 3)
+            rows = (np.nanmedian([shown[y] for shown in pictures], axis=0) for y in range(len(unseen)))
+            median = np.stack([*rows])  # (H, W, 3); row by row, as all of them at once take gigabytes
         picture = np.floor(np.where(unseen[..., None], 0, median) + 0.5).astype(np.uint8)
         if unseen.any():
             share = f"{unseen.mean():.1%} of room {room} is never seen without a cat and was filled from around it"
-            self._note("recovered rooms", f"room {room}", share)
+            self._note("recovered rooms", f"room {room}", share, room)
             picture = cv2.inpaint(picture, unseen.astype(np.uint8), 5, cv2.INPAINT_TELEA)
         return picture
 
-    def _note(self, where: str, name: str, why: str) -> None:
+    def _note(self, where: str, name: str, why: str, room: int | None = None) -> None:
         """Add a line to the file that all processes share, if it can be written; warn if it is new."""
-        if (where, name) in self._noted:
+        kept = self._kept_at(room).name if room else ""  # a note on a room is true as long as this picture counts
+        if (where, name, kept) in self._noted:
             return
-        note = self._noted[where, name] = {"where": where, "name": name, "why": why}
+        note = self._noted[where, name, kept] = {"where": where, "name": name, "why": why, "kept": kept}
         with contextlib.suppress(OSError), open(self._cache / "unreadable.jsonl", "a") as stream:
             stream.write(json.dumps(note) + "\n")
         warnings.warn(f"{where} {name}: {why}. See report().", stacklevel=2)
@@ -305,8 +319,8 @@ class ArchiveDataset(SceneDataset):
         for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # a line cut by a full disk
                 note = json.loads(line)
-                note = {key: str(note[key]) for key in ("where", "name", "why")}
-                notes[note["where"], note["name"]] = note  # once, though two workers may meet it at the same moment
+                note = {key: str(note[key]) for key in ("where", "name", "why", "kept")}
+                notes[note["where"], note["name"], note["kept"]] = note  # once, though two workers may meet it at once
         return [*(self._noted | notes).values()]  # of this process too, where nothing can be written
 
     def report(self) -> dict:
@@ -314,12 +328,13 @@ class ArchiveDataset(SceneDataset):
 
         ``unreadable`` (:meth:`verify` completes it) and ``rooms_without_cat`` grow while any process reads.
         """
-        notes = self._notes()
+        notes, now = self._notes(), {self._kept_at(room).name for room in self._room_names.tolist()}
+        now |= set() if self._files else {""}  # bg.zip as a whole
         unreadable = [note for note in notes if _is_of_quartets(note)]
         return {
             "quartets": len(self), "rooms": self.rooms, "cats": self.cats, "not_listed": self._index.findings,
             "unreadable": {"count": len(unreadable), "examples": unreadable[:20]},
-            "rooms_without_cat": [note for note in notes if not _is_of_quartets(note)],
+            "rooms_without_cat": [note for note in notes if not _is_of_quartets(note) and note["kept"] in now],
         }  # fmt: skip
 
     def summary(self) -> str:

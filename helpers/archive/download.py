@@ -223,8 +223,9 @@ def _copy_from_mount(here: _Folder) -> str:
         print(f"Copying the published data from {mounted} to {here.path}.")
         if (mounted / "bg").is_dir():
             if not (here.path / "bg").exists():
-                shutil.copytree(mounted / "bg", here.incoming / "bg", dirs_exist_ok=True)
-                (here.incoming / "bg").rename(here.path / "bg")
+                with _without_backgrounds(here):
+                    shutil.copytree(mounted / "bg", here.incoming / "bg", dirs_exist_ok=True)
+                    (here.incoming / "bg").rename(here.path / "bg")
         elif (mounted / "bg.zip").is_file():
             with _without_backgrounds(here):
                 _copy(mounted / "bg.zip", here)
@@ -252,7 +253,7 @@ def _without_backgrounds(here: _Folder) -> Iterator[None]:
     """Doing without the pictures of empty rooms is no failure."""
     try:
         yield
-    except (GdownError, Refused) as error:
+    except (GdownError, Refused, OSError) as error:  # a disk that is full refuses the next zip, and says so
         cause = _cause(error, "the backgrounds", here.path)
         print(f"The backgrounds could not be fetched ({cause}); they are recovered from the pictures instead.")
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from helpers.archive.images import Unreadable, jpeg_size
 from helpers.config import CourseError
-from helpers.utils import load_arrays, save_arrays
+from helpers.utils import is_system_file, load_arrays, save_arrays
 
 ZIPS = {"bg_fg": "bgfg", "mask": "mask", "depth": "densedepth"}  # name of the zip: how the names of its members begin
 MAX_DIRECTORY = 200_000_000  # bytes: about five times the published archive's
@@ -114,7 +114,7 @@ def _members_of(zip_name: str, path: Path) -> tuple[np.ndarray, np.ndarray, Find
         elif (found := match(name)) and len(name) <= MAX_NAME:
             keys.append(int(found[1]) << 32 | int(found[2]) << 16 | int(found[3]))
             places.append((i.header_offset, i.compress_size, i.file_size, i.CRC, i.compress_type, i.flag_bits))
-        elif not name.endswith("/") or i.file_size:  # not a folder
+        elif not is_system_file(name) and (not name.endswith("/") or i.file_size):  # not a folder
             _note(findings, "name outside the rule", [name])
     keys, places = np.array(keys, np.int64), np.array(places, PLACE)
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from helpers.benchmarks import variants
 from helpers.benchmarks.runs import Experiment, run_seeds
-from helpers.benchmarks.summary import about, difference, keep, markdown_table, require_data, with_spread
+from helpers.benchmarks.summary import about, difference, keep, markdown_table, need_data, with_spread
 from helpers.config import plain_errors, profile, runs_dir
 from helpers.dataset import CachedDataset, cached, sample, split
 from helpers.losses import CourseLoss
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--choices", nargs="+", default=list(CHOICES), choices=CHOICES)
     arguments = parser.parse_args()
     with plain_errors():
-        require_data()
+        need_data()
         result = ablate(range(arguments.seeds), arguments.choices)
         kind = "table" if set(arguments.choices) == set(CHOICES) else "part"  # which the results page leaves out
         keep(result, f"ablation/{run_dir(kind).name}.json", markdown(result))

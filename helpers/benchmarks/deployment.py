@@ -19,13 +19,14 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 from helpers.benchmarks.latency import latencies
+from helpers.benchmarks.summary import machine
 from helpers.config import plain_errors
 from helpers.dataset import Quartet, get_batch
 from helpers.demos.scenes import example_scenes
 from helpers.metrics import Meter
 from helpers.predict import load, pretrained
 from helpers.rendering import RoomsDataset
-from helpers.utils import machine, table
+from helpers.utils import table
 from helpers.web import export_onnx, export_page
 from helpers.web.onnx import INPUTS, LARGE, OnnxModel
 

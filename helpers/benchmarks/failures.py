@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 from torch.utils.data import Dataset
 
-from helpers.benchmarks.summary import about, keep, markdown_table, require_data
+from helpers.benchmarks.summary import about, keep, markdown_table, need_data
 from helpers.config import CourseError, plain_errors
 from helpers.dataset import get_batch, to_device
 from helpers.evaluate import Predictor, network_predictor
@@ -228,7 +228,7 @@ def markdown(result: dict) -> str:
 
 def main() -> list[Case]:
     """Find the cases of the trained network on the test set, print and store them; the same cases."""
-    require_data()
+    need_data()
     device, folder = "cuda" if torch.cuda.is_available() else "cpu", run_dir()
     network = folder.name if is_trained() else "the weights that come with the course"
     predictor, test_set = network_predictor(trained_network().to(device)), sets("test")[0]

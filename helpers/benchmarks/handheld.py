@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from helpers.augment import HANDHELD, generator_of, perturb
-from helpers.benchmarks.summary import about, keep, markdown_table
+from helpers.benchmarks.summary import about, keep, machine, markdown_table
 from helpers.config import CourseError, plain_errors
 from helpers.dataset import Quartet
 from helpers.demos.corruptions import corrupt
@@ -28,7 +28,6 @@ from helpers.predict import load, predict, pretrained
 from helpers.rendering.dataset import RoomsDataset, display
 from helpers.rendering.primitives import Camera
 from helpers.rendering.room_pass import view_room
-from helpers.utils import machine
 
 SEED = 2  # of rooms and cats: the shipped weights were trained on those of 1, the profiles' have 0
 SIZE, COUNT, CATS = 128, 100, 2  # pixels; pairs; cats in each room

@@ -19,11 +19,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import functional as T
 
+from helpers.benchmarks.summary import machine
 from helpers.config import plain_errors
 from helpers.dataset import cached, sample
 from helpers.loading import get_batch
 from helpers.photos.dataset import PhotosDataset
-from helpers.utils import machine, table
+from helpers.utils import table
 
 STORED, BATCH, COUNT, ROUNDS = 192, 32, 256, 5
 IMAGES = ("bg", "bg_fg", "mask", "depth")

@@ -16,14 +16,13 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from helpers.benchmarks.summary import about, keep, markdown_table
+from helpers.benchmarks.summary import about, keep, machine, markdown_table
 from helpers.config import plain_errors
 from helpers.dataset import Quartet
 from helpers.losses import PublishedLoss
 from helpers.model import NETWORKS, build
 from helpers.recipes import STAGES, Stage, make_optimizer, recipe
 from helpers.train import train
-from helpers.utils import machine
 
 _ADAMW = {"optimizer": "adamw", "learning_rate": 6e-3, "augment": None}
 # Each row has the levers of the one above it, and one more. The last two are no levers but the cost of better training.

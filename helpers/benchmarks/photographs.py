@@ -13,13 +13,14 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import Dataset
 
+from helpers.benchmarks.summary import machine
 from helpers.config import plain_errors
 from helpers.dataset import cached, sample, split
 from helpers.evaluate import MeanDepth, Predictor, network_predictor, subtract_background, test_batches
 from helpers.metrics import Meter
 from helpers.photos.dataset import PhotosDataset
 from helpers.predict import load, pretrained
-from helpers.utils import machine, table
+from helpers.utils import table
 
 SIZES, COUNT = (64, 96, 128, 192), 600
 METRICS = {

@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from helpers.benchmarks.summary import about, keep, markdown_table
+from helpers.benchmarks.summary import about, keep, machine, markdown_table
 from helpers.config import plain_errors
 from helpers.rendering.dataset import RoomsDataset, renderer
 from helpers.rendering.room_pass import view_room
-from helpers.utils import machine
 
 RESULT = "bench/rendering.json"  # in runs/
 SEED, CATS, PLACEMENTS = 3, 8, 1  # each room gets each cat, mirrored and not

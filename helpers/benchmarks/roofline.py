@@ -21,12 +21,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from helpers.augment import Augment, generator_of
 from helpers.benchmarks.loop import InMemory
 from helpers.benchmarks.rendering import seconds as once
-from helpers.benchmarks.summary import about, keep, markdown_table
+from helpers.benchmarks.summary import about, keep, machine, markdown_table
 from helpers.config import plain_errors, runs_dir
 from helpers.evaluate import evaluate
 from helpers.model import build
 from helpers.recipes import LOSSES, make_optimizer, pick_precision, recipe
-from helpers.utils import machine
 
 RESULT = "bench/roofline.json"  # in runs/
 PRODUCT, COPY = 2048, 2**26  # rows of a square matrix, and numbers of 4 bytes, that are too large for any cache

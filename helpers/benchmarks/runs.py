@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from helpers.benchmarks.summary import VERSION, gather
+from helpers.benchmarks.summary import VERSION, gather, machine
 from helpers.callbacks import ProgressBar
 from helpers.checkpoints import LAST, PREVIOUS
 from helpers.dataset import CachedDataset
@@ -27,7 +27,7 @@ from helpers.model import count_parameters, forward_gflop, seeded
 from helpers.predict import WEIGHTS, pretrained
 from helpers.recipes import LOSSES, Recipe
 from helpers.train import train
-from helpers.utils import machine, sha256_of, write_json
+from helpers.utils import sha256_of, write_json
 
 SCORE = "score.json"
 ABOUT_MASK = ("mask", "boundary")  # what the names of mask metrics begin with; all others are about depth

@@ -1,13 +1,14 @@
 """What the results of all benchmarks have in common: numbers of several seeds, and how they are written down."""
 
 import json
+import platform
 import statistics
 from collections.abc import Iterable, Sequence
 from datetime import date
 
 from helpers.archive.download import fetch_archive
 from helpers.config import data_source, profile, runs_dir
-from helpers.utils import write_json
+from helpers.utils import device, write_json
 
 VERSION = 2  # of what is stored: raise it when training or scoring changes, or the form of the files does
 
@@ -18,7 +19,14 @@ def about(**facts) -> dict:
     return {"version": VERSION, "data": data, "profile": profile().name, "date": date.today().isoformat(), **facts}
 
 
-def require_data() -> None:
+def machine() -> str:
+    """What a figure was measured on, in words: the device, the architecture, and PyTorch's version."""
+    import torch
+
+    return f"{device()} ({platform.machine()}), torch {torch.__version__}"
+
+
+def need_data() -> None:
     """A notebook goes on with rendered rooms where the archive cannot be had; a measurement must not."""
     if data_source() == "archive":
         fetch_archive()

@@ -16,7 +16,7 @@ import torch
 
 from helpers.benchmarks.networks import BASELINES
 from helpers.benchmarks.runs import ABOUT_MASK, FLOP_SIZE, Experiment, by_level, run_seeds, score
-from helpers.benchmarks.summary import about, difference, gather, keep, markdown_table, require_data, with_spread
+from helpers.benchmarks.summary import about, difference, gather, keep, machine, markdown_table, need_data, with_spread
 from helpers.config import data_source, plain_errors, runs_dir
 from helpers.dataset import Quartet
 from helpers.demos.checkerboard import grid_index
@@ -26,7 +26,6 @@ from helpers.model import NETWORKS
 from helpers.predict import pretrained
 from helpers.recipes import recipe
 from helpers.session import run_dir, sets
-from helpers.utils import machine
 
 OURS, PUBLISHED, TUNED = "course", "published", "fine-tune"
 
@@ -207,7 +206,7 @@ def main() -> None:
         parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
         arguments = parser.parse_args()
         os.environ["COURSE_DATA"] = arguments.data
-        require_data()
+        need_data()
         result = compare(range(arguments.seeds), arguments.rows)
         kind = "table" if set(arguments.rows) == set(ROWS) else "part"  # which the results page leaves out
         keep(result, f"bench/{run_dir(kind).name}.json", markdown(result))

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from helpers import plots
 from helpers.benchmarks.photographs import METRICS, scores
-from helpers.benchmarks.summary import about, keep, markdown_table, spread, with_spread
+from helpers.benchmarks.summary import about, keep, machine, markdown_table, spread, with_spread
 from helpers.callbacks import ProgressBar
 from helpers.checkpoints import LAST, PREVIOUS
 from helpers.config import CourseError, plain_errors, runs_dir
@@ -33,7 +33,7 @@ from helpers.photos.dataset import PhotosDataset
 from helpers.predict import WEIGHTS, pretrained
 from helpers.recipes import Recipe, Stage, recipe
 from helpers.train import train
-from helpers.utils import machine, sha256_of, write_json
+from helpers.utils import sha256_of, write_json
 
 SIZE, SAMPLES, TEST_SAMPLES = 64, 6400, 400
 ROOMS = (25, 50, 154, 400)

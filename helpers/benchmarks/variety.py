@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from helpers.benchmarks.summary import machine
 from helpers.config import plain_errors
 from helpers.dataset import normalise_depth
 from helpers.photos.folder import nearest, open_folder
 from helpers.rendering import RoomsDataset
-from helpers.utils import machine, table
+from helpers.utils import table
 
 
 def statistics(picture: Tensor, metres: Tensor | None) -> dict[str, float]:

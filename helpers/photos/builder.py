@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.config import CourseError
-from helpers.photos.folder import refuse_depth
+from helpers.photos.folder import FOLDERS, refuse_depth
 from helpers.photos.segment_cat import cut_out
 from helpers.utils import as_seen, bar, open_image, whole_file, whole_folder
 
@@ -103,11 +103,16 @@ def save_uploads(value: Mapping | Sequence, folder: str | Path) -> list[Path]:
 
 def _free_name(folder: Path, name: str, content: bytes, taken: Mapping[Path, bytes]) -> Path:
     """``name`` in ``folder``, shortened, and with a number behind it where another picture has it already."""
-    stem, ending = Path(name).stem.encode()[:LONGEST_NAME].decode(errors="ignore"), Path(name).suffix[:10]
+    stem, ending = _short(name), Path(name).suffix[:10]
     for number in count(1):
         path = folder / f"{stem}{f'_{number}' if number > 1 else ''}{ending}"
         if path not in taken and not (path.exists() and path.read_bytes() != content):
             return path
+
+
+def _short(path: str | Path) -> str:
+    """A file's name without its ending, of at most LONGEST_NAME bytes."""
+    return Path(path).stem.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
 def counted(items: Iterable[T], total: int, description: str, unit: str) -> Iterator[T]:
@@ -126,10 +131,15 @@ def written_together(root: str | Path, names: Sequence[str]) -> Iterator[Path]:
     The most telling name comes last: whoever finds it finds the others. After a failure ``root`` is as it was. A
     CourseError if it has one of the names already: nothing is ever overwritten.
     """
-    root = Path(root)
-    there = [name for name in names if (root / name).exists()]
-    if there:
-        raise CourseError(f"{root.name}/ holds {there[0]} already: choose another folder, or move that away first.")
+    root = Path(root).expanduser()
+    alike = {f"{name}/": [f"{one}/" for one in pair] for pair in FOLDERS.values() for name in pair}  # bg/ and rooms/
+
+    def refuse_what_is_there() -> None:
+        there = (other for name in names for other in alike.get(name, [name]) if (root / other).exists())
+        if found := next(there, None):
+            raise CourseError(f"{root.name}/ holds {found} already: choose another folder, or move that away first.")
+
+    refuse_what_is_there()
     made = not root.exists()
     try:
         with whole_folder(root / ".importing") as temporary:
@@ -137,6 +147,7 @@ def written_together(root: str | Path, names: Sequence[str]) -> Iterator[Path]:
                 if name.endswith("/"):
                     (temporary / name).mkdir()
             yield temporary
+            refuse_what_is_there()  # again: an import takes minutes
             for name in names:
                 (temporary / name).rename(root / name)
         (root / ".importing").rmdir()  # what is left of the temporary folder
@@ -152,11 +163,11 @@ def save_room(picture: np.ndarray, path: Path) -> None:
     Image.fromarray(picture).save(path, quality=95, subsampling=0)
 
 
-def save_cutout(rgba: np.ndarray, path: Path, margin: int = 2) -> None:
-    """Write a cut-out (H, W, 4) uint8 as a PNG, cropped to what is visible and ``margin`` pixels around it."""
+def save_cutout(rgba: np.ndarray, path: Path) -> None:
+    """Write a cut-out (H, W, 4) uint8 as a PNG, cropped to what is visible and two pixels around it."""
     rows, columns = np.nonzero(rgba[..., 3])
-    top, left = max(rows.min() - margin, 0), max(columns.min() - margin, 0)
-    Image.fromarray(rgba[top : rows.max() + margin + 1, left : columns.max() + margin + 1]).save(path)
+    top, left = max(rows.min() - 2, 0), max(columns.min() - 2, 0)
+    Image.fromarray(rgba[top : rows.max() + 3, left : columns.max() + 3]).save(path)
 
 
 def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]]) -> Report:
@@ -177,10 +188,10 @@ def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]
         for number, (room_path, scene_path) in enumerate(counted(pairs, len(pairs), "cutting out cats", "pair"), 1):
             try:
                 room, scene = read_photo(room_path), read_photo(scene_path)
-                save_cutout(cut_out(room, scene), folder / "fg" / f"{number:03d}_{Path(scene_path).stem}.png")
+                save_cutout(cut_out(room, scene), folder / "fg" / f"{number:03d}_{_short(scene_path)}.png")
                 key = Path(room_path).resolve()
                 if key not in rooms:
-                    rooms[key] = folder / "bg" / f"{len(rooms) + 1:03d}_{Path(room_path).stem}.jpg"
+                    rooms[key] = folder / "bg" / f"{len(rooms) + 1:03d}_{_short(room_path)}.jpg"
                     save_room(room, rooms[key])
                 report.kept += 1
             except CourseError as error:

@@ -65,7 +65,7 @@ def download(data: PublicData, folder: str | Path) -> Path:
     """
     from torchvision.datasets import OxfordIIITPet, utils  # imported late: it is slow, and most readers never download
 
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     with disk_faults_told(folder):
         folder.mkdir(parents=True, exist_ok=True)
     target = folder / (data.url or "oxford-iiit-pet").rpartition("/")[2]
@@ -78,8 +78,9 @@ def download(data: PublicData, folder: str | Path) -> Path:
         else:
             utils.download_url(data.url, folder, target.name, data.md5)
     except (OSError, RuntimeError, EOFError, tarfile.TarError, zlib.error) as error:  # OSError: every network failure
+        rest = f"delete {target}, which is incomplete, look" if target.exists() else "look"
         raise CourseError(
-            f"{data.title} could not be downloaded ({error}): look at the network and run this again; "
+            f"{data.title} could not be downloaded ({error}): {rest} at the network and run this again; "
             f"if it stays so, get the file with a browser and put it into {folder.name}/."
         ) from error
     return target

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from helpers.config import CourseError
 from helpers.photos.standing import Pinhole
-from helpers.utils import MAX_PIXELS, as_seen, is_system_file, open_image, orientation, sha256_of, upright
+from helpers.utils import MAX_PIXELS, as_seen, is_system_file, open_image, orientation, reading, sha256_of, upright
 
 FOLDERS = {"rooms": ("bg", "rooms"), "cats": ("fg", "cats"), "depth": ("bg_depth", "rooms_depth")}
+LEAST_SIDE = 16  # pixels of a room: of fewer, nothing but a smear would be left
 CUTOUT_SIZE = 256  # longest side at which cut-outs are cleaned and kept: more than any picture of 512 px shows
 PSEUDO_DEPTH = "pseudo_depth.json"  # marks depth that was guessed: near and far can be told, metres cannot
 SPECK = 0.02  # of a cut-out's largest part: smaller ones are left-overs of the cutting
@@ -60,6 +61,8 @@ class PhotoFolder:
         with open_image(path, name) as image:
             refuse_depth(image, name)
             width, height = image.size[::-1] if orientation(image) >= 5 else image.size
+            if min(width, height) < LEAST_SIDE:
+                raise CourseError(f"{name} has {width} x {height} pixels: a room needs {LEAST_SIDE} on each side.")
             image.draft("RGB", (2 * size, 2 * size))  # JPEG alone: decodes at 1/2, 1/4 or 1/8, never below twice `size`
             image = as_seen(image, alpha=image.has_transparency_data)
         if image.mode == "RGBA" and image.getextrema()[3][0] < 128:
@@ -137,7 +140,12 @@ class PhotoFolder:
 
 def open_folder(root: str | Path) -> PhotoFolder:
     """Find and list the files below ``root``; pictures are opened when they are read."""
-    root = Path(root)
+    root = Path(root).expanduser()
+    with reading(root):
+        return _listed(root)
+
+
+def _listed(root: Path) -> PhotoFolder:
     if not root.is_dir():
         raise CourseError(f"There is no folder {root}: give the folder that holds bg/ (rooms) and fg/ (cat cut-outs).")
     found = {kind: _find(root, kind) for kind in FOLDERS}
@@ -169,7 +177,10 @@ def rooms_of(root: str | Path) -> list[Path]:
 
 
 def _find(root: Path, kind: str) -> Path | None:
-    return next((root / name for name in FOLDERS[kind] if (root / name).is_dir()), None)
+    there = [root / name for name in FOLDERS[kind] if (root / name).is_dir()]
+    if len(there) > 1:
+        raise CourseError(f"{root} has {there[0].name}/ and {there[1].name}/, two names of one thing: keep one of them.")
+    return there[0] if there else None
 
 
 def _refuse_escape(root: Path, path: Path) -> None:

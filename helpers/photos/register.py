@@ -17,6 +17,7 @@ from helpers.predict import Picture, predict
 from helpers.utils import read_image
 
 LEAST_SIDE = 32  # pixels: smaller pictures hold nothing to align
+LONGEST_SHAPE = 8  # times as long as wide: of a longer picture hardly a tile would be looked at
 MOST_PIXELS = 12_500_000  # larger ones would take gigabytes and minutes
 SIZES = 256, 512  # pixels of the longer side at which the movement is looked for: smaller pictures are enlarged
 MATCHES = 15  # fewer agreeing points could agree by chance
@@ -120,6 +121,11 @@ def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
         raise CourseError(
             f"The room is {room.shape[1]} x {room.shape[0]} pixels, the picture with the cat "
             f"{scene.shape[1]} x {scene.shape[0]}: hold the camera alike for both, or crop them alike."
+        )
+    if max(scene.shape[:2]) > LONGEST_SHAPE * min(scene.shape[:2]):
+        raise CourseError(
+            f"The pictures are {scene.shape[1]} x {scene.shape[0]} pixels: crop both alike, to less than "
+            f"{LONGEST_SHAPE} times as long as wide."
         )
     if scene.shape[0] * scene.shape[1] > MOST_PIXELS:
         what = f"{scene.shape[1]} x {scene.shape[0]} pixels, which takes too much memory here"

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from helpers.benchmarks.mixture import Mixture
 from helpers.benchmarks.photographs import compare
 from helpers.benchmarks.report import parts
+from helpers.benchmarks.summary import machine
 from helpers.callbacks import standard
 from helpers.checkpoints import save_tensors
 from helpers.config import CourseError, plain_errors, runs_dir
@@ -31,7 +32,7 @@ from helpers.predict import WEIGHTS, load, pretrained
 from helpers.recipes import Recipe, Stage, recipe
 from helpers.rendering.dataset import RoomsDataset
 from helpers.train import is_finished, train
-from helpers.utils import machine, table, whole_file, write_json
+from helpers.utils import table, whole_file, write_json
 
 CARD = WEIGHTS["rooms"].with_name("README.md")
 NETWORK = "DuoNet"

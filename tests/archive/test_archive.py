@@ -25,7 +25,7 @@ from helpers.archive import index as archive_index
 from helpers.archive.dataset import ArchiveDataset
 from helpers.archive.images import Unreadable, clean_mask, jpeg_size, scale_depth
 from helpers.config import CourseError, cache_dir
-from helpers.dataset import check_quartet, loader
+from helpers.dataset import check_quartet, loader, scenes, split
 from helpers.utils import write_arrays
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real" / "archive"
@@ -523,6 +523,23 @@ def test_backgrounds_are_taken_in_the_order_of_their_names_from_a_folder_or_a_zi
         assert torch.equal(packed[index_of(packed, (room, 1, 0))]["bg"], item)
 
 
+def test_one_picture_under_two_names_is_one_place(tmp_path):
+    root = write_archive(tmp_path / "a", every(5, 3, 2))
+    first, *_, last = sorted((root / "bg").iterdir())
+    shutil.copy(first, last)
+    dataset = ArchiveDataset(root, SIZE)
+    assert dataset.places == {0: 0, 1: 1, 2: 2, 3: 3, 4: 0}
+    for seed in range(5):
+        train, test = split(dataset, 0.4, seed=seed)
+        assert len({0, 4} & set(scenes(train)[0])) in (0, 2)
+
+
+def test_another_size_opens_nothing_anew(dataset, monkeypatch):
+    monkeypatch.setattr(archive, "open_index", lambda *_: pytest.fail("the index is opened again"))
+    other = dataset.at_size(32)
+    assert other.size == 32 and dataset.size == SIZE and other._index is dataset._index
+
+
 def swap_files(root):
     first, second, _ = sorted((root / "bg").iterdir())
     data = first.read_bytes()
@@ -549,6 +566,19 @@ def test_a_background_that_cannot_be_right_is_recovered_instead(tmp_path, corrup
         bg = dataset[0]["bg"]
     assert (bg.permute(1, 2, 0).int() - torch.from_numpy(room_picture(1, FULL))).abs().float().mean() < 2
     assert any(re.search(words, line["why"]) for line in dataset.report()["rooms_without_cat"])
+
+
+def test_a_note_on_a_room_goes_when_its_picture_is_mended_and_comes_back_when_it_is_damaged_again(tmp_path):
+    root = write_archive(tmp_path / "a", every(3, 2, 8))
+    path = min((root / "bg").iterdir())
+    right = path.read_bytes()
+    for content, count in ((b"junk", 1), (right, 0), (b"rubbish", 1)):
+        path.write_bytes(content)
+        dataset = ArchiveDataset(root, SIZE)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            dataset[0]
+        assert len(heard) == len(dataset.report()["rooms_without_cat"]) == count
 
 
 @pytest.mark.filterwarnings("ignore:.*does not show room")

@@ -414,6 +414,16 @@ def test_a_mounted_drive_is_copied_from(tmp_path, monkeypatch, folder, where):
     assert [path.name for path in (folder / "bg").iterdir()] == ["img_001.jpg"]
 
 
+def test_a_background_that_a_mounted_drive_has_lost_costs_the_backgrounds_alone(tmp_path, monkeypatch, folder, capsys):
+    monkeypatch.setattr(drive, "MOUNT", tmp_path / "drive")
+    mounted = write(tmp_path / "drive" / "MyDrive" / "course-archive", FILES)
+    write(mounted / "bg", {"img_001.jpg": b"\xff\xd8"})
+    (mounted / "bg" / "img_002.jpg").symlink_to("nowhere")
+    assert fetch_archive(folder) == folder
+    assert "they are recovered from the pictures instead" in capsys.readouterr().out
+    assert not (folder / "bg").exists() and all((folder / name).is_file() for name in FILES)
+
+
 def test_a_mount_that_breaks_while_it_is_read_leaves_the_next_way(tmp_path, monkeypatch, folder, server, capsys):
     monkeypatch.setattr(drive, "MOUNT", tmp_path / "drive")
     mounted = write(tmp_path / "drive" / "MyDrive" / "course-archive", FILES)
@@ -423,6 +433,7 @@ def test_a_mount_that_breaks_while_it_is_read_leaves_the_next_way(tmp_path, monk
         raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
 
     monkeypatch.setattr(shutil, "copytree", broken)
+    monkeypatch.setattr(drive, "_copy", broken)
     fetch(server, folder)
     assert_complete(folder)
     assert "Drive cannot be read (Transport endpoint is not connected)" in capsys.readouterr().out

@@ -68,7 +68,6 @@ def found(root):
         ("/etc/mask_b001_f001_0.jpg", "points outside"),
         ("C:/mask_b001_f001_0.jpg", "points outside"),
         ("mask/mask_b00001_f001_0.jpg", "outside the rule"),
-        ("__MACOSX/._mask_b001_f001_0.jpg", "outside the rule"),
         ("x" * 200 + "/mask_b001_f001_0.jpg", "outside the rule"),
         ("mask/\x1b[31mred.jpg", "outside the rule"),
     ],
@@ -80,6 +79,11 @@ def test_names_that_do_not_belong_are_counted_and_never_used(root, name, reason)
     ((why, entry),) = findings.items()
     assert reason in why and entry["count"] == 1 and entry["examples"][0].isprintable()
     assert [path for path in sorted(root.parent.rglob("*")) if "cache" not in path.parts] == before
+
+
+def test_what_an_operating_system_adds_is_no_loss(root):
+    add(root, [("__MACOSX/._mask_b001_f001_0.jpg", b"x"), (".DS_Store", b"x"), ("mask/", b"")])
+    assert "nothing is missing" in ArchiveDataset(root, 48).summary()
 
 
 def test_of_a_name_given_twice_the_last_counts_as_when_unpacking(root):

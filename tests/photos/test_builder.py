@@ -129,6 +129,19 @@ def test_files_appear_together_or_not_at_all(tmp_path):
     assert sorted(path.name for path in root.iterdir()) == ["bg", "camera.json"]
 
 
+def test_what_appears_meanwhile_or_has_the_other_name_is_never_overwritten(tmp_path):
+    (tmp_path / "rooms").mkdir()
+    with pytest.raises(CourseError, match="holds rooms/ already"), written_together(tmp_path, ("fg/", "bg/")):
+        pass
+    root = tmp_path / "photos"
+    root.mkdir()
+    with pytest.raises(CourseError, match="holds camera.json already"), written_together(root, ("bg/", "camera.json")) as folder:
+        (folder / "camera.json").write_text("{}")
+        (root / "camera.json").write_text("somebody else's")
+    assert [path.name for path in root.iterdir()] == ["camera.json"]
+    assert (root / "camera.json").read_text() == "somebody else's"
+
+
 def test_a_cut_out_is_cropped_to_what_is_visible(tmp_path):
     rgba = np.zeros((50, 60, 4), np.uint8)
     rgba[20:30, 10:25] = (1, 2, 3, 255)
@@ -145,8 +158,8 @@ def test_pairs_become_a_folder_that_the_course_reads(tmp_path):
         Image.fromarray(handheld(quartet["bg"].permute(1, 2, 0).numpy(), room)).save(tmp_path / f"room {room}.jpg")
     for i in range(4):  # two cats in each room
         scene = dataset[(i // 2) * 6 + 2 * (i % 2)]["bg_fg"].permute(1, 2, 0).numpy()
-        Image.fromarray(scene).save(tmp_path / f"cat {i}.png")
-    pairs = [(tmp_path / f"room {i // 2}.jpg", tmp_path / f"cat {i}.png") for i in range(4)]
+        Image.fromarray(scene).save(tmp_path / f"{i}{'c' * 250}.png")  # as long a name as there may be
+    pairs = [(tmp_path / f"room {i // 2}.jpg", tmp_path / f"{i}{'c' * 250}.png") for i in range(4)]
     pairs.append((tmp_path / "room 0.jpg", tmp_path / "room 0.jpg"))  # a mistake
     report = build_folder(tmp_path / "photos", pairs)
     assert report.kept == 4

@@ -472,6 +472,16 @@ def test_pictures_are_turned_as_their_exif_says(tmp_path):
     Image.fromarray(room_picture()).transpose(Image.Transpose.ROTATE_90).save(root / "bg/room_0.png", exif=exif)
     turned = PhotosDataset(root, size=64, placements=1)[0]["bg"].int()
     assert (upright - turned).abs().max() <= 1
+    exif[0x0112] = 9  # there is no such orientation
+    Image.fromarray(room_picture()).save(root / "bg/room_0.png", exif=exif)
+    assert (upright - PhotosDataset(root, size=64, placements=1)[0]["bg"].int()).abs().max() <= 1
+    assert open_folder(root).read_room(root / "bg/room_0.png", 64)[1] == (160, 160)
+
+
+def test_a_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    photo_folder(tmp_path / "mine")
+    assert PhotosDataset("~/mine", size=64).rooms == 2
 
 
 def test_a_large_jpeg_is_decoded_small_without_shifting(tmp_path):
@@ -671,6 +681,20 @@ def camera_of_other_pictures(root):
     write_camera(root, size=[640, 480])
 
 
+def two_names(root):
+    (root / "rooms").mkdir()
+
+
+def link_to_itself(root):
+    (root / "bg/z.png").symlink_to("z.png")
+
+
+def tiny_room(root):
+    for folder in ("bg_depth", "camera.json"):
+        shutil.rmtree(root / folder) if (root / folder).is_dir() else (root / folder).unlink()
+    Image.fromarray(room_picture(9, 400)).save(root / "bg/room_0.png")
+
+
 def link_outside(root):
     outside = root.parent / f"{root.name}-outside.png"
     shutil.copy(root / "bg/room_0.png", outside)
@@ -719,6 +743,9 @@ def huge_picture(root):
         (focal_length_is_not_a_number, ["camera.json", "fx is nan"]),
         (three_sizes, ["camera.json", "size is [1, 2, 3]"]),
         (camera_of_other_pictures, ["camera.json", "640 x 480", "bg/room_0.png", "160 x 160"]),
+        (two_names, ["has bg/ and rooms/", "keep one of them"]),
+        (link_to_itself, ["cannot be read"]),
+        (tiny_room, ["bg/room_0.png", "9 x 400", "16 on each side"]),
         (link_outside, ["bg/room_0.png", "link"]),
         (camera_linked_outside, ["camera.json", "link"]),
         (huge_picture, ["bg/room_0.png", "8000 x 7000 pixels", "scale it below 50"]),

@@ -132,6 +132,13 @@ def test_a_phones_twelve_megapixels_are_taken():
     assert width * height < MOST_PIXELS
 
 
+@pytest.mark.parametrize("shape", [(32, 512), (2000, 64), (32, 9000)])
+def test_a_strip_is_refused(shape):
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    with pytest.raises(CourseError, match="crop both alike, to less than 8 times as long as wide"):
+        align(picture, picture.copy())
+
+
 def test_noise_does_not_flatten_the_light_that_is_matched(pairs):
     room, scene = pairs[3]
     dark = (room * 0.6 + np.random.default_rng(0).normal(0, 20, room.shape)).round().clip(0, 255).astype(np.uint8)
