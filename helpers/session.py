@@ -103,6 +103,8 @@ def part(name: str, size: int | None = None, data: "SceneDataset | None" = None)
     """One of :data:`PARTS`, not made yet. Two places, or cats, leave none for validation: it is of the training set."""
     from helpers.dataset import sample, split
 
+    if name not in PARTS:
+        raise CourseError(f"There is no part {name!r}: choose {', '.join(PARTS)}.")
     data, p = data or source(size), profile()
     places = {getattr(data, "places", {}).get(room, room) for room in range(data.rooms)}
     if min(len(places), data.cats) > 2:

@@ -120,7 +120,7 @@ def add_cats(cats: list[PlacedCat]) -> tuple[Tensor, Tensor, Tensor]:
     everywhere = pixels[:, None].expand(-1, 3, -1)
     behind = colour.gather(2, everywhere)
     painted = behind + (painted.transpose(0, 1) - behind) * coverage[:, None]
-    # Rays that only pad a bundle have coverage 0 and repeat a pixel: adding what they change, 0, is harmless.
+    # Rays that only pad a bundle have coverage 0, and are not written.
     colour = _write(colour, everywhere, painted, (coverage > 0)[:, None])
     mask = _write(torch.zeros_like(depth), pixels, coverage, coverage > 0)
     depth = _write(depth, pixels, hit.depth, coverage >= 0.5)

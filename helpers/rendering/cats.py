@@ -31,8 +31,8 @@ class Coat(IntEnum):
 class Cat:
     """One cat: its size, its solids and its coat.
 
-    ``capsules`` (N, 8): two ends and two radii. ``traits`` (N, 3) for each capsule: how dark a Siamese is there,
-    how white a tuxedo cat, and where along the body or limb it lies (for stripes), given at both ends as (N, 4).
+    ``capsules`` (N, 8): two ends and two radii. ``traits`` (N, 4) for each capsule: how dark a Siamese is there,
+    how white a tuxedo cat, and where along the body or limb its two ends lie (for stripes).
     """
 
     scale: float

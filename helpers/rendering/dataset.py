@@ -4,6 +4,7 @@ What the room pass gives is kept in memory and on disk; the cat pass runs for ea
 the image size only decides how sharply one sees.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -64,6 +65,8 @@ class RoomsDataset(SceneDataset):
 
     def __init__(self, size: int = 64, rooms: int = 100, cats: int = 100, placements: int = 20, seed: int = 0,
                  device: str = "cpu"):  # fmt: skip
+        if seed < 0:
+            raise CourseError(f"seed={seed}: choose 0 or a larger number.")
         super().__init__(rooms, cats, placements, size, seed)
         self.device = _check_device(device)
         self._forget()
@@ -156,10 +159,9 @@ class RoomsDataset(SceneDataset):
 
 
 def _check_device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise CourseError(f"device={name!r} is unknown: use 'cpu' or 'cuda'.") from error
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise CourseError(f"device={name!r} is unknown: use 'cpu' or 'cuda'.")
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CourseError("device='cuda' needs an NVIDIA GPU, and torch sees none: use device='cpu', or in Colab "
                           "choose Runtime > Change runtime type > T4 GPU.")  # fmt: skip
@@ -173,10 +175,11 @@ def renderer() -> str:
         return "cpu"
     try:
         here, there = (RoomsDataset(64, 1, 1, 1, device=name)[0] for name in ("cpu", "cuda"))
-        off = max(float((there[name].float() - image.float()).abs().mean() / image.max()) for name, image in here.items())
+        offs = [(there[name].float() - image.float()).abs().mean() / image.max() for name, image in here.items()]
+        off = float(torch.stack(offs).max())  # of torch, whose maximum keeps a NaN
         reason = "" if off < 1e-3 else f"what it draws is off by {off:.1%}"
     except (RuntimeError, AssertionError) as failure:  # an old card, a full one, a torch that was built without CUDA
-        reason = str(failure).splitlines()[0]
+        reason = str(failure).partition("\n")[0] or type(failure).__name__
     if reason:
         print(f"Rooms are rendered on the CPU, which takes longer, as this GPU cannot do it: {reason}")
     return "cpu" if reason else "cuda"

@@ -49,7 +49,7 @@ class Ball(NamedTuple):
 
 @dataclass
 class Item:
-    """One thing: its solids, the rectangle on the floor that it needs, and its height.
+    """One thing: its solids, the rectangle on the floor that it needs, and its height (on a wall, of its lower edge).
 
     ``perch``: a cat may stand on it. ``flat``: it lies on the floor or hangs on the wall, and blocks nobody.
     """

@@ -63,10 +63,11 @@ class Control(widgets.HBox):
 class Chooser(Control):
     """A control that picks one of ``count`` things, shown from 1 on."""
 
-    def __init__(self, name: str, count: int, steps: tuple[str, str] = ("previous", "next")):
+    def __init__(self, name: str, count: int):
         self._count = count
         slider = widgets.IntSlider(value=1, min=1, max=max(2, count), disabled=count == 1)  # its ends must differ
-        super().__init__(name, slider, steps, lambda number: f"{min(number, self._count)} of {self._count}")
+        words = lambda number: f"{min(number, self._count)} of {self._count}"
+        super().__init__(name, slider, ("previous", "next"), words)
 
     @property
     def index(self) -> int:
@@ -80,7 +81,7 @@ def toggle(name: str, options: Sequence[str]) -> widgets.ToggleButtons:
     return widgets.ToggleButtons(options=options, description=name, style=style)
 
 
-def strip(pictures: Sequence[np.ndarray], height: int = PANEL) -> bytes:
+def strip(pictures: Sequence[np.ndarray], height: int) -> bytes:
     """The PNG of pictures (H, W, 3) in [0, 1] side by side, ``height`` pixels high; what is between is transparent."""
     width = round(height * pictures[0].shape[1] / pictures[0].shape[0])
     sheet = Image.new("RGBA", (len(pictures) * (width + GAP) - GAP, height))  # pages are light or dark

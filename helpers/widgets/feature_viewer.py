@@ -71,7 +71,7 @@ def explore_features(scene, stages: Mapping[str, object]) -> Player:
 def show_features(scene, stages: Mapping[str, object]) -> Figure:
     """All stages side by side: the mean of their channels, and below it the channel that varies most over the scene."""
     maps = _stages(stages)
-    titles = {name: f"{name}\n{len(x)} × {x.shape[-1]}²" for name, x in maps.items()}
+    titles = {name: f"{name}\n{len(x)} × {x.shape[1]} × {x.shape[2]}" for name, x in maps.items()}
     rows = [{"bg_fg": scene} | {titles[name]: _scaled(x.mean(0)) for name, x in maps.items()}]
     rows += [{"bg_fg": scene} | {titles[name]: _scaled(x[_liveliest(x)[0]]) for name, x in maps.items()}]
     figure = show_images(rows, side=0.95)

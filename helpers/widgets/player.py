@@ -154,10 +154,10 @@ class Player:
     def __repr__(self) -> str:
         return self._name
 
-    def still(self, side: float = 1.6) -> Figure:
-        """The first state as a figure with colour bars and a legend; ``side`` is the size of a picture in inches."""
+    def still(self) -> Figure:
+        """The first state as a figure with colour bars and a legend."""
         rows = [{title.replace(", ", "\n"): image for title, image in row.items()} for row in self._rows]
-        figure = plots.show_images(rows, side)
+        figure = plots.show_images(rows, side=1.6)
         figure.suptitle(self._about, fontsize=10)
         bars = {"depth\n": ("near to far", plots.DEPTH_COLOURS, 1),
                 "depth error": ("absolute error", plots.ERROR_COLOURS, plots.ERROR_LIMIT)}  # fmt: skip

@@ -43,6 +43,11 @@ def test_sets_share_no_room_and_no_cat():
     assert [part.key() for part in session.sets("test", "train")] == [parts[2].key(), parts[0].key()]
 
 
+def test_an_unknown_part_is_told():
+    with pytest.raises(CourseError, match="no part 'val': choose train, validation, test"):
+        session.part("val")
+
+
 def test_where_rooms_show_two_places_the_validation_set_is_of_the_training_set_and_that_is_said(monkeypatch, tmp_path, capsys):
     photo_folder(tmp_path / "photos", depths=(None,) * 4, cats=3)
     (tmp_path / "photos/scenes.json").write_text(json.dumps({f"room_{i}": f"place {i % 2}" for i in range(4)}))

@@ -80,8 +80,11 @@ def test_bad_numbers_and_devices_name_a_remedy():
     for arguments in ({"rooms": 0}, {"cats": -1}, {"placements": 0}):
         with pytest.raises(CourseError, match="at least 1"):
             small(**arguments)
-    with pytest.raises(CourseError, match="'cpu' or 'cuda'"):
-        small(device="toaster")
+    with pytest.raises(CourseError, match="0 or a larger number"):
+        small(seed=-1)
+    for device in ("toaster", "mps", "xpu", "meta"):
+        with pytest.raises(CourseError, match="'cpu' or 'cuda'"):
+            small(device=device)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="only where there is no GPU")
@@ -419,7 +422,7 @@ def test_the_systematic_search_finds_what_chance_misses(monkeypatch):
     assert placement.place(nowhere, cat, 0, np.random.default_rng(0)) is None
 
 
-@pytest.mark.parametrize("off, expected", [(0.0, "cuda"), (1e-4, "cuda"), (0.01, "cpu")])
+@pytest.mark.parametrize("off, expected", [(0.0, "cuda"), (1e-4, "cuda"), (0.01, "cpu"), (float("nan"), "cpu")])
 def test_the_gpu_renders_if_it_draws_what_the_cpu_draws(monkeypatch, capsys, off, expected):
     def on(*numbers, device):
         quartet = small()[0]
