@@ -110,7 +110,9 @@ def with_links(text: str, name: str, shown: dict[str, str], root: Path) -> str:
             return found[0]
         return f"https://github.com/{REPOSITORY}/blob/main/{inside}{found[2] or ''}"
 
-    return LINK.sub(replaced, BADGE.sub(r"[Open in Colab](\1)", text))
+    parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.DOTALL)  # every second one is code, which stays as it is
+    parts[::2] = (LINK.sub(replaced, BADGE.sub(r"[Open in Colab](\1)", part)) for part in parts[::2])
+    return "".join(parts)
 
 
 def mathml(latex: str, display: str = "inline") -> str:

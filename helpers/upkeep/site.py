@@ -185,6 +185,6 @@ def setup(app) -> dict:
 
 if __name__ == "__main__":
     with plain_errors():
-        warnings = build(runs_dir() / "site")
-        print(f"runs/site/index.html ({warnings} warnings)")
+        warnings = build(target := runs_dir() / "site")
+        print(f"{target / 'index.html'} ({warnings} warnings)")
         sys.exit(bool(warnings))

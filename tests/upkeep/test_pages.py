@@ -102,6 +102,12 @@ def test_links_lead_to_pages_and_else_to_the_repository(folder):
     assert '<a href="https://colab.example/open">Open in Colab</a>' in page
 
 
+def test_code_in_a_text_is_no_link():
+    text = "`net[0](bg)` and ```\nnet[0](bg)\n``` and [a test](tests/toy.py)"
+    code, link = pages.with_links(text, "README.md", {}, ROOT).split(" and [")
+    assert code == text.split(" and [")[0] and link.startswith("a test](https://github.com/")
+
+
 def test_each_page_leads_to_those_beside_it_and_the_contents_to_all(folder):
     ways = {name: re.findall(r'(?s)<nav [^>]*class="pages"[^>]*>(.*?)</nav>', read(folder, name)) for name in
             ("01_one", "02_two", "04_four")}  # fmt: skip

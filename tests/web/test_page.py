@@ -394,6 +394,24 @@ def huge():
     return stream.getvalue()
 
 
+def test_a_jpeg_with_fill_bytes_is_read(page):
+    """Any marker may have more 0xff before it (ITU-T T.81, B.1.1.2)."""
+    filled = jpeg()[:2] + b"\xff" + jpeg()[2:]
+    page.set_input_files("section:has(#room) input", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": filled})
+    page.locator("#status", has_text="Now the picture with the cat").wait_for()
+
+
+def test_the_file_that_was_chosen_last_counts(page):
+    large = Image.new("RGB", (6000, 6000), "red")
+    files = [(large, "large.png"), (Image.new("RGB", (64, 64), "blue"), "small.png")]
+    for image, name in files:
+        buffer = encoded(np.asarray(image))
+        page.set_input_files("section:has(#room) input", {"name": name, "mimeType": "image/png", "buffer": buffer})
+    page.locator("#status", has_text="Now the picture with the cat").wait_for()
+    page.wait_for_timeout(1000)
+    assert page.evaluate(PIXELS, "room")["width"] == 64
+
+
 BAD = {
     "one pixel": (lambda: encoded(np.zeros((1, 1, 3), np.uint8)), "is only 1 × 1 pixels: choose one of at least 16"),
     "100 megapixels": (huge, "has 10000 × 10000 pixels: scale it below 50 megapixels."),

@@ -56,7 +56,7 @@ export function turnable(canvas, turn, tilt, draw) {
     canvas.setPointerCapture(event.pointerId);
   };
   canvas.onpointermove = (event) => {
-    if (!event.buttons) return;
+    if (!canvas.hasPointerCapture(event.pointerId)) return; // no button is down, or it was pressed elsewhere
     turn.valueAsNumber -= (event.clientX - last.clientX) / 3; // degrees; a slider keeps within its ends
     tilt.valueAsNumber += (event.clientY - last.clientY) / 3;
     last = event;

@@ -133,13 +133,20 @@ function divide() {
 
 const example = (slot) => bytes(`example-${slot}.png`).then((png) => read(new Blob([png], { type: "image/png" })));
 
+const latest = {}; // the file that was chosen last for each slot: a large one before it may take longer
+let asking = false; // whether the camera is in use: a second click would interrupt it while it starts
 for (const slot of SLOTS) {
   const box = $(slot).closest("section"), input = box.querySelector("input");
-  const chosen = (files) => files[0] && tried(async () => take(slot, await read(files[0])));
+  const chosen = (files) => files[0] && tried(async () => {
+    const file = (latest[slot] = files[0]), image = await read(file);
+    if (file === latest[slot]) await take(slot, image);
+  });
   input.onchange = () => chosen(input.files)?.then(() => (input.value = "")); // the same file can be chosen again
   box.ondrop = (event) => chosen(event.dataTransfer.files);
-  box.querySelector("button").onclick = () => tried(async () => {
-    const image = await photograph($("camera"), state.pictures[slot === "room" ? "scene" : "room"]);
+  box.querySelector("button").onclick = () => asking || tried(async () => {
+    asking = true;
+    const image = await photograph($("camera"), state.pictures[slot === "room" ? "scene" : "room"])
+      .finally(() => (asking = false));
     if (image) await take(slot, image);
   });
 }
@@ -176,6 +183,7 @@ const started = load().then((network) => {
 });
 tried(() => started);
 
-if (navigator.serviceWorker && !document.getElementById("file:card.json")) {
+// Not in a notebook's frame: its address is another one after every start, and each would keep all files for good.
+if (navigator.serviceWorker && window === window.top && !document.getElementById("file:card.json")) {
   navigator.serviceWorker.register("sw.js").catch(() => {}); // without it the page works, but not offline
 }

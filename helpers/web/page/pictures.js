@@ -23,13 +23,14 @@ export function header(bytes) {
     return { width: size[0], height: size[1], whole: bytes.length >= view.getUint32(4, true) + 8 };
   }
   if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return null;
-  for (let at = 2; at + 9 < bytes.length; at += 2 + view.getUint16(at + 2)) { // JPEG: from marker to marker
+  for (let at = 2; at + 9 < bytes.length;) { // JPEG: from marker to marker
     const marker = bytes[at + 1];
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
       let end = bytes.length - 2; // cameras put more behind the picture's end
       while (end > at && !(bytes[end] === 0xff && bytes[end + 1] === 0xd9)) end--;
       return { width: view.getUint16(at + 7), height: view.getUint16(at + 5), whole: end > at };
     }
+    at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2); // any marker may have more 0xff before it
   }
   return { width: 0, height: 0, whole: false };
 }
@@ -54,7 +55,11 @@ export async function read(file) {
     throw new Told(claims ? `${name} is damaged: copy or save it anew.`
       : `${name} is not a picture that this browser can read: choose a JPEG, PNG or WebP.`);
   }
-  return pixels(bitmap, bitmap.width, bitmap.height, name);
+  try {
+    return pixels(bitmap, bitmap.width, bitmap.height, name);
+  } finally {
+    bitmap.close(); // up to 200 MB, which else stay until the browser tidies up
+  }
 }
 
 // What a canvas can draw (a bitmap, a video's current frame) as ImageData.

@@ -6,7 +6,9 @@ const OWN = `${self.registration.scope} `; // pages in other folders of the same
 const NAME = OWN + VERSION;
 
 self.addEventListener("install", (event) => event.waitUntil(
-  caches.open(NAME).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting())));
+  // Past the browser's own cache, which may still hold the files of an earlier version.
+  caches.open(NAME).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" }))))
+    .then(() => self.skipWaiting())));
 
 self.addEventListener("activate", (event) => event.waitUntil((async () => {
   const old = (await caches.keys()).filter((name) => name.startsWith(OWN) && name !== NAME);
