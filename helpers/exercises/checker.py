@@ -1,5 +1,6 @@
 """The machine behind the exercises: the gap ``____``, what a notebook calls, and the verdict on an answer."""
 
+import dis
 import importlib
 import inspect
 import linecache
@@ -109,13 +110,18 @@ def check(number: str, answer: Callable) -> Result:
     return result
 
 
+def order(number: str) -> list[int]:
+    """What sorts 3.10 behind 3.9."""
+    return [int(part) for part in number.split(".")]
+
+
 def report() -> None:
     """Print a table of this session's exercises: the number, whether the last answer passed, and how many tries.
 
     A cell that still has gaps is no try.
     """
     print("exercise   passed   tries")
-    for number, states in sorted(_session.items(), key=lambda item: [int(part) for part in item[0].split(".")]):
+    for number, states in sorted(_session.items(), key=lambda item: order(item[0])):
         tries = [state for state in states if state != "blank"]
         print(f"{number:<11}{'yes' if states[-1] == 'passed' else 'no':<9}{len(tries):>5}")
     print(f"{sum(states[-1] == 'passed' for states in _session.values())} of {len(_session)} exercises passed")
@@ -170,7 +176,7 @@ def verdict(entry: Exercise, answer: Callable) -> Result:
         kind = type(answer).__name__
         return Result("wrong", f"✗ {number}: check wants the function itself, without (), not a result (a {kind}).")
     try:
-        return Result("passed", f"✓ {number}: right. {entry.checker(answer)}")
+        return Result("passed", f"✓ {number}: right. {_tested(entry, answer)}")
     except NotYet:
         return Result("blank", not_yet)
     except Wrong as error:
@@ -181,6 +187,20 @@ def verdict(entry: Exercise, answer: Callable) -> Result:
             return Result("blank", not_yet)
         first_line = (str(error).strip() or "no message").splitlines()[0][:200]
         return Result("error", f"✗ {number}: {name} stops with {type(error).__name__}: {first_line}{_place(error)}")
+
+
+def _tested(entry: Exercise, answer: Callable) -> str:
+    """What the checker says of a right answer; gradients are as before, as whatever is trained next needs them."""
+    import torch  # late: a notebook imports this module before it knows whether torch is there
+
+    before = torch.is_grad_enabled()
+    try:
+        said = entry.checker(answer)
+        if torch.is_grad_enabled() != before:
+            raise Wrong("Gradients stay switched off, and nothing can be trained then: use `with torch.no_grad():`.")
+        return said
+    finally:
+        torch.set_grad_enabled(before)
 
 
 def has_blank(value: object, depth: int = 0) -> bool:
@@ -201,9 +221,9 @@ def _contents(value: object) -> Iterable:
 
 
 def _names(code: CodeType) -> set[str]:
-    """All global names in a piece of code, and in functions inside it."""
-    inner = (part for part in code.co_consts if isinstance(part, CodeType))
-    return set(code.co_names).union(*map(_names, inner))
+    """All global names in a piece of code, and in functions inside it; a method's name is none."""
+    own = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return own.union(*(_names(part) for part in code.co_consts if isinstance(part, CodeType)))
 
 
 def _place(error: Exception) -> str:

@@ -104,7 +104,7 @@ def as_array(value: object, what: str = "your result") -> np.ndarray:
     if value is None:
         raise Wrong(f"{what} is None: does the function end with return?")
     if isinstance(value, Tensor):
-        value = value.detach().cpu()
+        value = value.detach().cpu().double()  # NumPy knows no bfloat16
     elif isinstance(value, Sequence) and any(isinstance(part, Tensor) for part in value):
         value = [float(part) if getattr(part, "numel", lambda: 1)() == 1 else part.tolist() for part in value]
     try:

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from helpers.config import CourseError
 from helpers.exercises import grade_process
+from helpers.exercises.checker import order
 from helpers.exercises.handed_in import CALL, Unreadable, code_cells
-from helpers.utils import whole_file
+from helpers.utils import is_system_file, whole_file
 
 MAX_BYTES = 20_000_000
 
@@ -40,7 +41,7 @@ def grade(folder: Path, out: Path, seconds: float = 60.0, memory: float = 2.0) -
     if not folder.is_dir():
         raise CourseError(f"{folder} is not a folder: name the one that holds the handed-in notebooks.")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".ipynb"
-                   and not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1]))  # fmt: skip
+                   and not is_system_file(path.relative_to(folder).as_posix()))  # fmt: skip
     if not paths:
         raise CourseError(f"No file *.ipynb is in {folder}.")
     if not hasattr(os, "fork"):
@@ -77,11 +78,7 @@ def run(raw: bytes, seconds: float, memory: float) -> list[tuple[str, str, str]]
     numbers = grade_process.prepare({number.partition(".")[0] for number in called})
     if not numbers:
         raise Unreadable(f"the course has none of its exercises ({', '.join(sorted(called))[:60]})")
-    return [(number, *grade_process.in_child(cells, number, seconds, memory)) for number in sorted(numbers, key=_order)]
-
-
-def _order(number: str) -> list[int]:
-    return [int(part) for part in number.split(".")]
+    return [(number, *grade_process.in_child(cells, number, seconds, memory)) for number in sorted(numbers, key=order)]
 
 
 def row(name: str, results: list[tuple[str, str, str]]) -> dict[str, str]:
@@ -104,7 +101,7 @@ def write(out: Path, rows: list[dict[str, str]]) -> None:
     """The rows as CSV, whole or not at all: all exercises in order, then points and remarks."""
     numbers = {column for one in rows for column in one} - {"file", "points", "of", "remark"}
     with whole_file(out) as temporary, open(temporary, "w", newline="", encoding="utf-8-sig") as stream:
-        columns = ["file", *sorted(numbers, key=_order), "points", "of", "remark"]
+        columns = ["file", *sorted(numbers, key=order), "points", "of", "remark"]
         table = csv.DictWriter(stream, columns, restval="")
         table.writeheader()
         table.writerows(rows)

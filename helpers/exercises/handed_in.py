@@ -25,7 +25,8 @@ class Statement(NamedTuple):
     node: ast.stmt
     cell: str  # "<cell 7>"
     sets: set[str]  # names that it defines whatever they were before
-    changes: set[str]  # names that it may define, or whose value it may change; "*" is any
+    binds: set[str]  # names that it may define; "*" is any
+    changes: set[str]  # these, and names whose value it may change
     now: set[str]  # global names that it uses when it is run
     later: set[str]  # global names that its functions use when they are called
 
@@ -75,7 +76,8 @@ def _parsed(source: str, cell: str) -> ast.Module:
     try:
         return ast.parse(source, cell)
     except SyntaxError:  # without the lines that IPython alone knows
-        return ast.parse(re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.MULTILINE), cell)
+        ipython = r"^([ \t]*)(?:[%!?].*|[\w.]+\?\??)[ \t]*$"
+        return ast.parse(re.sub(ipython, r"\1pass", source, flags=re.MULTILINE), cell)
 
 
 def _answers(statement: ast.stmt, number: str) -> Iterator[ast.expr]:
@@ -93,6 +95,8 @@ def _needed(statements: list[Statement], names: set[str]) -> list[Statement]:
     a function uses is wanted as it is where the function is.
     """
     left, done, kept = [(name, len(statements)) for name in names], set(), set()
+    imports = (one.binds for one in statements if isinstance(one.node, (ast.Import, ast.ImportFrom)))
+    imported = set().union(*imports)  # torch.save(net) does not change torch
     while left:
         want = name, place = left.pop()
         if want in done:
@@ -100,7 +104,7 @@ def _needed(statements: list[Statement], names: set[str]) -> list[Statement]:
         done.add(want)
         for i in reversed(range(place)):
             one = statements[i]
-            if {name, "*"} & one.changes:
+            if {name, "*"} & (one.binds if name in imported else one.changes):
                 kept.add(i)
                 left += [(used, i) for used in one.now] + [(used, place) for used in one.later]
             if name in one.sets:
@@ -113,11 +117,11 @@ def _statement(node: ast.stmt, cell: str) -> Statement:
     bound = {one.get_name() for one in symbols if one.is_assigned() or one.is_imported()}
     sets = bound if isinstance(node, (*DEFINITIONS, ast.Assign, ast.AnnAssign)) else set()
     changed = [part for part in ast.walk(node) if isinstance(getattr(part, "ctx", None), (ast.Store, ast.Del))]
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        changed.append(node.value.func)  # a.append(1) may change a
+    calls = (one.value.func for one in ast.walk(node) if isinstance(one, ast.Expr) and isinstance(one.value, ast.Call))
+    changed += [call for call in calls if isinstance(call, ast.Attribute)]  # a.append(1) may change a, print(a) nothing
     changes = {_root(part) for part in changed if not isinstance(node, DEFINITIONS)}
-    changes |= {"*" for name in getattr(node, "names", ()) if isinstance(name, ast.alias) and name.name == "*"}
-    return Statement(node, cell, sets, bound | changes, *_uses(node))
+    binds = bound | {"*" for name in getattr(node, "names", ()) if isinstance(name, ast.alias) and name.name == "*"}
+    return Statement(node, cell, sets, binds, binds | changes, *_uses(node))
 
 
 def _uses(node: ast.AST) -> tuple[set[str], set[str]]:

@@ -274,5 +274,7 @@ def _check_places(places: np.ndarray, last: int) -> None:
     for name, starts in zip(("row", "column"), places.T):
         if missing := sorted({0, last} - set(starts.tolist())):
             raise Wrong(f"In {len(places)} draws the square never began in {name} {missing[0]}, where it may as well.")
+        if np.bincount(starts).max() > 0.2 * len(starts):
+            raise Wrong(f"Some {name}s come up far more often than others: draw from all that are possible alike.")
     if abs(np.corrcoef(places.T)[0, 1]) > 0.5:
         raise Wrong("Row and column are not independent: draw a number for each.")

@@ -132,7 +132,7 @@ def doubling_without_a_grid(doubling):
     grid = sum(grids) / len(grids)
     if grid > 0.04:  # of the range of depth; a pixel-shuffle has five times that, resizing a tenth of it
         raise Wrong(f"Four of these, untrained, repeat a pattern of {grid:.3f} every 16 pixels: shuffles and "
-                    'transposed convolutions have other weights for each pixel, "nearest" makes steps.')  # fmt: skip
+                    'transposed convolutions have other weights for each pixel, "nearest" and ICNR make steps.')  # fmt: skip
     seen = int((networks.influence(steps[0].requires_grad_(False), torch.rand(1, 64, 9, 9)) > 0).sum())
     return f"What repeats every 16 pixels has a root mean square of {grid:.3f}, and a pixel sees {seen} position(s)."
 

@@ -32,18 +32,18 @@ def a_clipped_step(clipped_step):
             weights.grad = torch.full_like(weights, 0.01)  # left over from an earlier step
         return net
 
-    def by_hand(factors, keep: bool = False, training: bool = True, move: bool = True) -> tuple[Tensor, list[float]]:
+    def by_hand(factors, keep=(False, False), training: bool = True) -> tuple[Tensor, list[float]]:
         net, values = start(training), []
         weights = list(net.parameters())
         sums = [w.grad.clone() for w in weights]
-        for limit in limits:
+        for limit, kept in zip(limits, keep):
             value = loss(*net(batch["bg"], batch["bg_fg"]), batch)["loss"]
             new = torch.autograd.grad(value, weights)
-            sums = [a + b for a, b in zip(sums, new)] if keep else list(new)
+            sums = [a + b for a, b in zip(sums, new)] if kept else list(new)
             short = factors(sums, limit)
             with torch.no_grad():
                 for w, gradient in zip(weights, short):
-                    w -= rate * gradient * move
+                    w -= rate * gradient
             sums, values = short, [*values, value.item()]
         return parameters_to_vector(weights), values
 
@@ -63,9 +63,12 @@ def a_clipped_step(clipped_step):
             raise
         raise Wrong("The step comes before backward, and changes weights that backward still needs.") from None
     mistakes = {
-        "No weight has moved: backward comes before step, zero_grad not between them.": by_hand(together, move=False)[0],
+        "No weight has moved: backward comes before step, zero_grad not between them.":
+            parameters_to_vector(start(training=True).parameters()),
         "Old gradients are still there when new ones are added: zero_grad is missing.":
-            Either(by_hand(how, keep=True)[0] for how in (together, lambda gradients, limit: gradients)),
+            Either(by_hand(how, keep=(True, True))[0] for how in (together, lambda gradients, limit: gradients)),
+        "zero_grad comes after the step, so gradients from before the first one are added: call it before backward.":
+            Either(by_hand(how, keep=(True, False))[0] for how in (together, lambda gradients, limit: gradients)),
         "The gradients are as long as before: shorten them after backward and before step.":
             by_hand(lambda gradients, limit: gradients)[0],
         "Each layer's gradient is shortened by itself: take the norm of all of them together.": by_hand(each)[0],
@@ -112,6 +115,8 @@ def a_batch_in_pieces(accumulated_step):
                 (loss_of(net, part) / (len(parts) if divide else 1)).backward()
                 if step_inside or k == len(parts) - 1:
                     optimizer.step()
+            if zero == "at the end":
+                optimizer.zero_grad()
 
         return after_two(step)
 
@@ -121,6 +126,8 @@ def a_batch_in_pieces(accumulated_step):
         "You take a step after each part: that is training with smaller batches.":
             Either(version(divide, zero, step_inside=True) for divide in (True, False) for zero in ("once", "inside")),
         "zero_grad is missing: the gradients of the batch before are still there.": version(zero="never"),
+        "zero_grad comes at the end, so gradients from before the first part are added: call it before the loop.":
+            version(zero="at the end"),
         "No part has changed anything: backward is missing, or step.": after_two(lambda *_: None),
     }  # fmt: skip
     waiting, late = [], []  # losses whose backward has not come yet, and those that waited for another loss
@@ -221,11 +228,8 @@ def early_stopping_rule(early_stopping):
         "It never stops before the last loss.": [(int(np.argmin(losses)), len(losses) - 1) for losses, _ in cases],
         "Epochs count from 0.": table(first=1),
     }
-    got = []
-    for losses, patience in cases:
-        kept, last = pair_of(early_stopping(list(losses), patience), "kept, last")
-        got.append((kept, last))
-    expect([float(value) for pair in got for value in pair], np.ravel(table()), {
+    got = [pair_of(early_stopping(list(losses), patience), "kept, last") for losses, patience in cases]
+    expect([value for pair in got for value in pair], np.ravel(table()), {
         words: np.ravel(rows) for words, rows in mistakes.items()
     }, "kept and last of all cases")  # fmt: skip
     return "It stops in time, keeps the best epoch, and does not look ahead."

@@ -46,19 +46,22 @@ def predicted_properly(predict_once):
 @exercise(
     "6.2",
     "argsort() gives the numbers of the pictures from the least value to the largest.",
-    "Dice of each picture: sum over (1, 2, 3), as in 4.1. Then put them in order, and keep the first `count`.",
+    "Dice of each picture: sum over (1, 2, 3), as in 4.4. Then put them in order, and keep the first `count`.",
 )
 def the_worst_first(worst_numbers):
     mask = quartets()["mask"].repeat(2, 1, 1, 1)
     prob = torch.cat([moved(mask[i : i + 1], pixels) for i, pixels in enumerate((3, 0, 5, 1, 1, 7, 2, 4))])
     sure = torch.rand(prob.shape, generator=torch.Generator().manual_seed(5)) * torch.tensor([8, 2, 1, 7, 2, 8, 9, 1]).view(-1, 1, 1, 1) / 20
     prob = torch.where(prob > 0.5, 0.96 - sure, 0.04 + sure / 4)  # on the same side of 0.5, but not equally sure
+    prob[6, :, :34, :34] = 0.9  # where there is nothing, much is found
     found, real = prob > 0.5, mask > 0.5
     count, wrong_pixels = 3, (found != real).sum((1, 2, 3))
     order = torch.from_numpy(np.argsort(-(wrong_pixels / (found.sum((1, 2, 3)) + real.sum((1, 2, 3)))).numpy(), kind="stable"))
     mistakes = {
         "These are the best: argsort begins with the least.": Either((order.flip(0)[:count], order[-count:])),
         "These are Dice values. The numbers of the pictures are asked for: argsort, not sort.": dice(found, real)[order][:count],
+        "You divide by the area of the cat alone: what is found beside it must count, too.":
+            ((found & real).sum((1, 2, 3)) / real.sum((1, 2, 3))).argsort()[:count],
         "You order by wrong pixels, and a large cat has many anyway.": wrong_pixels.argsort(descending=True)[:count],
         "These are the right pictures in the order of the set. The worst comes first.": order[:count].sort().values,
         "You compare probabilities: the Dice of the masks, cut at 0.5, is asked for.": dice(prob, mask).argsort()[:count],
@@ -108,12 +111,13 @@ def _least_mean(scores, rooms):
 )
 def an_honest_threshold(best_threshold):
     mask = quartets()["mask"]
-    first, second = ((wrong_masks(real) ** power, real) for real, power in ((mask, 1.8), (mask.flip(-1), 0.8)))
+    powers = torch.tensor([[3.0, 3.0, 1.8, 3.0], [0.7, 0.7, 1.4, 0.7]]).view(2, -1, 1, 1, 1)  # the large cat differs
+    first, second = ((wrong_masks(real) ** power, real) for real, power in zip((mask, mask.flip(-1)), powers))
     thresholds = np.linspace(0.1, 0.9, 17)
 
-    def curve(*pairs):
+    def curve(*pairs, score=lambda found, real: dice(found, real, (0, 1, 2, 3))):
         prob, real = (torch.cat(parts) for parts in zip(*pairs))
-        return [dice(prob >= t, real > 0.5, (0, 1, 2, 3)).item() for t in thresholds]
+        return [score(prob >= t, real > 0.5).mean().item() for t in thresholds]
 
     both = thresholds[np.argmax(curve(first, second))]
     for validation, test in ((first, second), (second, first)):  # either may be the one to choose on
@@ -125,6 +129,10 @@ def an_honest_threshold(best_threshold):
             "This is the place in the list; the threshold is asked for: thresholds[place].": place,
             "This is the Dice; the threshold at which it is largest is asked for.": ours[place],
             "This is the worst threshold: the largest Dice is wanted.": thresholds[np.argmin(ours)],
+            "You take the mean of the pictures' Dice: count all pixels of the set together.":
+                thresholds[np.argmax(curve(validation, score=dice))],
+            "You count right pixels, and most of them are room: the largest Dice is wanted.":
+                thresholds[np.argmax(curve(validation, score=lambda found, real: (found == real).float()))],
         }
         pairs = ([part.clone() for part in pair] for pair in (validation, test))
         expect(best_threshold(*pairs, thresholds.copy()), thresholds[place], mistakes, "the threshold")

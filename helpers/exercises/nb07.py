@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from helpers.exercises.checker import Wrong, exercise
-from helpers.exercises.compare import Either, as_array, expect, pair_of, quartets, rendered, shaped
+from helpers.exercises.compare import Either, expect, pair_of, quartets, rendered, shaped
 
 GAIN = np.array([1.35, 0.8, 1.1])  # by which the scene of 7.1 is brighter than the room
 
@@ -28,6 +28,7 @@ def in_the_same_light(in_the_light_of):
     batch = quartets()
     room = batch["bg"][2].permute(1, 2, 0).numpy()
     scene = (batch["bg_fg"][2].permute(1, 2, 0).numpy() * GAIN).clip(0, 255).astype(np.uint8)
+    scene[20:23] = scene[:, 20:23] = 40  # what came into the picture may fill a whole row, or a column
     got = in_the_light_of(room.copy(), scene.copy())
     right = _lit(room, GAIN)
     values = shaped(got, right.shape, "the room")
@@ -39,6 +40,9 @@ def in_the_same_light(in_the_light_of):
         sums = [picture.reshape(-1, 3).sum(0, dtype=float) for picture in (scene, room)]
         each = scene / np.maximum(room, 1.0)
         mistakes = {
+            "Each row or column got a gain of its own: one for the whole picture, axis=(0, 1).": Either(
+                [_lit(room, np.median(each, axis, keepdims=kept)) for axis, kept in ((0, True), (1, True), (1, False))]
+            ),
             "You use one gain for all colours: each colour needs its own.": Either(
                 [_lit(room, middle) for middle in (np.median(each), each.mean())]
             ),
@@ -91,7 +95,7 @@ def laid_over(composed):
         "Nothing of the cat is there: its colours are the first three channels.": room,
     }
     got = composed(np.dstack((cat, alpha)), room.copy())
-    expect(shaped(got, right.shape, "the picture"), right, mistakes, "the picture", within=1.51)  # rounded somehow
+    expect(got, right, mistakes, "the picture", within=1.51)  # rounded somehow
     _bytes(got)
     return f"{((alpha > 0) & (alpha < 255)).mean():.1%} of the pixels are part cat, part room."
 
@@ -186,7 +190,7 @@ def depth_of_a_disparity(depth_of):
             f"The distance is divided by {ratio:g}, but the nearest point is not at 0: take 1 from it first.":
                 distance / ratio,
         }
-        expect(as_array(depth_of(disparity.copy(), ratio), "the depth"), right, mistakes, "the depth", within=0.005)
+        expect(depth_of(disparity.copy(), ratio), right, mistakes, "the depth", within=0.005)
     middle = disparity.flat[np.abs(right - 0.5).argmin()]
     place = f"Half-way between near and far, at {ratio:g} times the distance"
     return f"{place}, disparity has already fallen to {middle:.2f}."

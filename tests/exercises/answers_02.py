@@ -344,6 +344,8 @@ wrong(
     (hide(place=lambda places, generator: torch.randint(places - 1, (2,), generator=generator)), "never began in row 14"),
     (hide(place=lambda places, generator: 1 + torch.randint(places - 1, (2,), generator=generator)), "never began in row 0"),
     (hide(place=lambda places, generator: torch.randint(places + 12, (2,), generator=generator)), "a square of 50 is expected"),
+    (hide(place=lambda places, generator: (torch.rand(2, generator=generator) * 64 - 25).round().clamp(0, places - 1).int()),
+     "far more often than others"),
     (lambda q, side, generator: hide()(q, side + 1, generator), "a square of 50 is expected"),
     (lambda q, side, generator: hide()(q, 50, generator), "a square of 21 is expected"),
     (hide_in_place, "has changed: work on copies"),

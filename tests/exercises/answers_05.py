@@ -100,6 +100,8 @@ wrong(
     "5.1",
     (steps("backward", "clip", "step"), "zero_grad is missing"),
     (steps("backward", "step"), "zero_grad is missing"),
+    (steps("backward", "clip", "step", "zero_grad"), "zero_grad comes after the step"),
+    (steps("backward", "step", "zero_grad"), "zero_grad comes after the step"),
     (steps("zero_grad", "backward", "step"), "as long as before"),
     (steps("zero_grad", "clip", "backward", "step"), "as long as before"),
     (steps("zero_grad", "backward", "step", "clip"), "as long as before"),
@@ -128,6 +130,8 @@ def pieces(divide=True, zero="before", step="after"):
                 optimizer.step()
         if step == "after":
             optimizer.step()
+        if zero == "after":
+            optimizer.zero_grad()
 
     return accumulated_step
 
@@ -206,6 +210,7 @@ wrong(
     (pieces(step="inside"), "a step after each part"),
     (pieces(step="inside", divide=False, zero="inside"), "a step after each part"),
     (pieces(zero="never"), "zero_grad is missing"),
+    (pieces(zero="after"), "zero_grad comes at the end"),
     (lambda net, optimizer, loss_of, parts: optimizer.zero_grad(), "backward is missing"),
     (at_the_end, "the memory holds all parts"),
     (one_late, "the memory holds all parts"),
@@ -286,6 +291,11 @@ def off_and_on(net, loss_of, batches):
     return total / count
 
 
+def off(net, loss_of, batches):
+    torch.set_grad_enabled(False)
+    return assessed()(net, lambda *given: loss_of(*given), batches)
+
+
 def too_late(net, loss_of, batches):
     was = net.training
     with torch.no_grad():
@@ -300,6 +310,7 @@ wrong(
     (assessed(training=True), "still in training mode: its batch normalisation"),
     (assessed(weigh=False), "Weigh each by its images"),
     (assessed(gradient=True), "torch.no_grad()"),
+    (off, "Gradients stay switched off"),
     (assessed(restore=False), "in another mode"),
     (assessed(restore=True), "in another mode"),
     (lambda net, loss_of, batches: assessed()(net, loss_of, batches[:1]), "the validation loss is"),

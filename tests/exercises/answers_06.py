@@ -54,6 +54,11 @@ def eval_too_late(net, batch):
     return tuple(maps.sigmoid() for maps in logits)
 
 
+def switched_off(net, batch):
+    torch.set_grad_enabled(False)
+    return once(*net.eval()(batch["bg"], batch["bg_fg"]))
+
+
 right(
     "6.1",
     ask(lambda mask, depth: tuple(logits.sigmoid().numpy() for logits in (mask, depth))),
@@ -75,6 +80,7 @@ wrong(
     (ask(lambda m, d: once(d, m)), "have changed places"),
     (ask(lambda m, d: (m > 0, d.sigmoid())), "The threshold comes too early"),
     (ask(once, gradient=True), "torch.no_grad()"),
+    (switched_off, "Gradients stay switched off"),
     (ask(lambda m, d: m.sigmoid()), "return mask, depth"),
     (ask(lambda m, d: (m.sigmoid().detach(), d.sigmoid()), gradient=True), "torch.no_grad()"),
     (ask(lambda m, d: (m.softmax(-1), d.sigmoid())), "the mask differs from what is right"),
@@ -90,6 +96,11 @@ def each_dice(prob, mask):
 
 def soft_dice(prob, mask):
     return 2 * (prob * mask).sum((1, 2, 3)) / (prob + mask).sum((1, 2, 3))
+
+
+def recall(prob, mask, count):
+    found, real = prob > 0.5, mask > 0.5
+    return ((found & real).sum((1, 2, 3)) / real.sum((1, 2, 3))).argsort()[:count]
 
 
 def by_loops(prob, mask, count):
@@ -127,6 +138,7 @@ wrong(
     (lambda p, m, n: each_dice(p, m).sort().values[:n], "argsort, not sort"),
     (lambda p, m, n: each_dice(p, m).argsort()[:n].sort().values, "in the order of the set"),
     (lambda p, m, n: soft_dice(p, m).argsort()[:n], "You compare probabilities"),
+    (recall, "by the area of the cat alone"),
     (lambda p, m, n: ((p > 0.5) != (m > 0.5)).sum((1, 2, 3)).argsort(descending=True)[:n], "order by wrong pixels"),
     (lambda p, m, n: each_dice(p, m).argsort(), "it should be (3,)"),
     (lambda p, m, n: hard_dice((2, 3))(p, m).argsort()[:n], "the list has the shape"),
@@ -261,6 +273,10 @@ wrong(
     (lambda validation, test, ts: max(total_dice(validation, t) for t in ts), "This is the Dice"),
     (lambda validation, test, ts: [total_dice(validation, t) for t in ts], "one number"),
     (lambda validation, test, ts: min(ts, key=lambda t: total_dice(validation, t)), "the worst threshold"),
+    (lambda validation, test, ts: max(ts, key=lambda t: each_dice((validation[0] >= t).float(), validation[1]).mean()),
+     "the mean of the pictures' Dice"),
+    (lambda validation, test, ts: max(ts, key=lambda t: ((validation[0] >= t) == (validation[1] > 0.5)).float().mean()),
+     "You count right pixels"),
     (lambda validation, test, ts: 0.5, "is right"),
     (lambda validation, test, ts: np.median(ts), "is right"),
 )

@@ -70,6 +70,8 @@ wrong(
     "7.1",
     (relit(np.median), "one gain for all colours"),
     (relit(np.mean), "one gain for all colours"),
+    (relit(lambda ratio: np.median(ratio, axis=0)), "a gain of its own: one for the whole picture"),
+    (relit(lambda ratio: np.median(ratio, axis=1, keepdims=True)), "a gain of its own: one for the whole picture"),
     (relit(lambda ratio: ratio.mean((0, 1))), "A mean lets the cat"),
     (lambda room, scene: relit(lambda _: scene.mean((0, 1)) / room.mean((0, 1)))(room, scene), "A mean lets the cat"),
     (lambda room, scene: relit(lambda _: median(scene) / median(room))(room, scene), "divide pixel by pixel first"),

@@ -130,6 +130,7 @@ wrong(
     (eight(lambda w: largest(w) / 127, lambda shares: shares.to(torch.int8)), "you cut off"),
     (eight(lambda w: largest(w) / 127, lambda shares: shares.floor().to(torch.int8)), "you cut off"),
     (eight(lambda w: largest(w) / 128, lambda shares: shares.round().to(torch.int32).to(torch.int8)), "wraps around to -128"),
+    (eight(lambda w: largest(w) / 128, lambda shares: shares.round().clamp(-128, 127).to(torch.int8)), "was cut off at 127"),
     (eight(lambda w: largest(w) / 255, lambda shares: shares.round().clamp(-127, 127).to(torch.int8)), "A scale is too small"),
     (eight(lambda w: w.amax((1, 2, 3)).clamp_min(1e-9) / 127, rounded), "A scale is too small"),
     (eight(lambda w: w.abs().amax((1, 2, 3)) / 127, lambda shares: shares.nan_to_num().round().to(torch.int8)), "0 / 0 is nan"),

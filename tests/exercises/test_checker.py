@@ -97,7 +97,13 @@ def test_a_gap_that_shows_only_in_an_error_is_found(capsys):
     assert line(capsys).startswith(f"○ {NUMBER}: not yet")
 
 
-@pytest.mark.parametrize("answer", [lambda: 3, 3, torch.zeros(3), np.zeros, [1, 2], "____", torch.nn.ReLU()])
+A_METHOD_CALLED_LIKE_A_GAP = "def difference(a, b):\n    return ____\ndef answer():\n    return {1}.difference({2})"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda: 3, 3, torch.zeros(3), np.zeros, [1, 2], "____", torch.nn.ReLU(), in_a_notebook(A_METHOD_CALLED_LIKE_A_GAP)],
+)
 def test_no_gap_is_seen_where_none_is(answer):
     assert not has_blank(answer)
 

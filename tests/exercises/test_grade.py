@@ -150,6 +150,24 @@ def test_only_what_an_answer_uses_is_run():
     assert "half = 8" not in text and (ast.unparse(answer), cell) == ("answer", "<cell 4>")
 
 
+def test_what_only_prints_or_saves_is_not_run_and_a_loop_that_fills_a_table_is():
+    *statements, _ = piece(code_cells(notebook(
+        "import torch\nnet = train(everything)\nprint(net)\ntorch.save(net, 'net.pt')\nshifts = []",
+        "for step in range(3):\n    shifts.append(step)\nif shifts:\n    shifts.extend([7])",
+        "def answer(x):\n    print(x)\n    return torch.stack([x] * len(shifts))\nanswer?\ncheck('4.1', answer)",
+    ).encode()), "4.1")  # fmt: skip
+    text = "\n".join(ast.unparse(node) for node, _ in statements)
+    assert "net" not in text and "shifts.append(step)" in text and "shifts.extend([7])" in text
+
+
+@needs_fork
+def test_an_answer_may_use_torchvision():
+    """Its first import loads a library, which would be refused."""
+    call = "def f(quartet):\n    return {key: TF.hflip(value) if value.ndim > 1 else value for key, value in quartet.items()}"
+    raw = notebook("import torchvision.transforms.functional as TF\nfrom helpers.exercises import check", f"{call}\ncheck('2.1', f)")
+    assert [state for number, state, _ in run(raw.encode(), 60, 2) if number == "2.1"] == ["passed"]
+
+
 def test_the_last_check_of_an_exercise_counts():
     first, last = "def f(): return 1\ncheck('4.1', f)", "f = 2\nresult = check('4.1', f)\ncheck(4.2, f)"
     cells = {"<cell 0>": first, "<cell 1>": last}
