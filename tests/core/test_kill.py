@@ -1,6 +1,6 @@
 """A training run that is killed (SIGKILL: no goodbye) again and again ends with the weights of one that was not.
 
-``COURSE_KILLS=20 make test ARGS=tests/core/test_kill.py`` kills twenty times instead of four.
+``COURSE_KILLS=20 make test ARGS=tests/core/test_kill.py`` kills twenty times instead of three.
 """
 
 import os
@@ -17,7 +17,7 @@ from helpers.config import ROOT
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("COURSE_KILLS") or 4)
+KILLS = int(os.environ.get("COURSE_KILLS") or 3)
 TRAIN = textwrap.dedent(
     """
     import sys
