@@ -72,5 +72,5 @@ def test_what_is_no_map_of_one_scene_is_refused(scene, stages):
 
 def test_the_figure_has_a_column_for_each_stage(scene, stages):
     axes = show_features(scene, stages).axes
-    assert [axis.get_title() for axis in axes[:3]] == ["bg_fg", "encoder.0\n20 × 24²", "encoder.1\n5 × 12²"]
+    assert [axis.get_title() for axis in axes[:3]] == ["bg_fg", "encoder.0\n20 × 24 × 24", "encoder.1\n5 × 12 × 12"]
     assert len(axes) == 2 * 3 + 1 and axes[-1].get_ylabel() == "share of the map's highest"
