@@ -75,12 +75,12 @@ def subtraction_registered(room: np.ndarray, scene: np.ndarray) -> np.ndarray:
     return subtraction(np.where(aligned.seen[..., None], aligned.room, scene), scene)
 
 
-def methods(networks: Mapping[str, nn.Module], size: int) -> dict[str, Masks]:
-    """The rows: subtraction and each network, with and without registration."""
+def methods(networks: Mapping[str, nn.Module]) -> dict[str, Masks]:
+    """The rows: subtraction and each network, at the size that is best for it, with and without registration."""
     found: dict[str, Masks] = {"subtraction": subtraction, "subtraction, registered": subtraction_registered}
     for name, net in networks.items():
-        found[name] = lambda *pair, net=net: predict(net, *pair, size)["mask"]
-        found[f"{name}, registered"] = lambda *pair, net=net: predict_pair(net, *pair, size=size)["mask"]
+        found[name] = lambda *pair, net=net: predict(net, *pair)["mask"]
+        found[f"{name}, registered"] = lambda *pair, net=net: predict_pair(net, *pair)["mask"]
     return found
 
 
@@ -114,13 +114,13 @@ def markdown(result: dict) -> str:
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.handheld", description=__doc__.splitlines()[0])
     parser.add_argument("--weights", nargs="+", default=[], type=Path, metavar="RUN", help="networks beside ours")
-    parser.add_argument("--size", default=SIZE, type=int, help="pixels; default %(default)s")
+    parser.add_argument("--size", default=SIZE, type=int, help="pixels of the pairs; default %(default)s")
     parser.add_argument("--count", default=COUNT, type=int, help="pairs of each kind; default %(default)s")
     given = parser.parse_args(arguments)
     with plain_errors():
         networks = {name: pretrained(name) for name in ("rooms", "photographs")}
         size, count, rooms = given.size, given.count, -(-given.count // CATS)
-        rows = methods({**networks, **{path.stem: load(path) for path in given.weights}}, size)
+        rows = methods({**networks, **{path.stem: load(path) for path in given.weights}})
         scores = {kind: compare(pairs(count, size, kind=kind), rows) for kind in ("parallax", "planar")}
         result = about(scores=scores, size=size, pairs=count, rooms=rooms, machine=machine())
         keep(result, RESULT, markdown(result))
