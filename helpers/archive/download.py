@@ -58,7 +58,7 @@ def fetch_archive(folder: str | Path | None = None, *, verify: bool = False, net
     """
     if os.environ.get("COURSE_ARCHIVE"):
         return _local_folder(os.environ["COURSE_ARCHIVE"], verify)
-    here = _Folder(Path(folder or cache_dir() / "archive").resolve())
+    here = _Folder(Path(folder or cache_dir() / "archive").expanduser().resolve())
     try:
         if here.missing(verify):
             here.incoming.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ class PhotosDataset(SceneDataset):
     def __init__(self, root: str | Path, size: int = 192, placements: int = 20, seed: int = 0):
         folder = open_folder(root)
         super().__init__(len(folder.rooms), len(folder.cats), placements, size, seed)
-        self.root, self._metric = Path(root), folder.metric
+        self.root, self._metric = folder.root, folder.metric
         self.stance = "standing" if folder.camera else "floating"
         self._load_rooms(folder)
         self._load_cats(folder)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from helpers.config import CourseError
 from helpers.photos.builder import Report, counted, save_room, written_together
-from helpers.utils import disk_faults_told
+from helpers.utils import disk_faults_told, reading
 
 T = TypeVar("T")
 
@@ -88,15 +88,14 @@ def download(data: PublicData, folder: str | Path) -> Path:
 
 def published_file(source: str | Path, what: str, md5: str | None) -> Path:
     """``source``, if it is there and has this sum, where one is given; else a CourseError."""
-    source = Path(source)
+    source = Path(source).expanduser()
     if not source.is_file():
         raise CourseError(f"There is no {source.name}: give {what}.")
-    if md5:
-        with source.open("rb") as stream:
-            found = hashlib.file_digest(stream, "md5").hexdigest()
-        if found != md5:
-            what = f"its md5 sum is {found} and should be {md5}"
-            raise CourseError(f"{source.name} is not the published file: {what}. Delete it and download it again.")
+    with reading(source), source.open("rb") as stream:
+        found = hashlib.file_digest(stream, "md5").hexdigest() if md5 else None
+    if found != md5:
+        what = f"its md5 sum is {found} and should be {md5}"
+        raise CourseError(f"{source.name} is not the published file: {what}. Delete it and download it again.")
     return source
 
 

@@ -170,10 +170,11 @@ def _listed(root: Path) -> PhotoFolder:
 
 def rooms_of(root: str | Path) -> list[Path]:
     """The pictures of rooms below ``root``, which may lack cats still; a CourseError if there are none."""
-    folder = _find(Path(root), "rooms")
-    if folder is None:
-        raise CourseError(f"{root} needs a folder bg/ with photographs of rooms: make it first.")
-    return _pictures(Path(root), folder)
+    root = Path(root).expanduser()
+    with reading(root):
+        if (folder := _find(root, "rooms")) is None:
+            raise CourseError(f"{root} needs a folder bg/ with photographs of rooms: make it first.")
+        return _pictures(root, folder)
 
 
 def _find(root: Path, kind: str) -> Path | None:

@@ -88,7 +88,7 @@ def add_pseudo_depth(root: str | Path, estimate: Estimate | None = None) -> Repo
     Raises:
         CourseError: the folder has depth already, or a camera.json, or the model cannot be had.
     """
-    root = Path(root)
+    root = Path(root).expanduser()
     rooms = rooms_of(root)
     by_name(rooms, "their depths")  # refuses two of one name
     if (root / "camera.json").exists():
