@@ -76,7 +76,7 @@ def subtraction_registered(room: np.ndarray, scene: np.ndarray) -> np.ndarray:
 
 
 def methods(networks: Mapping[str, nn.Module]) -> dict[str, Masks]:
-    """The rows: subtraction and each network, at the size that is best for it, with and without registration."""
+    """The rows: subtraction and each network, at the size that its weights name, with and without registration."""
     found: dict[str, Masks] = {"subtraction": subtraction, "subtraction, registered": subtraction_registered}
     for name, net in networks.items():
         found[name] = lambda *pair, net=net: predict(net, *pair)["mask"]

@@ -159,7 +159,7 @@ class RoomsDataset(SceneDataset):
 
 
 def _check_device(name: str) -> torch.device:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(name)):
         raise CourseError(f"device={name!r} is unknown: use 'cpu' or 'cuda'.")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
