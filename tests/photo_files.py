@@ -55,7 +55,7 @@ def photo_folder(root, depths=(None, None), cats=2, depth=True, camera=True):
         if depth:
             write_depth(root / f"bg_depth/room_{i}.png", floor_depth() if metres is None else metres)
     for i in range(cats):
-        cat_picture(60 + 30 * i, 100 - 25 * i, i).save(root / f"fg/cat_{i}.png")
+        cat_picture(60 + 30 * (i % 4), 100 - 25 * (i % 4), i).save(root / f"fg/cat_{i}.png")
     if camera:
         write_camera(root)
     return root

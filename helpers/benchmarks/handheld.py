@@ -30,7 +30,7 @@ from helpers.rendering.primitives import Camera
 from helpers.rendering.room_pass import view_room
 
 SEED = 2  # of rooms and cats: the shipped weights were trained on those of 1, the profiles' have 0
-SIZE, COUNT, CATS = 128, 100, 2  # pixels; pairs; cats in each room
+SIZES, COUNT, CATS = (128, 256), 100, 2  # pixels; pairs; cats in each room
 STEP, TURN = 0.03, math.radians(2)  # metres by which the camera moves, at most, and angle about each of its axes
 JPEG = 50  # quality
 COLUMNS = "Dice", "refused"
@@ -39,7 +39,7 @@ RESULT = "handheld.json"  # in runs/
 Masks = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of the room and the scene, (H, W, 3) uint8: (H, W) in [0, 1]
 
 
-def pairs(count: int = COUNT, size: int = SIZE, seed: int = SEED, kind: str = "parallax") -> Quartet:
+def pairs(count: int = COUNT, size: int = SIZES[0], seed: int = SEED, kind: str = "parallax") -> Quartet:
     """``count`` quartets whose ``bg`` a hand took, of half as many rooms; mask and depth are those of ``bg_fg``."""
     dataset = RoomsDataset(size, rooms=-(-count // CATS), cats=count, placements=1, seed=seed)
     batch = dataset.get_batch([((i // CATS) * count + i) * 2 + i % 2 for i in range(count)])  # each cat once
@@ -102,27 +102,33 @@ def compare(batch: Quartet, rows: Mapping[str, Masks]) -> dict[str, dict[str, fl
 
 def markdown(result: dict) -> str:
     """The table of one result, and a caption that says how it was made."""
-    rows = [[kind, name, *(f"{row[column]:.3f}" for column in COLUMNS)]
-            for kind, found in result["scores"].items() for name, row in found.items()]  # fmt: skip
+    scores, sizes = result["scores"], result["sizes"]  # of each kind, row and size
+    rows = [[kind, name, *(f"{row[str(size)][column]:.3f}" for column in COLUMNS for size in sizes)]
+            for kind, found in scores.items() for name, row in found.items()]  # fmt: skip
     caption = (
-        f"{result['pairs']} quartets of each kind, of {result['rooms']} rooms, at {result['size']} px, seed {SEED}; "
+        f"{result['pairs']} quartets of each kind, of {result['rooms']} rooms, seed {SEED}; "
         f"the camera moved by up to {100 * STEP:g} cm; {result['machine']}; {result['date']}."
     )
-    return markdown_table(["pairs", "mask", *COLUMNS], rows, numbers_from=2) + f"\n\n{caption}"
+    titles = (f"{column}, {size} px" for column in COLUMNS for size in sizes)
+    return markdown_table(["pairs", "mask", *titles], rows, numbers_from=2) + f"\n\n{caption}"
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.handheld", description=__doc__.splitlines()[0])
     parser.add_argument("--weights", nargs="+", default=[], type=Path, metavar="RUN", help="networks beside ours")
-    parser.add_argument("--size", default=SIZE, type=int, help="pixels of the pairs; default %(default)s")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, type=int, help="pixels of the pairs; default %(default)s")
     parser.add_argument("--count", default=COUNT, type=int, help="pairs of each kind; default %(default)s")
     given = parser.parse_args(arguments)
     with plain_errors():
         networks = {name: pretrained(name) for name in ("rooms", "photographs")}
-        size, count, rooms = given.size, given.count, -(-given.count // CATS)
-        rows = methods({**networks, **{path.stem: load(path) for path in given.weights}})
-        scores = {kind: compare(pairs(count, size, kind=kind), rows) for kind in ("parallax", "planar")}
-        result = about(scores=scores, size=size, pairs=count, rooms=rooms, machine=machine())
+        looking = methods({**networks, **{path.stem: load(path) for path in given.weights}})
+        scores = {kind: {name: {} for name in looking} for kind in ("parallax", "planar")}
+        for kind, rows in scores.items():
+            for size in given.sizes:
+                for name, row in compare(pairs(given.count, size, kind=kind), looking).items():
+                    rows[name][str(size)] = row  # as JSON has it
+        rooms = -(-given.count // CATS)
+        result = about(scores=scores, sizes=list(given.sizes), pairs=given.count, rooms=rooms, machine=machine())
         keep(result, RESULT, markdown(result))
 
 

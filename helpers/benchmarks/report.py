@@ -1,13 +1,13 @@
 """Puts stored results into the results page, ``README.md`` in this folder, and into the table of the front page.
 
 ``python -m helpers.benchmarks.report`` takes what ``make bench``, ``make speed``, ``make ablation``, ``make failures``,
-``python -m helpers.benchmarks.handheld`` and ``... transfer`` have left in ``runs/``. Each section of the page stands
+``python -m helpers.benchmarks.handheld``, ``... bad_pairs`` and ``... transfer`` have left in ``runs/``. Each section of the page stands
 between ``<!-- name:begin -->`` and ``<!-- name:end -->``; one of which nothing is stored keeps what it has.
 """
 
 from pathlib import Path
 
-from helpers.benchmarks import ablation, failures, handheld, latency, loop, table, transfer
+from helpers.benchmarks import ablation, bad_pairs, failures, handheld, latency, loop, table, transfer
 from helpers.benchmarks.summary import markdown_table, stored, with_spread
 from helpers.config import ROOT, CourseError, plain_errors
 from helpers.utils import whole_file
@@ -16,6 +16,7 @@ PAGE, FRONT_PAGE = Path("helpers", "benchmarks", "README.md"), Path("README.md")
 SECTIONS = {  # the files in runs/ (of several, the newest counts), and what writes their content down
     "rooms": ("bench/rooms-*-table.json", table.markdown),
     "photographs": ("bench/photos-*-table.json", table.markdown),
+    "bad_pairs": (bad_pairs.RESULT, bad_pairs.markdown),
     "handheld": (handheld.RESULT, handheld.markdown),
     "transfer": ("transfer/transfer.json", transfer.markdown),
     "latency": (latency.RESULT, latency.markdown),

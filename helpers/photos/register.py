@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from helpers.config import CourseError
+from helpers.photos.probe import cat_evidence
 from helpers.predict import Picture, predict
 from helpers.utils import read_image
 
@@ -30,8 +31,9 @@ NOISE = 2  # times the deviation of the flattest tiles: what is more was seen by
 ALIKE, LEAST_ALIKE = 0.7, 0.45  # correlation of tiles that look alike; share of them below which rooms differ
 FEWEST = 4  # tiles with texture: of fewer nothing can be told, and in the light nothing has to move
 CAT_TILES = 0.5  # of the tiles, that a cat and its shadow may take
-OUTLINE_SIZE = 128  # pixels of the longer side at which the outlines of what was found are looked at
-GHOST, DOUBTFUL = 1.2, 0.85  # times as strong in the room as in the scene: outlines of what is there alone, or perhaps
+PARTS_SIZE = 128  # pixels of the longer side at which the parts of what was found are told apart
+GHOST, DOUBTFUL = -2.0, 1.0  # log-odds that a cat is in the scene, below which it is in the room, or may be
+CLEAR = 0.5  # times as strong in the room as in the scene: below it an outline is the scene's, whatever it is of
 CAT_LEFT = 0.25  # of what was found, that must be in the scene, or else the pictures are swapped
 FOUND = 0.5, 0.001  # probability, and share of the picture above it, from which there is a cat
 
@@ -58,10 +60,9 @@ def predict_pair(net: nn.Module, bg: Picture, bg_fg: Picture, **options) -> dict
     """
     bg, bg_fg = read_image(bg, "bg"), read_image(bg_fg, "bg_fg")
     aligned = align(bg, bg_fg)
-    # Where nothing is known of the room, the network gets two equal pictures.
-    maps = predict(net, np.where(aligned.seen[..., None], aligned.room, bg_fg), bg_fg, **options)
-    # But their seam is no outline of anything.
-    maps["mask"] = without_ghosts(np.where(aligned.seen, maps["mask"], np.float32(0)), aligned.room, bg_fg)
+    room = np.where(aligned.seen[..., None], aligned.room, bg_fg)  # nothing differs where nothing is known of it
+    maps = predict(net, room, bg_fg, **options)
+    maps["mask"] = without_ghosts(np.where(aligned.seen, maps["mask"], np.float32(0)), room, bg_fg)
     if (lost := 1 - aligned.seen.mean()) > 0.01:
         print(f"The picture of the room misses {lost:.0%} of the scene: no cat is looked for there.")
     if (maps["mask"] > FOUND[0]).mean() < FOUND[1]:
@@ -73,25 +74,30 @@ def predict_pair(net: nn.Module, bg: Picture, bg_fg: Picture, **options) -> dict
 def without_ghosts(mask: np.ndarray, room: np.ndarray, scene: np.ndarray) -> np.ndarray:
     """``mask`` (H, W) float32, 0 where it shows what is in the aligned ``room`` and not in ``scene``; that is said.
 
-    Pictures differ where a cat is in either of them, and a network that looks at differences finds both. But only the
-    picture that shows a cat has an outline around that place.
+    Pictures differ where a cat is in either of them, and a network that looks at differences finds both. Which of them
+    shows it :func:`helpers.photos.probe.cat_evidence` tells; of what is no cat, that means nothing. So what has a clear
+    outline in the scene alone stays.
 
     Raises:
         CourseError: hardly anything is left of the mask: the pictures are swapped.
     """
-    size = [max(1, round(side * OUTLINE_SIZE / max(mask.shape))) for side in mask.shape[::-1]]
+    size = [max(1, round(side * PARTS_SIZE / max(mask.shape))) for side in mask.shape[::-1]]
     small, *pictures = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (mask, room, scene))
     smooth = (cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 1) for picture in pictures)
     in_room, in_scene = (np.hypot(cv2.Sobel(x, -1, 1, 0), cv2.Sobel(x, -1, 0, 1)).sum(-1) for x in smooth)
     count, parts = cv2.connectedComponents((small > FOUND[0]).astype(np.uint8))
-    ghosts, near, kept = np.zeros(small.shape, np.uint8), np.ones((3, 3), np.uint8), np.zeros(2)
+    evidence, near = cat_evidence(room, scene), np.ones((3, 3), np.uint8)
+    ghosts, doubtful = np.zeros(small.shape, np.uint8), False
     for part in (np.uint8(parts == number) for number in range(1, count)):
+        if part.mean() < FOUND[1]:
+            continue
+        share = cv2.resize(part.astype(np.float32), evidence.shape[::-1], interpolation=cv2.INTER_AREA)
+        odds = (evidence * share).sum() / share.sum()
         outline = cv2.morphologyEx(part, cv2.MORPH_GRADIENT, near) > 0
-        strength = np.array([edges[outline].sum() for edges in (in_room, in_scene)])
-        if part.mean() >= FOUND[1] and strength[0] > GHOST * strength[1]:
+        clear = in_room[outline].sum() < CLEAR * in_scene[outline].sum()
+        if odds < GHOST and not clear:
             ghosts |= cv2.dilate(part, near)
-        else:
-            kept += strength
+        doubtful |= odds < DOUBTFUL and not clear
     left = np.where(cv2.resize(ghosts, mask.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0, np.float32(0), mask)
     if ghosts.any() and (left > FOUND[0]).sum() < CAT_LEFT * (mask > FOUND[0]).sum():
         raise CourseError("The two pictures seem to be swapped: the cat is in the one that was given as the room. "
@@ -99,9 +105,9 @@ def without_ghosts(mask: np.ndarray, room: np.ndarray, scene: np.ndarray) -> np.
     if ghosts.any():
         print("The picture of the room seems to show a cat, too, or something else that the other one does not: "
               "take it again without. That place is left out of the mask.")  # fmt: skip
-    elif kept[0] > DOUBTFUL * kept[1] and (left > FOUND[0]).mean() >= FOUND[1]:
-        print("The mask is doubtful: what was found has hardly a clearer outline in the picture with the cat than in "
-              "the other. Perhaps there is no cat, or one in both, or the pictures are swapped.")  # fmt: skip
+    elif doubtful:
+        print("The mask is doubtful: a part of it looks hardly more like a cat in the picture with the cat than in the "
+              "other. Perhaps there is no cat, or one in both, or the pictures are swapped.")  # fmt: skip
     return left
 
 

@@ -81,11 +81,11 @@ def test_the_command_scores_the_courses_weights_and_others(capsys, monkeypatch, 
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     net = build("DepthMaskNet")
     save_tensors(tmp_path / "published.safetensors", net.state_dict(), {"network": "DepthMaskNet"})
-    handheld.main(["--count", "1", "--size", "64", "--weights", str(tmp_path / "published.safetensors")])
+    handheld.main(["--count", "1", "--sizes", "64", "96", "--weights", str(tmp_path / "published.safetensors")])
     printed, result = capsys.readouterr().out, newest(handheld.RESULT)
     assert handheld.markdown(result) in printed
     lines = [line for line in printed.splitlines() if line.startswith("| p")][1:]  # without the head
     rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines]
     methods, ways = ("subtraction", "rooms", "photographs", "published"), ("", ", registered")
     assert rows == [[kind, name + way] for kind in ("parallax", "planar") for name in methods for way in ways]
-    assert "1 quartets of each kind, of 1 rooms, at 64 px, seed 2" in printed and "torch" in printed
+    assert "Dice, 64 px | Dice, 96 px" in printed and "1 quartets of each kind, of 1 rooms, seed 2" in printed and "torch" in printed

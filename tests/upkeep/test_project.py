@@ -86,7 +86,7 @@ MAY_IMPORT = {
     "plots": set(),
     "session": CORE | SOURCES | {"upkeep"},  # upkeep.packages
     **dict.fromkeys(SOURCES, {"config", "utils", "dataset", "augment"}),
-    "photos": {"config", "utils", "dataset", "augment", "predict"},
+    "photos": {"config", "utils", "dataset", "augment", "model", "predict"},
     "demos": CORE | SOURCES,
     "widgets": CORE | SOURCES | {"demos"},
     "exercises": CORE | SOURCES | {"demos"},

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from photo_files import photo_folder
 from safetensors import safe_open
 from toy import ToyQuartets
 
@@ -106,3 +107,14 @@ def test_the_size_of_photographs_masks_is_that_of_the_best_ones_that_were_only_w
     watched = {size: sample(ToyQuartets(size=size), 8) for size in (32, 48)}
     size, scores = module.best_size(Subtraction(), watched)
     assert size == 48 and scores.startswith("32 px 0.000 and 0.000, 48 px 0.")
+
+
+def test_the_probe_is_fitted_to_what_was_trained_on_and_its_card_says_how_often_it_is_right(tmp_path, monkeypatch):
+    for name, value in {"CARD": tmp_path / "README.md", "ROOMS": 20, "CATS": 20, "PROBED": 16, "TEST_SAMPLES": 8}.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module.probe, "FILE", tmp_path / "probe.json")
+    module.CARD.write_text("# A title\n<!-- probe:begin -->\nold\n<!-- probe:end -->\n")
+    text = module.publish_probe(photo_folder(tmp_path / "photos", depths=(None,) * 20, cats=8))
+    kept = json.loads(module.probe.FILE.read_text())
+    assert len(kept["weights"]) == 96 and f"fitted to {2 * 16} quartets" in " ".join(text.split())
+    assert module.CARD.read_text() == text and "\nold" not in text and text.count("%") == 2
