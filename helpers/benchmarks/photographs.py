@@ -7,19 +7,23 @@ cats that ``split`` holds out for the test; ``--all`` takes the whole folder, fo
 """
 
 import argparse
+import io
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 
+import torch
 from torch import nn
 from torch.utils.data import Dataset
 
 from helpers.benchmarks.summary import machine
-from helpers.config import plain_errors
+from helpers.config import CourseError, plain_errors
 from helpers.dataset import cached, sample, split
 from helpers.evaluate import MeanDepth, Predictor, network_predictor, subtract_background, test_batches
 from helpers.metrics import Meter
 from helpers.photos.dataset import PhotosDataset
-from helpers.predict import load, pretrained
+from helpers.photos.register import predict_pair
+from helpers.predict import load, predict, pretrained
 from helpers.utils import table
 
 SIZES, COUNT = (64, 96, 128, 192), 600
@@ -42,15 +46,33 @@ def scores(predict: Predictor, dataset: Dataset, seed: int = 0) -> dict[str, dic
 
 
 def compare(networks: Mapping[str, nn.Module], parts: Mapping[int, Dataset], mean: MeanDepth | None = None,
-            mirrored: bool = False) -> dict[str, dict[str, float]]:  # fmt: skip
+            mirrored: bool = False, registered: bool = False) -> dict[str, dict[str, float]]:  # fmt: skip
     """A row of :func:`scores` for each network at each size; the baselines come first where there is a mean map."""
     rows: dict[str, dict[str, float]] = {}
     for size, dataset in parts.items():
         predictors = {"subtraction + mean map": _baseline(mean)} if mean else {}
         predictors |= {name: network_predictor(net, mirrored=mirrored) for name, net in networks.items()}
-        for name, predict in predictors.items():
-            rows |= {f"{name}, {size} px, {how}": row for how, row in scores(predict, dataset).items()}
+        if registered:
+            predictors |= {f"{name}, registered": pair_predictor(net) for name, net in networks.items()}
+        for name, predictor in predictors.items():
+            rows |= {f"{name}, {size} px, {how}": row for how, row in scores(predictor, dataset).items()}
     return rows
+
+
+def pair_predictor(net: nn.Module) -> Predictor:
+    """:func:`predict_pair` for each pair of a batch; one that is refused has no mask, and depth without registration."""
+
+    def of_pair(room: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
+        pair = [picture.permute(1, 2, 0).numpy() for picture in (room, scene)]
+        try:
+            with redirect_stdout(io.StringIO()):
+                maps = predict_pair(net, *pair)
+        except CourseError:
+            maps = predict(net, *pair)
+            maps["mask"][:] = 0
+        return torch.stack([torch.from_numpy(maps[name]) for name in ("mask", "depth")])
+
+    return lambda batch: torch.stack([of_pair(*pair) for pair in zip(batch["bg"], batch["bg_fg"])]).split(1, 1)
 
 
 def _baseline(mean: MeanDepth) -> Predictor:
@@ -65,6 +87,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--count", default=COUNT, type=int, help="quartets that are scored; default %(default)s")
     parser.add_argument("--all", action="store_true", help="score all rooms: nobody trained on them")
     parser.add_argument("--mirrored", action="store_true", help="predict each pair mirrored, too, and take the mean")
+    parser.add_argument("--registered", action="store_true", help="score helpers.photos.predict_pair, too")
     given = parser.parse_args(arguments)
     with plain_errors():
         networks = {"course": pretrained(), **{path.stem: load(path) for path in given.weights}}
@@ -75,7 +98,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
             mean = MeanDepth().fit(sample(both[given.sizes[0]][0], given.count))
             parts = {size: test for size, (_, test) in both.items()}
         sets = {size: cached(sample(part, given.count)) for size, part in parts.items()}
-        print(table(compare(networks, sets, mean, given.mirrored)))
+        print(table(compare(networks, sets, mean, given.mirrored, given.registered)))
         rooms = len({part.room_of(i) for part in [next(iter(sets.values()))] for i in range(len(part))})
         which = "all" if given.all else "held-out"
         print(f"{len(next(iter(sets.values())))} quartets of {rooms} {which} rooms, seed 0{', mirrored' * given.mirrored}; "

@@ -118,9 +118,10 @@ def markdown(result: dict) -> str:
     count = len(result["seeds"])
     over = f"mean ± standard deviation over {count} seeds" if count > 1 else f"seed {result['seeds'][0]}"
     stages = ", ".join(f"{s['size']} px x {s['epochs']} in batches of {s['batch']}" for s in result["stages"])
+    room = "photograph of a room" if result["data"] == "photographs" else "room"
     caption = (
         f"Profile `{result['profile']}`: {result['train_quartets']} training and {result['test_quartets']} test "
-        f"quartets at {result['size']} px, no room and no cat in both; the course's epochs by stage {stages}; {over}; "
+        f"quartets at {result['size']} px, no {room} and no cat in both; the course's epochs by stage {stages}; {over}; "
         f"{result['machine']}; {result['date']}."
     )
     levels = {  # a line for each kind and level of corruption, a column for each method

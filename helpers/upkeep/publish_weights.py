@@ -122,8 +122,8 @@ def publish_probe(photos: Path) -> str:
     words = (
         f"`{probe.FILE.name}` holds {len(weights)} numbers, which `helpers.photos.probe` explains: it tells which of two "
         f"pictures shows the cat. They were fitted to {2 * PROBED:,} quartets that these weights have seen, half of them "
-        "rendered, clean and perturbed, by `python -m helpers.upkeep.publish_weights probe`. Of quartets that were only "
-        f"watched they are right, given the mask, in {right[0]:.1%} on photographs and {right[1]:.1%} in rendered rooms."
+        "rendered, clean and perturbed, by `python -m helpers.upkeep.publish_weights probe --photos FOLDER`. Of quartets "
+        f"that were only watched they are right, given the mask, in {right[0]:.1%} on photographs and {right[1]:.1%} in rendered rooms."
     )
     return write_part("probe", f"\n{textwrap.fill(words, 110)}\n\n")
 

@@ -9,8 +9,9 @@ from helpers.augment import resize
 from helpers.benchmarks import photographs
 from helpers.benchmarks.mixture import Mixture
 from helpers.dataset import cached, get_batch, sample
-from helpers.evaluate import evaluate
+from helpers.evaluate import evaluate, network_predictor
 from helpers.predict import pretrained
+from helpers.rendering.dataset import RoomsDataset
 
 
 def test_a_mixture_gives_the_quartets_of_its_parts_in_the_order_asked_for(tmp_path):
@@ -29,12 +30,26 @@ def test_a_mixture_gives_the_quartets_of_its_parts_in_the_order_asked_for(tmp_pa
 def test_scores_are_those_of_evaluate_and_held_out_rooms_come_beside_baselines(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
     photo_folder(tmp_path / "photos", depths=(None,) * 4, cats=4)
-    photographs.main([str(tmp_path / "photos"), "--sizes", "32", "--count", "4"])
+    photographs.main([str(tmp_path / "photos"), "--sizes", "32", "--count", "4", "--registered"])
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if ", 32 px, " in line]
-    assert [row.split(",")[0] for row in rows] == ["subtraction + mean map"] * 2 + ["course"] * 2
+    assert [row.split(",")[0] for row in rows] == ["subtraction + mean map"] * 2 + ["course"] * 4
+    assert ["registered" in row for row in rows] == [False] * 4 + [True] * 2
     assert "4 quartets of" in printed and "held-out rooms, seed 0" in printed and "torch" in printed
     toys = sample(ToyQuartets(size=32), 6)
     row = photographs.compare({"net": pretrained()}, {32: toys})["net, 32 px, perturbed"]
     wanted = evaluate(pretrained(), toys, perturbed=True)
     assert row == pytest.approx({title: wanted[key] for key, title in photographs.METRICS.items()}, nan_ok=True)
+
+
+def test_pairs_are_registered_first_and_refused_ones_have_no_mask():
+    """A room that was moved by a tenth of its width, and two rooms."""
+    dataset = RoomsDataset(64, rooms=2, cats=1, placements=1)
+    batch = dataset.get_batch([0, len(dataset) - 1])
+    batch["bg"] = torch.stack([batch["bg"][0].roll(6, -1), batch["bg"][0]])
+    net = pretrained()
+    masks, depths = photographs.pair_predictor(net)(batch)
+    plain = network_predictor(net)(batch)[0]
+    assert masks.shape == depths.shape == (2, 1, 64, 64) and (masks[1] == 0).all() and depths[1].std() > 0
+    wrong = [((mask[0] > 0.5) != (batch["mask"][0] > 0.5)).float().mean() for mask in (masks, plain)]
+    assert wrong[0] < 0.5 * wrong[1]
