@@ -1,8 +1,4 @@
-"""How good is a network on a whole data set, and how good are two baselines without a network?
-
-:func:`evaluate` gives every metric of a network. The baselines are :func:`subtract_background`, for the mask, and
-:class:`MeanDepth`, for the depth.
-"""
+"""How good is a network on a whole data set, beside two baselines, :func:`subtract_background` and :class:`MeanDepth`?"""
 
 from collections.abc import Callable, Iterator
 
@@ -39,9 +35,11 @@ def evaluate(net: nn.Module, dataset: Dataset, size: int | None = None, perturbe
 
 
 def network_predictor(net: nn.Module, depth_activation: str | None = None, mirrored: bool = False) -> Predictor:
-    """What :func:`helpers.model.predicted` says of a batch, whose arguments these are, in evaluation mode."""
+    """What :func:`helpers.model.predicted` says of a batch, whose arguments these are; its maps are where the batch is."""
     net.eval()
-    return torch.no_grad()(lambda batch: predicted(net, batch["bg"], batch["bg_fg"], depth_activation, mirrored))
+    found = torch.no_grad()(lambda batch: predicted(net, batch["bg"], batch["bg_fg"], depth_activation, mirrored))
+    here = lambda batch: to_device(batch, next(net.parameters(), batch["bg"]).device)
+    return lambda batch: tuple(maps.to(batch["bg"].device) for maps in found(here(batch)))
 
 
 def test_batches(dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", perturbed: bool = False,

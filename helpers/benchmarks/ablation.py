@@ -23,7 +23,7 @@ from helpers.dataset import CachedDataset, cached, sample, split
 from helpers.losses import CourseLoss
 from helpers.model import DuoNet
 from helpers.predict import pretrained
-from helpers.recipes import Stage, recipe
+from helpers.recipes import RECIPES, Stage, recipe
 from helpers.session import run_dir, source
 
 BASE = "course"
@@ -45,7 +45,7 @@ class Choice(NamedTuple):
 
 
 def _augmentation(instead: str, **changes: float) -> Choice:
-    return Choice("augmentation", instead, changes={"augment": {**recipe("course").augment, **changes}})
+    return Choice("augmentation", instead, changes={"augment": {**RECIPES["course"].augment, **changes}})
 
 
 LARGEST_SIZE_ONLY = (dataclasses.replace(STAGES[-1], epochs=sum(stage.epochs for stage in STAGES)),)  # as many samples
@@ -78,7 +78,7 @@ CHOICES = {
     "adamw": Choice("optimizer", "AdamW, learning rate 6e-3", changes={"optimizer": "adamw", "learning_rate": 6e-3}),
     "one-size": Choice("stages", "the largest size only", changes={"stages": LARGEST_SIZE_ONLY}),
     "fine-tune": Choice("start", "the weights that come with the course, fine-tuned", pretrained,
-                        changes={"learning_rate": recipe("fine-tune").learning_rate}),
+                        changes={"learning_rate": RECIPES["fine-tune"].learning_rate}),
     "fine-tune-fast": Choice("start", "the same at the course's learning rate", pretrained),
     "fine-tune-slow": Choice("start", "the same at a learning rate of 1.3e-3", pretrained,
                              changes={"learning_rate": 1.3e-3}),

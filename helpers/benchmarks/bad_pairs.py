@@ -34,16 +34,19 @@ def kinds(dataset: Dataset, count: int = COUNT) -> dict[str, Quartet]:
     rooms, cats = scenes(dataset)
     first = {int(room): i for i, room in reversed(list(enumerate(rooms)))}
     second = {int(room): i for i, room in reversed(list(enumerate(rooms))) if cats[i] != cats[first[int(room)]]}
-    chosen = sorted(second)[:count]
-    if not chosen:
-        raise CourseError("No room is shown with two cats: the folder holds too few cats, or too few rooms.")
+    chosen = [room for room in dict.fromkeys(rooms.tolist()) if room in second][:count]
+    at = [getattr(dataset, "places", {}).get(room, room) for room in chosen]
+    if len(set(at)) < 2:
+        raise CourseError("Not two places are shown with two cats: the folder holds too few cats, or too few rooms.")
+    n = len(chosen)
+    elsewhere = [next(j % n for j in range(i, i + n) if at[j % n] != at[i]) for i in range(n)]
     one, other = (get_batch(dataset, [found[room] for room in chosen]) for found in (first, second))
     wrong = {
         "as they should be": {},
         "swapped": {"bg": one["bg_fg"], "bg_fg": one["bg"]},
         "a cat in both": {"bg": other["bg_fg"]},
         "no cat": {"bg_fg": one["bg"]},
-        "two rooms": {"bg": one["bg"].roll(1, 0)},
+        "two rooms": {"bg": one["bg"][elsewhere]},
     }
     return {kind: perturb({**one, **given}, generator_of(i), by=HANDHELD) for i, (kind, given) in enumerate(wrong.items())}
 
@@ -85,7 +88,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         pairs = kinds(sample(split(PhotosDataset(given.folder, SIZE))[1], 10 * given.count), given.count)
         answers = count_answers(pretrained("photographs"), pairs)
         rooms = len(next(iter(pairs.values()))["bg"])
-        result = about(answers=answers, rooms=rooms, machine=machine())
+        result = about(data="photographs", answers=answers, rooms=rooms, machine=machine())
         keep(result, RESULT, markdown(result))
 
 

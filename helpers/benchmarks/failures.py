@@ -19,10 +19,10 @@ from torch.utils.data import Dataset
 
 from helpers.benchmarks.summary import about, keep, markdown_table, need_data
 from helpers.config import CourseError, plain_errors
-from helpers.dataset import get_batch, to_device
+from helpers.dataset import get_batch
 from helpers.evaluate import Predictor, network_predictor
 from helpers.plots import array, plane, quartets_of, show_predictions
-from helpers.session import is_trained, run_dir, sets, trained_network
+from helpers.session import is_trained, our_recipe, sets, trained_network
 
 RESULT = "bench/failures.json"  # in runs/
 COUNT, DRAWN = 20, 5  # so many of each task are explained, and so many are in the figure
@@ -229,10 +229,10 @@ def markdown(result: dict) -> str:
 def main() -> list[Case]:
     """Find the cases of the trained network on the test set, print and store them; the same cases."""
     need_data()
-    device, folder = "cuda" if torch.cuda.is_available() else "cpu", run_dir()
-    network = folder.name if is_trained() else "the weights that come with the course"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = f"a network of the recipe {our_recipe().name}" if is_trained() else "the weights that come with the course"
     predictor, test_set = network_predictor(trained_network().to(device)), sets("test")[0]
-    cases = worst(test_set, lambda batch: predictor(to_device(batch, device)))
+    cases = worst(test_set, predictor)
     if not cases:
         raise CourseError("Not one test quartet has an error, so there is nothing to show: use a larger test set.")
     told = [{key: getattr(case, key) for key in ("task", "cause", "sentence", "words", "shares")} for case in cases]

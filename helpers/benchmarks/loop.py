@@ -17,10 +17,10 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from helpers.benchmarks.summary import about, keep, machine, markdown_table
-from helpers.config import plain_errors
+from helpers.config import CourseError, plain_errors
 from helpers.dataset import Quartet
 from helpers.losses import PublishedLoss
-from helpers.model import NETWORKS, build
+from helpers.model import NETWORKS, STRIDE, build
 from helpers.recipes import STAGES, Stage, make_optimizer, recipe
 from helpers.train import train
 
@@ -137,13 +137,15 @@ def markdown(result: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.loop", description=__doc__.splitlines()[0])
-    sizes = sorted({stage.size for stage in recipe("course").stages})
-    parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="multiples of 16; default the profile's")
+    parser.add_argument("--sizes", type=int, nargs="+", help="multiples of 16; default the profile's")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8)
     arguments = parser.parse_args()
     with plain_errors():
-        result = measure(arguments.sizes, arguments.batch, arguments.steps)
+        sizes = arguments.sizes or sorted({stage.size for stage in recipe("course").stages})
+        if wrong := [size for size in sizes if size < STRIDE or size % STRIDE]:
+            raise CourseError(f"sizes {wrong}: choose multiples of {STRIDE}.")
+        result = measure(sizes, arguments.batch, arguments.steps)
         keep(result, RESULT, markdown(result))
 
 

@@ -4,6 +4,8 @@
 each ``RUN`` (a run's folder or a ``.safetensors`` file), at several sizes, beside background subtraction and the mean
 depth map. Cats are composed into the rooms of FOLDER (:class:`helpers.photos.PhotosDataset`). Scored are the places and
 cats that ``split`` holds out for the test; ``--all`` takes the whole folder, for rooms that nobody trained on.
+``--registered`` adds what :func:`helpers.photos.predict_pair` makes of the same pairs; it looks at them in the sizes that
+the weights name, and not in their own.
 """
 
 import argparse
@@ -53,22 +55,22 @@ def compare(networks: Mapping[str, nn.Module], parts: Mapping[int, Dataset], mea
         predictors = {"subtraction + mean map": _baseline(mean)} if mean else {}
         predictors |= {name: network_predictor(net, mirrored=mirrored) for name, net in networks.items()}
         if registered:
-            predictors |= {f"{name}, registered": pair_predictor(net) for name, net in networks.items()}
+            predictors |= {f"{name}, registered": pair_predictor(net, mirrored=mirrored) for name, net in networks.items()}
         for name, predictor in predictors.items():
             rows |= {f"{name}, {size} px, {how}": row for how, row in scores(predictor, dataset).items()}
     return rows
 
 
-def pair_predictor(net: nn.Module) -> Predictor:
+def pair_predictor(net: nn.Module, **options) -> Predictor:
     """:func:`predict_pair` for each pair of a batch; one that is refused has no mask, and depth without registration."""
 
     def of_pair(room: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
         pair = [picture.permute(1, 2, 0).numpy() for picture in (room, scene)]
         try:
             with redirect_stdout(io.StringIO()):
-                maps = predict_pair(net, *pair)
+                maps = predict_pair(net, *pair, **options)
         except CourseError:
-            maps = predict(net, *pair)
+            maps = predict(net, *pair, **options)
             maps["mask"][:] = 0
         return torch.stack([torch.from_numpy(maps[name]) for name in ("mask", "depth")])
 

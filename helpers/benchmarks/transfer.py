@@ -112,6 +112,8 @@ def plan(start: str, count: int) -> Recipe:
 def few_rooms(dataset: Dataset, count: int, seed: int) -> Dataset:
     """At most :data:`SAMPLES` quartets of ``count`` rooms; those of a smaller number are among those of a larger one."""
     rooms, _ = scenes(dataset)
+    if count > (most := len(np.unique(rooms))):
+        raise CourseError(f"{count} rooms: the part to train on has {most}.")
     chosen = np.random.default_rng([seed, 1]).permutation(np.unique(rooms))[:count]
     return cached(sample(Subset(dataset, np.flatnonzero(np.isin(rooms, chosen))), SAMPLES, seed))
 
@@ -147,7 +149,7 @@ def measure(root: Path, counts: Sequence[int], seeds: Sequence[int], starts: Seq
             titles = {f"{title}, {how}": (how, title) for how in found[0] for title in METRICS.values()}
             values = {name: [result[how][title] for result in found] for name, (how, title) in titles.items()}
             rows.append({"start": start, "rooms": count, **values})
-    return about(seeds=list(seeds), size=SIZE, samples=SAMPLES, test_quartets=len(test_set), machine=machine(), rows=rows)
+    return about(data="photographs", seeds=list(seeds), size=SIZE, samples=SAMPLES, test_quartets=len(test_set), machine=machine(), rows=rows)
 
 
 COLUMNS = ("depth RMSE, clean", "aligned RMSE, clean", "δ < 1.25, clean", "mask Dice, clean", "mask Dice, perturbed")

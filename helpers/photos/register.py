@@ -50,7 +50,8 @@ def predict_pair(net: nn.Module, bg: Picture, bg_fg: Picture, **options) -> dict
     """:func:`helpers.predict.predict` for a pair taken by hand: registered first, and checked afterwards.
 
     Mask and depth are those of ``bg_fg`` as it was photographed. The mask is 0 where ``bg`` does not reach, or shows a
-    cat of its own, and a printed sentence says so, or that there is no cat. ``options`` are those of ``predict``.
+    cat of its own. A printed sentence says so, or that there is no cat, or that the mask is doubtful. ``options`` are
+    those of ``predict``.
 
     Returns:
         ``{"mask": (H, W), "depth": (H, W)}`` float32 in [0, 1], and ``"seen"`` (H, W) bool: where both pictures reach.

@@ -48,3 +48,16 @@ def test_the_command_counts_every_pair_of_held_out_rooms(capsys, tmp_path):
     assert bad_pairs.markdown(result) in capsys.readouterr().out and result["rooms"] > 0
     for counts in result["answers"].values():
         assert tuple(counts) == bad_pairs.ANSWERS and sum(counts.values()) == result["rooms"]
+
+
+def test_two_rooms_are_of_two_places(monkeypatch):
+    monkeypatch.setattr(bad_pairs, "HANDHELD", Perturbation(*[0.0] * 7))
+    dataset = RoomsDataset(32, rooms=4, cats=2, placements=1)
+    dataset.places = {0: 0, 1: 0, 2: 2, 3: 2}  # two views of each
+    found = bad_pairs.kinds(dataset)
+    rooms = found["as they should be"]["bg"]
+    which = [[torch.equal(other, room) for room in rooms].index(True) for other in found["two rooms"]["bg"]]
+    assert all(i // 2 != j // 2 for i, j in enumerate(which))
+    dataset.places = dict.fromkeys(range(4), 0)
+    with pytest.raises(CourseError, match="Not two places"):
+        bad_pairs.kinds(dataset)

@@ -62,6 +62,17 @@ def same_kind(first, second):
     assert on_gpu(*first.values()) and {k: v.dtype for k, v in first.items()} == {k: v.dtype for k, v in second.items()}
 
 
+def test_a_network_on_the_gpu_scores_a_test_set_that_stays_on_the_cpu(gpu):
+    """As benchmarks do after a training, which leaves the network where it was trained."""
+    net = small(gpu)
+    assert on_gpu(next(net.parameters()))
+    for device, reads in (("cpu", [COPY, COPY]), ("cuda", [])):
+        batch, gpu.expected = batch_on(device), reads
+        with gpu.allowing(UPLOAD):
+            maps = network_predictor(net)(batch)
+        assert len(maps) == 2 and all(found.fake_device.type == device for found in maps)
+
+
 # -- what is rehearsed ----------------------------------------------------------------------------------------------
 
 
