@@ -32,9 +32,11 @@ RESULT = "bad_pairs.json"  # in runs/
 def kinds(dataset: Dataset, count: int = COUNT) -> dict[str, Quartet]:
     """Pairs of each kind, one for each of ``count`` rooms that ``dataset`` shows with two cats."""
     rooms, cats = scenes(dataset)
-    first = {int(room): i for i, room in reversed(list(enumerate(rooms)))}
-    second = {int(room): i for i, room in reversed(list(enumerate(rooms))) if cats[i] != cats[first[int(room)]]}
-    chosen = [room for room in dict.fromkeys(rooms.tolist()) if room in second][:count]
+    first, second = {}, {}  # quartets of each room
+    for i, room in enumerate(rooms.tolist()):
+        if cats[i] != cats[first.setdefault(room, i)]:
+            second.setdefault(room, i)
+    chosen = [room for room in first if room in second][:count]
     at = [getattr(dataset, "places", {}).get(room, room) for room in chosen]
     if len(set(at)) < 2:
         raise CourseError("Not two places are shown with two cats: the folder holds too few cats, or too few rooms.")

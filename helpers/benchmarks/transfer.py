@@ -149,7 +149,8 @@ def measure(root: Path, counts: Sequence[int], seeds: Sequence[int], starts: Seq
             titles = {f"{title}, {how}": (how, title) for how in found[0] for title in METRICS.values()}
             values = {name: [result[how][title] for result in found] for name, (how, title) in titles.items()}
             rows.append({"start": start, "rooms": count, **values})
-    return about(data="photographs", seeds=list(seeds), size=SIZE, samples=SAMPLES, test_quartets=len(test_set), machine=machine(), rows=rows)
+    facts = {"size": SIZE, "samples": SAMPLES, "test_quartets": len(test_set), "machine": machine()}
+    return about(data="photographs", seeds=list(seeds), rows=rows, **facts)
 
 
 COLUMNS = ("depth RMSE, clean", "aligned RMSE, clean", "δ < 1.25, clean", "mask Dice, clean", "mask Dice, perturbed")
