@@ -58,7 +58,6 @@ gpu: $(INSTALLED) ## what only a machine with a GPU can show: tests, the course,
 	@$(RUN) -m pytest tests/core tests/rendering -q
 	@COURSE_PROFILE=standard $(RUN) -m helpers.upkeep.run_notebooks
 	@$(MAKE) speed
-	@$(RUN) -m helpers.benchmarks.rendering
 	@COURSE_PROFILE=full $(RUN) -m helpers.benchmarks.table --seeds 1 --rows published published-net course
 
 site: $(INSTALLED) ## build the course's website in runs/site/, from pages, notebooks and docstrings

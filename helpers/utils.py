@@ -222,13 +222,12 @@ def table(rows: Mapping[str, Mapping[str, float]], digits: int = 3) -> Table:
 
 
 def device() -> str:
-    """The GPU's name, or how many cores PyTorch computes on."""
+    """The GPU's name, if there is one, and how many cores PyTorch computes on."""
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     cores = torch.get_num_threads()
-    return f"{cores} CPU core{'s' * (cores > 1)}"
+    return f"{gpu}{cores} CPU core{'s' * (cores > 1)}"
 
 
 # Pictures from outside: the course's one reader.

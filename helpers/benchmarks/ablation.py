@@ -17,7 +17,7 @@ from torch import nn
 
 from helpers.benchmarks import variants
 from helpers.benchmarks.runs import Experiment, run_seeds
-from helpers.benchmarks.summary import about, difference, keep, markdown_table, need_data, with_spread
+from helpers.benchmarks.summary import about, difference, keep, markdown_table, need_data, positive, with_spread
 from helpers.config import plain_errors, profile, runs_dir
 from helpers.dataset import CachedDataset, cached, sample, split
 from helpers.losses import CourseLoss
@@ -138,7 +138,7 @@ def _cell(values: Sequence[float], base: Sequence[float] | None, form: str) -> s
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.ablation", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+    parser.add_argument("--seeds", type=positive, default=3, help="how many, from 0 on")
     parser.add_argument("--choices", nargs="+", default=list(CHOICES), choices=CHOICES)
     arguments = parser.parse_args()
     with plain_errors():

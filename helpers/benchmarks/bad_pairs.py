@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from helpers.augment import HANDHELD, generator_of, perturb
-from helpers.benchmarks.summary import about, keep, machine, markdown_table
+from helpers.benchmarks.summary import about, keep, machine, markdown_table, positive
 from helpers.config import CourseError, plain_errors
 from helpers.dataset import Quartet, get_batch, sample, scenes, split
 from helpers.photos.dataset import PhotosDataset
@@ -84,7 +84,7 @@ def markdown(result: dict) -> str:
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.bad_pairs", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="photographs of rooms, and cats")
-    parser.add_argument("--count", default=COUNT, type=int, help="rooms; default %(default)s")
+    parser.add_argument("--count", default=COUNT, type=positive, help="rooms; default %(default)s")
     given = parser.parse_args(arguments)
     with plain_errors():
         pairs = kinds(sample(split(PhotosDataset(given.folder, SIZE))[1], 10 * given.count), given.count)

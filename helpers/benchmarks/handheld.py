@@ -18,13 +18,14 @@ import torch
 from torch import nn
 
 from helpers.augment import HANDHELD, generator_of, perturb
-from helpers.benchmarks.summary import about, keep, machine, markdown_table
+from helpers.benchmarks.photographs import by_name
+from helpers.benchmarks.summary import about, keep, machine, markdown_table, positive
 from helpers.config import CourseError, plain_errors
 from helpers.dataset import Quartet
 from helpers.demos.corruptions import corrupt
 from helpers.evaluate import subtract_background
 from helpers.photos.register import align, predict_pair
-from helpers.predict import load, predict, pretrained
+from helpers.predict import predict, pretrained
 from helpers.rendering.dataset import RoomsDataset, display
 from helpers.rendering.primitives import Camera
 from helpers.rendering.room_pass import view_room
@@ -116,12 +117,12 @@ def markdown(result: dict) -> str:
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.handheld", description=__doc__.splitlines()[0])
     parser.add_argument("--weights", nargs="+", default=[], type=Path, metavar="RUN", help="networks beside ours")
-    parser.add_argument("--sizes", nargs="+", default=SIZES, type=int, help="pixels of the pairs; default %(default)s")
-    parser.add_argument("--count", default=COUNT, type=int, help="pairs of each kind; default %(default)s")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, type=positive, help="pixels of the pairs; default %(default)s")
+    parser.add_argument("--count", default=COUNT, type=positive, help="pairs of each kind; default %(default)s")
     given = parser.parse_args(arguments)
     with plain_errors():
         networks = {name: pretrained(name) for name in ("rooms", "photographs")}
-        looking = methods({**networks, **{path.stem: load(path) for path in given.weights}})
+        looking = methods({**networks, **by_name(given.weights)})
         scores = {kind: {name: {} for name in looking} for kind in ("parallax", "planar")}
         for kind, rows in scores.items():
             for size in given.sizes:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.benchmarks.summary import about, keep, markdown_table
+from helpers.benchmarks.summary import about, keep, markdown_table, positive
 from helpers.config import CourseError, plain_errors
 from helpers.model import NETWORKS, build
 from helpers.recipes import pick_precision
@@ -140,9 +140,9 @@ def markdown(result: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.latency", description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 192], help="pixels, multiples of 16")
-    parser.add_argument("--repeats", type=int, default=50, help="predictions of each runtime that count")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sizes", type=positive, nargs="+", default=[64, 192], help="pixels, multiples of 16")
+    parser.add_argument("--repeats", type=positive, default=50, help="predictions of each runtime that count")
+    parser.add_argument("--threads", type=positive, default=2)
     arguments = parser.parse_args()
     with plain_errors():
         result = measure(arguments.sizes, arguments.repeats, arguments.threads)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from helpers.benchmarks.summary import about, keep, machine, markdown_table
+from helpers.benchmarks.summary import about, keep, machine, markdown_table, positive
 from helpers.config import CourseError, plain_errors
 from helpers.dataset import Quartet
 from helpers.losses import PublishedLoss
@@ -137,9 +137,9 @@ def markdown(result: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.loop", description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", help="multiples of 16; default the profile's")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--sizes", type=positive, nargs="+", help="multiples of 16; default the profile's")
+    parser.add_argument("--batch", type=positive, default=32)
+    parser.add_argument("--steps", type=positive, default=8)
     arguments = parser.parse_args()
     with plain_errors():
         sizes = arguments.sizes or sorted({stage.size for stage in recipe("course").stages})

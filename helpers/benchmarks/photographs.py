@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from helpers.benchmarks.summary import machine
+from helpers.benchmarks.summary import machine, positive
 from helpers.config import CourseError, plain_errors
 from helpers.dataset import cached, sample, split
 from helpers.evaluate import MeanDepth, Predictor, network_predictor, subtract_background, test_batches
@@ -77,6 +77,16 @@ def pair_predictor(net: nn.Module, **options) -> Predictor:
     return lambda batch: torch.stack([of_pair(*pair) for pair in zip(batch["bg"], batch["bg_fg"])]).split(1, 1)
 
 
+def by_name(paths: Iterable[Path]) -> dict[str, nn.Module]:
+    """The networks of ``--weights``, each by the name of its file or folder, which is that of its row."""
+    networks: dict[str, nn.Module] = {}
+    for path in paths:
+        if path.stem in networks:
+            raise CourseError(f"Two of the weights are called {path.stem}, and so would be their rows: rename {path}.")
+        networks[path.stem] = load(path)
+    return networks
+
+
 def _baseline(mean: MeanDepth) -> Predictor:
     return lambda batch: (subtract_background(batch["bg"], batch["bg_fg"]), mean.predict(batch))
 
@@ -85,14 +95,14 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.photographs", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="photographs of rooms, and cats")
     parser.add_argument("--weights", nargs="+", default=[], type=Path, metavar="RUN", help="networks beside the course's")
-    parser.add_argument("--sizes", nargs="+", default=SIZES, type=int, help="pixels; default %(default)s")
-    parser.add_argument("--count", default=COUNT, type=int, help="quartets that are scored; default %(default)s")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, type=positive, help="pixels; default %(default)s")
+    parser.add_argument("--count", default=COUNT, type=positive, help="quartets that are scored; default %(default)s")
     parser.add_argument("--all", action="store_true", help="score all rooms: nobody trained on them")
     parser.add_argument("--mirrored", action="store_true", help="predict each pair mirrored, too, and take the mean")
     parser.add_argument("--registered", action="store_true", help="score helpers.photos.predict_pair, too")
     given = parser.parse_args(arguments)
     with plain_errors():
-        networks = {"course": pretrained(), **{path.stem: load(path) for path in given.weights}}
+        networks = {"course": pretrained(), **by_name(given.weights)}
         parts = {size: PhotosDataset(given.folder, size) for size in given.sizes}
         mean = None
         if not given.all:

@@ -1,5 +1,6 @@
 """What the results of all benchmarks have in common: numbers of several seeds, and how they are written down."""
 
+import argparse
 import json
 import platform
 import statistics
@@ -19,8 +20,15 @@ def about(**facts) -> dict:
     return {"version": VERSION, "data": data, "profile": profile().name, "date": date.today().isoformat(), **facts}
 
 
+def positive(text: str) -> int:
+    """The ``type`` of an argument that counts something."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def machine() -> str:
-    """What a figure was measured on, in words: the device, the architecture, and PyTorch's version."""
+    """What a figure was measured on, in words: the devices, the architecture, and PyTorch's version."""
     import torch
 
     return f"{device()} ({platform.machine()}), torch {torch.__version__}"

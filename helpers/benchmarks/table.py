@@ -16,7 +16,17 @@ import torch
 
 from helpers.benchmarks.networks import BASELINES
 from helpers.benchmarks.runs import ABOUT_MASK, FLOP_SIZE, Experiment, by_level, run_seeds, score
-from helpers.benchmarks.summary import about, difference, gather, keep, machine, markdown_table, need_data, with_spread
+from helpers.benchmarks.summary import (
+    about,
+    difference,
+    gather,
+    keep,
+    machine,
+    markdown_table,
+    need_data,
+    positive,
+    with_spread,
+)  # fmt: skip
 from helpers.config import data_source, plain_errors, runs_dir
 from helpers.dataset import Quartet
 from helpers.demos.checkerboard import grid_index
@@ -167,17 +177,20 @@ def reading(result: dict) -> list[str]:
 
     if PUBLISHED_TITLE in scores:
         seconds = mean(facts[OUR_TITLE]["seconds"]) / mean(facts[PUBLISHED_TITLE]["seconds"])
+        depth, tuned_depth, tuned = "", "", scores.get(TUNED_TITLE)
+        if _is_known(ours["depth_rmse"]):  # photographs may have none
+            depth = (f"{rmse(ours):.2f} times its depth RMSE ({rmse(ours, AS_PUBLISHED):.2f} times in the published output "
+                     "activation), ")  # fmt: skip
+            tuned_depth = f"{rmse(tuned):.2f} and " if tuned else ""
         lines.append(
-            f"The course against the published recipe: {rmse(ours):.2f} times its depth RMSE "
-            f"({rmse(ours, AS_PUBLISHED):.2f} times in the published output activation), {mask_error(ours):.2f} times "
-            f"its mask error (1 - Dice), {seconds:.2f} times its training time in the same loop. "
+            f"The course against the published recipe: {depth}{mask_error(ours):.2f} times its mask error (1 - Dice), "
+            f"{seconds:.2f} times its training time in the same loop. "
             f"Grid index {mean(ours['grid']):.4f}; the ground truth's own is {target:.4f}."
         )
-        if tuned := scores.get(TUNED_TITLE):
+        if tuned:
             lines.append(
-                f"Where DuoNet starts from the weights that come with the course: {rmse(tuned):.2f} and "
-                f"{mask_error(tuned):.2f} times. They were trained on many rendered rooms before, so that row is not "
-                "compared with the others."
+                f"Where DuoNet starts from the weights that come with the course: {tuned_depth}{mask_error(tuned):.2f} "
+                "times. They were trained on many rendered rooms before, so that row is not compared with the others."
             )
 
     def is_as_good(row: dict[str, list[float]], key: str) -> bool:
@@ -203,7 +216,7 @@ def main() -> None:
     with plain_errors():
         parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.table", description=__doc__.splitlines()[0])
         parser.add_argument("--data", default=data_source(), help="'rooms', 'archive' or a folder of photographs")
-        parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on")
+        parser.add_argument("--seeds", type=positive, default=3, help="how many, from 0 on")
         parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
         arguments = parser.parse_args()
         os.environ["COURSE_DATA"] = arguments.data

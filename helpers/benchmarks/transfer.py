@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from helpers import plots
 from helpers.benchmarks.photographs import METRICS, scores
-from helpers.benchmarks.summary import about, keep, machine, markdown_table, spread, with_spread
+from helpers.benchmarks.summary import about, keep, machine, markdown_table, positive, spread, with_spread
 from helpers.callbacks import ProgressBar
 from helpers.checkpoints import LAST, PREVIOUS
 from helpers.config import CourseError, plain_errors, runs_dir
@@ -186,8 +186,8 @@ def figure(result: dict) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.transfer", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="photographs of rooms with depth, and cats")
-    parser.add_argument("--rooms", nargs="+", default=ROOMS, type=int, help="how many to train on; default %(default)s")
-    parser.add_argument("--seeds", default=3, type=int, help="how many, from 0 on; default %(default)s")
+    parser.add_argument("--rooms", nargs="+", default=ROOMS, type=positive, help="how many to train on; default %(default)s")
+    parser.add_argument("--seeds", default=3, type=positive, help="how many, from 0 on; default %(default)s")
     parser.add_argument("--starts", nargs="+", default=list(STARTS), choices=STARTS)
     given = parser.parse_args()
     with plain_errors():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.benchmarks.summary import machine
+from helpers.benchmarks.summary import machine, positive
 from helpers.config import plain_errors
 from helpers.dataset import normalise_depth
 from helpers.photos.folder import nearest, open_folder
@@ -69,8 +69,8 @@ def summary(pictures: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, dict[
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.benchmarks.variety", description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", help="photographs: bg/, fg/ and, for depth, bg_depth/ (see helpers.photos)")
-    parser.add_argument("--rooms", type=int, default=200, help="how many are rendered")
-    parser.add_argument("--size", type=int, default=64, help="pixels")
+    parser.add_argument("--rooms", type=positive, default=200, help="how many are rendered")
+    parser.add_argument("--size", type=positive, default=64, help="pixels")
     parser.add_argument("--seed", type=int, default=0, help="of the rendered rooms")
     asked = parser.parse_args(arguments)
     with plain_errors():

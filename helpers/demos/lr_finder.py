@@ -46,10 +46,10 @@ def find_rate(
         steps: at most so many; fewer where the loss breaks earlier.
 
     Raises:
-        CourseError: the rates are not 0 < low < high, or the loss is not finite at the lowest rate already.
+        CourseError: not 0 < low < high, no steps, or the loss is not finite at the lowest rate already.
     """
-    if not 0 < low < high:
-        raise CourseError(f"low={low}, high={high}: the rates must be positive, the first one the smaller.")
+    if not 0 < low < high or steps < 1:
+        raise CourseError(f"low={low}, high={high}, steps={steps}: rates and steps are positive, and low is below high.")
     stage, device = recipe.stages[0], next(net.parameters()).device
     net = copy.deepcopy(net).train()
     if recipe.channels_last:

@@ -88,7 +88,7 @@ def pipeline(magnitudes=Magnitudes(), seed: int = 0, fill: str = "invalid", alwa
     Args:
         magnitudes: how far each change may go; the same seed with greater ones gives the same movement, stronger.
         fill: what the movement uncovers is ``"invalid"`` (0, unknown), or ``"reflect"``, the picture's mirror image.
-        always: make each change every time, else each with a probability of its own.
+        always: make each change every time, except for mirroring; else each with a probability of its own.
 
     Raises:
         CourseError: there is no such fill.

@@ -1,5 +1,8 @@
 """Networks are scored on any folder of photographs, and trained on several sets at once."""
 
+from pathlib import Path
+from shutil import copy2
+
 import pytest
 import torch
 from photo_files import photo_folder
@@ -8,9 +11,10 @@ from toy import ToyQuartets
 from helpers.augment import resize
 from helpers.benchmarks import photographs
 from helpers.benchmarks.mixture import Mixture
+from helpers.config import CourseError
 from helpers.dataset import cached, get_batch, sample
 from helpers.evaluate import evaluate, network_predictor
-from helpers.predict import pretrained
+from helpers.predict import WEIGHTS, pretrained
 from helpers.rendering.dataset import RoomsDataset
 
 
@@ -40,6 +44,13 @@ def test_scores_are_those_of_evaluate_and_held_out_rooms_come_beside_baselines(c
     row = photographs.compare({"net": pretrained()}, {32: toys})["net, 32 px, perturbed"]
     wanted = evaluate(pretrained(), toys, perturbed=True)
     assert row == pytest.approx({title: wanted[key] for key, title in photographs.METRICS.items()}, nan_ok=True)
+
+
+def test_two_rows_of_one_name_are_refused(tmp_path):
+    paths = [Path(copy2(WEIGHTS["rooms"], tmp_path / name)) for name in ("one.safetensors", "two.safetensors")]
+    assert list(photographs.by_name(paths)) == ["one", "two"]
+    with pytest.raises(CourseError, match="Two of the weights are called one"):
+        photographs.by_name([*paths, paths[0]])
 
 
 def test_pairs_are_registered_first_and_refused_ones_have_no_mask():

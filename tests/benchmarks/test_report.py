@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib import import_module
 
 import pytest
 
@@ -11,6 +12,10 @@ from helpers.benchmarks.summary import VERSION
 from helpers.config import ROOT, CourseError
 from helpers.demos.corruptions import CORRUPTION_LEVELS
 
+COMMANDS = {
+    "table": "--seeds", "ablation": "--seeds", "transfer": "--seeds", "loop": "--steps", "latency": "--repeats",
+    "variety": "--rooms", "photographs": "--count", "handheld": "--count", "bad_pairs": "--count",
+}  # fmt: skip
 TEXT = "before\n<!-- here:begin -->\nold\n<!-- here:end -->\nafter é\n"
 FRONT = "# Course\n<!-- results:begin -->\nold table\n<!-- results:end -->\nmore\n"
 LEVELS = {f"{kind} {i}": [0.25] for kind, levels in {"clean": (None,), **CORRUPTION_LEVELS}.items() for i in range(len(levels))}
@@ -132,3 +137,11 @@ def test_our_page_has_every_section_with_its_command_and_date():
         assert re.search("`(make|python -m) ", before[before.rindex("\n## ") :]), name
         assert name == "failures" or re.search(r"\b20\d\d-\d\d-\d\d\b", inside), name
     assert "real/" not in text
+
+
+@pytest.mark.parametrize("command, option", COMMANDS.items())
+def test_nothing_is_measured_no_times(command, option, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [command, option, "0", *["folder"] * (command in ("transfer", "photographs", "bad_pairs"))])
+    with pytest.raises(SystemExit):
+        import_module(f"helpers.benchmarks.{command}").main()
+    assert f"argument {option}: 0 is less than 1" in capsys.readouterr().err

@@ -99,6 +99,14 @@ def test_the_reading_tells_ratios_and_who_is_ahead():
     assert f"as good or better:\n\n- {PUBLISHED}: grid index\n- {bench.AS_PUBLISHED}: grid index\n- other: depth RMSE; grid index" in text
 
 
+def test_photographs_without_depth_have_no_ratio_of_it():
+    nothing = [float("nan")] * 2
+    tuned = {bench.TUNED_TITLE: row([0.97, 0.97], nothing)}
+    text = "\n".join(bench.reading(result(row([0.95, 0.95], nothing), row([0.85, 0.85], nothing), **tuned)))
+    assert "published recipe: 0.33 times its mask error" in text and "with the course: 0.20 times." in text
+    assert "nan" not in text and "RMSE" not in text
+
+
 def test_a_row_that_was_trained_before_is_told_apart_and_not_compared():
     tuned = {bench.TUNED_TITLE: row([0.97, 0.97], [0.025, 0.025])}
     text = "\n".join(bench.reading(result(row([0.95, 0.95], [0.05, 0.05]), row([0.85, 0.85], [0.1, 0.1]), **tuned)))

@@ -52,10 +52,10 @@ def test_the_network_is_left_as_it_was_and_the_search_repeats(curve):
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize("low, high", [(0, 1), (1e-3, 1e-3), (1e-2, 1e-4)])
-def test_rates_that_do_not_climb_are_refused(low, high):
-    with pytest.raises(CourseError, match="must be positive"):
-        find(low=low, high=high)
+@pytest.mark.parametrize("low, high, steps", [(0, 1, 3), (1e-3, 1e-3, 3), (1e-2, 1e-4, 3), (1e-4, 1, 0)])
+def test_rates_that_do_not_climb_are_refused(low, high, steps):
+    with pytest.raises(CourseError, match="low is below high"):
+        find(low=low, high=high, steps=steps)
 
 
 def test_a_loss_that_is_never_finite_is_told():
