@@ -129,8 +129,8 @@ def pipeline(magnitudes=Magnitudes(), seed: int = 0, fill: str = "invalid", alwa
 def reseed(compose: A.Compose, seed: int) -> A.Compose:
     """Give all transforms *one* stream of random numbers, and return the pipeline.
 
-    ``Compose(seed=...)`` gives each transform a generator of its own with the same seed, so that all of them draw the
-    same numbers: whenever the picture is mirrored it is brightened too.
+    ``Compose(seed=...)`` gives each transform a generator of its own with the same seed. Those that draw equally many
+    numbers then stay in step: two that mirror always do it together.
     """
     compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
     return compose

@@ -110,7 +110,7 @@ def padding_to_sixteen(padded):
 
 @exercise(
     "3.3",
-    "What did the two smooth decoders of section 3.5 do that the others did not? They look at neighbours.",
+    "What did the two smooth decoders of section 3.5 do that the others did not? Their weights fade smoothly.",
     'nn.Upsample(scale_factor=2, mode="bilinear") doubles the size; a 3 x 3 convolution needs padding=1 to keep it.',
 )
 def doubling_without_a_grid(doubling):

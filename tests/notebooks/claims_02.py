@@ -34,7 +34,7 @@ CLAIMS = [
     ("move the coordinate image to the same places", lambda: found("02", r"(\d+) of 50 seeds: mask, depth, valid") == [50]),
     ("So all workers draw the same numbers", lambda: found("02", r"^without seed_worker: (\d) of the second") == [4]),
     ("gives each copy a seed of its own", lambda: found("02", r"^with +seed_worker: (\d) of the second") == [0]),
-    ("the transforms are perfectly correlated", lambda: found("02", r"Compose\(seed=0\): in +(\d+) of 60") == [0]),
+    ("every horizontally flipped image is also flipped vertically", lambda: found("02", r"Compose\(seed=0\): in +(\d+) of 60") == [0]),
     ("one stream of numbers", lambda: 15 < found("02", r"reseed: +in +(\d+) of 60")[0] < 45),
 ]  # fmt: skip
 

@@ -81,7 +81,7 @@ CLAIMS = [
     ("In the published network two equal photographs give different features", lambda: found("03", r"^DepthMaskNet, the same room twice: +([\d.]+)")[0] > 0.1),
     ("Fewer parameters, and fewer operations", lambda: all(less < more for less, more in zip(size_of("DuoNet"), size_of("DepthMaskNet")))),
     (
-        "so its prediction stays put when the cat moves",
+        "its prediction stays put when the cat moves",
         lambda: score("DepthMaskNet, memorised", 0) > 0.9 and score("DepthMaskNet, moved", 0) < 0.5,
     ),
     ("finds the cat where it is now", lambda: score("DuoNet, moved", 0) > 0.8),

@@ -51,7 +51,7 @@ CLAIMS = [
      lambda: row("BCE", 4, "cat : room")[3] < 1 < min(row(name, 4)[3] for name in (r"BCE, weight \d+", "focal", "Tversky", "Dice"))),
     ("A weight and focal loss keep the cat ahead all the way.",
      lambda: min(row(name, 5)[4] for name in (r"BCE, weight \d+", "focal")) > 1),
-    ("Tversky and Dice do not: once a part of it is found",
+    ("Tversky and Dice do not: their gradient at a pixel of the room is proportional to the overlap",
      lambda: max(row(name, 5)[4] for name in ("Tversky", "Dice")) < 1 < min(row(name, 5)[3] for name in ("Tversky", "Dice"))),
     ("At half, Dice gives the cat even less than BCE", lambda: row("Dice", 5)[4] < row("BCE", 5)[4]),
     ("Focal loss changes the balance most",
