@@ -73,7 +73,7 @@ def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0, part
 
     Args:
         batch: quartets with a batch dimension, on any device.
-        generator: a CPU generator; the same state gives the same change on every device.
+        generator: a CPU generator; the same state gives the same change, but for the noise, which is the device's own.
         share: probability, for each pair, of being perturbed.
         part: which part of a larger batch this is, see :class:`Draws`.
         by: other magnitudes, such as :data:`HANDHELD`; its noise is drawn from 5/255, or less, to ``by.noise``.
@@ -98,9 +98,9 @@ def perturb(batch: Quartet, generator: torch.Generator, share: float = 1.0, part
 
 
 def shift_images(images: Tensor, shift: Tensor, turn: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
-    """Move (B, 3, H, W) by (B, 2) shares of the image size (x, y), between pixels too; the border repeats.
-
-    ``turn`` (B,) in radians and ``scale`` (B,), by which share distances grow, are about the middle of the image.
+    """Look at (B, 3, H, W) from (B, 2) shares of the image size farther right and down, between pixels too: what is
+    seen moves left and up, and the border repeats. ``turn`` (B,) in radians, and ``scale`` (B,), the share by which
+    more is seen, are about the middle of the image.
     """
     theta = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
     theta[:, :, 2] = 2 * shift  # grid coordinates run from -1 to 1

@@ -66,7 +66,7 @@ def newest(folder: Path, identity: dict | None = None) -> dict | None:
             reasons.append(error)
             continue
         if reasons:
-            print(f"{reasons[0]} Resuming from {name}, {content['seen']} samples into the run.")
+            print(f"{str(reasons[0]).rpartition(': ')[0]}. Taking {name}, {content['seen']} samples into the run.")
         return content
     if reasons:
         raise reasons[0]

@@ -136,7 +136,8 @@ class Subset(Dataset):
 
     def key(self) -> dict:
         whole = self.dataset.key() if hasattr(self.dataset, "key") else data_key(self.dataset)
-        return {**whole, "indices": hashlib.sha256(self.indices.tobytes()).hexdigest()}
+        within = whole.get("indices", "").encode()  # of which part this is a part
+        return {**whole, "indices": hashlib.sha256(within + self.indices.tobytes()).hexdigest()}
 
     def get_batch(self, indices: Sequence[int]) -> Quartet:
         return get_batch(self.dataset, [int(self.indices[i]) for i in indices])
@@ -303,11 +304,8 @@ class CachedDataset(Dataset):
             if array.dtype != FILES[name][0] or array.shape != (rows[name], *image):
                 raise ValueError(f"{name}.npy in {self.folder} holds {array.dtype} {array.shape}")
 
-    def __getstate__(self) -> dict:  # workers open the files themselves instead of receiving the bytes
-        return {"folder": self.folder, "places": self.places}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__init__(**state)
+    def __reduce__(self) -> tuple:  # workers open the files themselves instead of receiving the bytes
+        return CachedDataset, (self.folder, self.places)
 
     def __len__(self) -> int:
         return len(self._rooms)

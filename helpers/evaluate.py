@@ -14,7 +14,7 @@ from helpers.dataset import Quartet, at_size, loader, to_device
 from helpers.metrics import Meter
 from helpers.model import evaluating, predicted
 
-BATCH = 64
+BATCH, AT_ONCE = 64, 16  # quartets; pairs in one forward pass, which needs less memory than a training step
 
 Predictor = Callable[[Quartet], tuple[Tensor | None, Tensor | None]]  # mask_prob, depth; None where it predicts none
 
@@ -28,18 +28,23 @@ def evaluate(net: nn.Module, dataset: Dataset, size: int | None = None, perturbe
     """
     meter = Meter()
     with evaluating(net):
-        predict = network_predictor(net)
-        for batch in test_batches(dataset, size, next(net.parameters()).device, perturbed):
-            meter.update(*predict(batch), batch)
+        for batch in test_batches(dataset, size, next(net.parameters(), torch.zeros(())).device, perturbed):
+            meter.update(*network_predictor(net)(batch), batch)
     return meter.result()
 
 
 def network_predictor(net: nn.Module, depth_activation: str | None = None, mirrored: bool = False) -> Predictor:
     """What :func:`helpers.model.predicted` says of a batch, whose arguments these are; its maps are where the batch is."""
     net.eval()
-    found = torch.no_grad()(lambda batch: predicted(net, batch["bg"], batch["bg_fg"], depth_activation, mirrored))
-    here = lambda batch: to_device(batch, next(net.parameters(), batch["bg"]).device)
-    return lambda batch: tuple(maps.to(batch["bg"].device) for maps in found(here(batch)))
+
+    @torch.no_grad()
+    def predict(batch: Quartet) -> tuple[Tensor, Tensor]:
+        where = next(net.parameters(), batch["bg"]).device
+        pairs = zip(*(batch[name].split(AT_ONCE) for name in ("bg", "bg_fg")))
+        maps = [predicted(net, *(x.to(where) for x in pair), depth_activation, mirrored) for pair in pairs]
+        return tuple(torch.cat(parts).to(batch["bg"].device) for parts in zip(*maps))
+
+    return predict
 
 
 def test_batches(dataset: Dataset, size: int | None = None, device: torch.device | str = "cpu", perturbed: bool = False,

@@ -70,8 +70,8 @@ def loader(dataset: Dataset, batches: Sequence[Sequence[int]], workers: int = 0)
         if not re.search(r"DataLoader (worker \(pid|timed out)", str(error)):
             raise
         raise CourseError(
-            f"A process that prepares batches has ended ({str(error).splitlines()[0]}): mostly the memory is full. "
-            "Close other notebooks, or use smaller images."
+            f"A process that prepares batches has ended or hangs ({str(error).splitlines()[0]}): mostly the memory is "
+            "full. Close other notebooks, or use smaller images."
         ) from error
 
 

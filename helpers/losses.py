@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.metrics import gaussian_window, ssim_map, uniform_window, window_mean
+from helpers.metrics import gaussian_window, ssim_map, window_mean
 
 SSIM_WINDOW = 3  # pixels; the published loss and most depth networks since Godard et al. (2017) use 3 x 3
 
@@ -47,7 +47,7 @@ def ssim_loss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
     Windows are uniform and not padded: a padded one would compare pixels beyond the frame that nobody measured.
     """
-    similarity, inside = _valid_ssim(prediction, target, valid, uniform_window(SSIM_WINDOW))
+    similarity, inside = _valid_ssim(prediction, target, valid, torch.full((SSIM_WINDOW,), 1 / SSIM_WINDOW))
     return masked_mean((1 - similarity) / 2, inside)
 
 

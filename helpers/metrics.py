@@ -226,11 +226,6 @@ def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:
     return weights / weights.sum()
 
 
-def uniform_window(size: int = 3) -> Tensor:
-    """(size,) equal weights that sum to 1."""
-    return torch.full((size,), 1 / size)
-
-
 def window_mean(x: Tensor, window: Tensor) -> Tensor:
     """Weighted mean around each pixel of (B, 1, H, W), where the whole window fits: (B, 1, H-k+1, W-k+1)."""
     # Sums of shifted maps: on the CPU, convolutions with one channel, and their gradients, take several times as long.

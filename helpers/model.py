@@ -243,12 +243,13 @@ def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[nn.Module]:
     """Within, ``net`` is in evaluation mode and no gradients are kept; afterwards it is as it was."""
-    was_training = net.training
+    modes = [(part, part.training) for part in net.modules()]  # a frozen part may have its own
     try:
         with torch.no_grad():
             yield net.eval()
     finally:
-        net.train(was_training)
+        for part, mode in modes:
+            part.training = mode
 
 
 def count_parameters(net: nn.Module) -> int:

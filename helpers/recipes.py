@@ -116,7 +116,7 @@ def learning_rate(recipe: Recipe, done: float, epoch: int) -> float:
     warm_up, lowest = 0.05, 0.01
     if done < warm_up:
         return recipe.learning_rate * (lowest + (1 - lowest) * done / warm_up)
-    return recipe.learning_rate * (1 - done) / (1 - warm_up)
+    return recipe.learning_rate * max(0.0, 1 - done) / (1 - warm_up)  # with more processes than before, done passes 1
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,7 +171,7 @@ def train_network() -> list[dict]:
     from helpers.callbacks import standard
     from helpers.train import train
 
-    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others find the sets made
+    with PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=3)).main_process_first():  # makes sets
         parts = sets("train", "validation")
     net, recipe = start()
     history = train(net, *parts, recipe, run_dir(), standard())

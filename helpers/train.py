@@ -12,7 +12,7 @@ lost-batch.safetensors      where the loss was no longer finite: the batch that 
 =========================== =======================================================================
 
 Calling ``train`` again on a folder that holds an unfinished run resumes it; on the CPU the result is bit for bit that
-of an uninterrupted run. What watches a run is a callback: :mod:`helpers.callbacks`.
+of an uninterrupted run, unless the network itself draws at random. Callbacks watch a run: :mod:`helpers.callbacks`.
 """
 
 import dataclasses
@@ -103,13 +103,15 @@ def train(
                     run.step(losses, len(batch["bg"]))
                     run.tell("step")
                     logging = run.batch % LOG_EVERY == 0 or run.batch == len(batches)
-                    if logging:
-                        run.check_losses(data, batches)
-                        run.log(outputs, losses, batch)
-                    elif run.processes > 1:
+                    if not logging and run.processes > 1:
                         continue  # several processes agree only where they meet anyway
                     stopped = run.any_process(bool(stop))
-                    if stopped or run.any_process(time.monotonic() - run.saved_at > checkpoint_seconds):
+                    saving = stopped or run.any_process(time.monotonic() - run.saved_at > checkpoint_seconds)
+                    if logging or saving:
+                        run.check_losses(data, batches)
+                    if logging:
+                        run.log(outputs, losses, batch)
+                    if saving:
                         run.stop_clock()
                         run.check_weights()
                         run.save()
@@ -183,10 +185,10 @@ class Run:
         self.callbacks = callbacks if self.accelerator.is_main_process else ()
         self.workers = 2 if self.device.type == "cuda" else 0  # without a GPU the cores are busy training
         self.net, self.recipe, self.folder, self.samples = net, recipe, folder, len(train_set)
-        net.depth_activation, net.depth_size = recipe.depth_activation, recipe.depth_size
+        net.depth_activation, net.depth_size = recipe.depth_activation, recipe.depth_size  # as `load` would set them
+        net.trained_size = recipe.stages[-1].size
         if recipe.channels_last:
             net.to(memory_format=torch.channels_last)
-        torch.backends.cudnn.benchmark = True  # try each convolution's ways once: sizes are the same for a whole stage
         self.model, self.optimizer = self.accelerator.prepare(net, make_optimizer(net, recipe))
         # By hand, because accelerate has one precision for the whole process: a notebook trains in several.
         self.precision = pick_precision(recipe.precision, self.device)
@@ -197,7 +199,7 @@ class Run:
         self.total = sum(stage.epochs * sum(map(len, self.batches(stage))) for stage in recipe.stages)
         self.rate = recipe.learning_rate
         self.pieces = 1  # into which each batch is cut, because it did not fit into the memory
-        self.seconds = self.cpu_seconds = 0.0  # of training alone, without evaluation
+        self.seconds = self.cpu_seconds = 0.0  # of training and what callbacks do in a step, without evaluation
         self.history: list[dict] = []
         self.curve: list[dict] = []
         self.sums: dict[str, Tensor] = {}  # of the losses in this epoch
@@ -254,7 +256,6 @@ class Run:
     def _cut(self, count: int) -> None:
         """After a batch did not fit: from now on in twice as many pieces."""
         self.optimizer.zero_grad(set_to_none=True)
-        torch.cuda.empty_cache()  # nothing without a GPU
         if self.processes > 1:  # the others wait for this one's gradients in the middle of their backward pass
             raise CourseError(
                 f"A batch of {count} in each of {self.processes} processes does not fit into the memory: "
@@ -294,17 +295,19 @@ class Run:
         with one_writer(self.folder) if self.accelerator.is_main_process else nullcontext():
             for path in self.folder.glob(".*-*") if self.accelerator.is_main_process else ():
                 path.unlink(missing_ok=True)  # temporary files of a run that was killed while it wrote
+            before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True  # a stage has one size
             try:
                 self.tell("start")
                 yield
             finally:
+                torch.backends.cudnn.benchmark = before
                 self.tell("close")
 
     def start_clock(self) -> None:
         self._started = time.monotonic(), time.process_time()
 
     def stop_clock(self) -> None:
-        """Training alone counts, not evaluation; on the processor's clock, what else the machine runs counts little."""
+        """Training counts, not evaluation; on the processor's clock, what else the machine runs counts little."""
         self.seconds += time.monotonic() - self._started[0]
         self.cpu_seconds += time.process_time() - self._started[1]
 
@@ -384,21 +387,20 @@ class Run:
             print(f"This run began in {before} and goes on in {self.precision}, which rounds in another way.")
         for name in COUNTERS:
             setattr(self, name, saved[name])
-        if self.accelerator.is_main_process:  # these are the sums of all processes
-            self.sums = {name: value.to(self.device) for name, value in saved["sums"].items()}
+        self.sums = {name: value.to(self.device) / self.processes for name, value in saved["sums"].items()}
         self.history, self.curve = json.loads(saved["history"]), json.loads(saved["curve"])
 
     def save(self) -> None:
         """Write the checkpoint and the tables; each is replaced as a whole. All processes must call it."""
         sums = self.accelerator.reduce(self.sums, "sum")
-        self.sums = sums if self.accelerator.is_main_process else {}
+        self.sums = {name: value / self.processes for name, value in sums.items()}  # in each: their sum stays
         if not self.accelerator.is_main_process:
             return
         self.tell("save")  # before the checkpoint, so that there is none without what belongs to it
         save_checkpoint(self.folder, {
             "identity": json.dumps(self.identity), "net": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
-            **{name: getattr(self, name) for name in COUNTERS}, "sums": self.sums,
+            **{name: getattr(self, name) for name in COUNTERS}, "sums": sums,
             "history": json.dumps(self.history), "curve": json.dumps(self.curve),
         })  # fmt: skip
         write_csv(self.folder / "history.csv", self.history)

@@ -99,7 +99,8 @@ def disk_faults_told(path: Path) -> Iterator[None]:
                 f"No space is left on the disk of {path.parent}: free some (the rendered sets in .cache/ can go), "
                 "or set COURSE_CACHE and COURSE_RUNS to folders on a larger disk. Nothing was half-written."
             ) from error
-        if error.errno not in UNWRITABLE:
+        where = Path(str(error.filename or path)).absolute()  # a picture elsewhere that cannot be read is no such fault
+        if error.errno not in UNWRITABLE or not where.is_relative_to(path.parent.absolute()):
             raise
         raise CourseError(
             f"Nothing can be written into {path.parent} ({error.strerror}): set COURSE_CACHE and COURSE_RUNS to "

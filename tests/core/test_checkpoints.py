@@ -49,7 +49,7 @@ def test_one_that_is_cut_short_is_refused_and_the_one_before_is_taken(folder, ca
     (folder / LAST).write_bytes(data[: len(data) * tenths // 10])
     assert newest(folder, IDENTITY)["seen"] == 2
     said = capsys.readouterr().out
-    assert "last.pt in run/ cannot be read" in said and "Resuming from previous.pt, 2 samples" in said
+    assert "last.pt in run/ cannot be read" in said and "Taking previous.pt, 2 samples" in said
 
 
 @pytest.mark.parametrize("place", [0.3, 0.5, 0.7])

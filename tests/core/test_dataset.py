@@ -291,6 +291,8 @@ def test_a_part_stands_for_its_indices():
     assert_equal(part.at_size(48)[1], toys.at_size(48)[3])
     assert part.key() == Subset(toys, [40, 3, 17]).key() != Subset(toys, [40, 17, 3]).key()
     assert part.key() != part.at_size(48).key()
+    within = Subset(part, [0, 1])  # the same places of another part are other quartets
+    assert within.key() != Subset(Subset(toys, [4, 5, 6]), [0, 1]).key() and within.key() != Subset(toys, [0, 1]).key()
 
 
 def test_a_part_of_a_plain_dataset_does_what_that_can():

@@ -53,8 +53,7 @@ TRAIN = textwrap.dedent(
             net.forward = dying
         stages = (Stage(32, 8, 2), Stage(48, 12, 1))
         choice = recipe("course", "tiny", stages=stages, precision="fp32")
-        callbacks, seconds = [TensorBoardLogger()], -1 if kill_after else 120
-        loop.train(net, *parts, choice, folder, callbacks, checkpoint_seconds=seconds)
+        loop.train(net, *parts, choice, folder, [TensorBoardLogger()], checkpoint_seconds=-1)  # saved after every step
     """
 )
 

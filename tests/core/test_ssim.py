@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from helpers.metrics import gaussian_window, ssim_map, uniform_window, window_mean
+from helpers.metrics import gaussian_window, ssim_map, window_mean
+
+
+def uniform(size=3):
+    return torch.full((size,), 1 / size)
 
 
 def maps(seed=0, count=3, height=40, width=33):
@@ -38,7 +42,7 @@ def test_the_uniform_map_equals_scikit_image(size):
         x[0, 0].numpy(), y[0, 0].numpy(), win_size=size, use_sample_covariance=False, data_range=1, full=True
     )
     edge = size // 2
-    np.testing.assert_allclose(ssim_map(x, y, uniform_window(size))[0, 0], full[edge:-edge, edge:-edge], atol=1e-4)
+    np.testing.assert_allclose(ssim_map(x, y, uniform(size))[0, 0], full[edge:-edge, edge:-edge], atol=1e-4)
 
 
 def test_the_gaussian_map_equals_torchmetrics():
@@ -47,7 +51,7 @@ def test_the_gaussian_map_equals_torchmetrics():
     torch.testing.assert_close(ssim_map(x, y, gaussian_window()), full[..., 5:-5, 5:-5], atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("window", [gaussian_window(), gaussian_window(5, 0.8), uniform_window(), uniform_window(4)])
+@pytest.mark.parametrize("window", [gaussian_window(), gaussian_window(5, 0.8), uniform(), uniform(4)])
 def test_windows_are_symmetric_and_sum_to_1(window):
     assert window.sum() == pytest.approx(1, abs=1e-6) and torch.equal(window, window.flip(0))
 
@@ -65,7 +69,7 @@ def test_it_is_symmetric_at_most_1_and_1_for_equal_maps(seed, level, contrast):
     generator = torch.Generator().manual_seed(seed)
     x = level + contrast * (torch.rand(1, 1, 12, 12, generator=generator) - level)
     y = torch.rand(1, 1, 12, 12, generator=generator)
-    for window in (gaussian_window(), uniform_window()):
+    for window in (gaussian_window(), uniform()):
         similarity = ssim_map(x, y, window)
         torch.testing.assert_close(similarity, ssim_map(y, x, window))
         assert similarity.min() >= -1 - 1e-4 and similarity.max() <= 1 + 1e-4
@@ -84,7 +88,7 @@ def test_values_far_outside_the_range_do_not_upset_it(level):
     """Raw logits may be anything; rounding must not turn a variance of zero into a negative one."""
     noise = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     for x in (torch.full_like(noise, level), level + 0.01 * noise, (noise > 0.5) * level):
-        for window in (uniform_window(), gaussian_window()):
+        for window in (uniform(), gaussian_window()):
             for y in (noise, 1 - x, x):
                 similarity = ssim_map(x, y, window)
                 assert similarity.abs().max() <= 1.001

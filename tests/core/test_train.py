@@ -33,7 +33,7 @@ from helpers.callbacks import Callback, SnapshotRecorder, TensorBoardLogger
 from helpers.checkpoints import read_checkpoint
 from helpers.config import PROFILES, CourseError
 from helpers.dataset import Subset, get_batch, sample, split
-from helpers.evaluate import evaluate
+from helpers.evaluate import evaluate, network_predictor
 from helpers.metrics import Meter
 from helpers.model import build, probabilities
 from helpers.predict import load
@@ -149,6 +149,7 @@ def test_one_cycle_climbs_for_5_percent_and_falls_to_0():
     assert (np.diff(rates[:21]) > 0).all() and (np.diff(rates[20:]) < 0).all()
     assert rates[0] == pytest.approx(0.01 * course.learning_rate) and rates[-1] == pytest.approx(0, abs=1e-12)
     assert np.abs(np.diff(rates)).max() < 0.06 * course.learning_rate  # no jump
+    assert learning_rate(course, 1.02, 0) == 0  # a run that went on in more processes has seen a little too much
 
 
 @settings(deadline=None)
@@ -192,10 +193,21 @@ def test_evaluation_is_the_meter_over_the_whole_set(monkeypatch):
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluation_leaves_the_network_as_it_was(training):
     net = tiny().train(training)
+    net.body[1].eval()  # a frozen part
     before = {key: value.clone() for key, value in net.state_dict().items()}
     evaluate(net, TWO)
-    assert net.training == training and all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert (net.training, net.body[1].training) == (training, False)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_evaluation_needs_less_memory_than_a_training_step():
+    seen, net = [], tiny().eval()
+    batch = get_batch(sample(ToyQuartets(placements=10), 40), range(40))
+    whole = probabilities(*net(batch["bg"], batch["bg_fg"]))
+    net.register_forward_hook(lambda net, pair, out: seen.append(len(pair[0])))
+    maps = network_predictor(net)(batch)
+    assert seen == [16, 16, 8] and all(torch.allclose(a, b, atol=1e-6) for a, b in zip(maps, whole))
 
 
 def test_perturbed_pairs_are_other_pairs_and_repeat():
@@ -349,7 +361,9 @@ def test_a_real_network_trains_and_can_be_loaded(tmp_path):
     run(tmp_path / "run", net, part, part, small(stages=(Stage(32, 4, 1), Stage(48, 4, 1)), channels_last=True))
     loaded = load(tmp_path / "run")
     assert_same_weights(loaded, net)
-    assert (loaded.depth_activation, loaded.trained_size) == ("sigmoid", 48)
+    assert not torch.backends.cudnn.benchmark  # other sizes come after the training
+    for used in (loaded, net):  # what was just trained is used as what was stored
+        assert (used.depth_activation, used.trained_size, used.depth_size) == ("sigmoid", 48, None)
     early = load(tmp_path / "run" / "weights-stage-1.safetensors")
     assert early.trained_size == 32 and not torch.equal(early.mask_head.logits.weight, net.mask_head.logits.weight)
 
@@ -630,7 +644,7 @@ def test_a_damaged_checkpoint_costs_one_save_not_the_run(finished, every_batch, 
         run(folder, tiny(), Failing(EIGHTEEN, 5))
     damage(folder / "last.pt", Bomb(tmp_path / "boom"))
     history, net = run(folder, tiny())
-    assert "last.pt in run/ cannot be read" in (said := capsys.readouterr().out) and "Resuming from previous.pt" in said
+    assert "last.pt in run/ cannot be read" in (said := capsys.readouterr().out) and "Taking previous.pt" in said
     assert not (tmp_path / "boom").exists()
     assert_as_if_uninterrupted(folder, history, net, finished)
 
@@ -693,8 +707,10 @@ def test_one_quartet_that_does_not_fit_is_told(tmp_path):
         run(tmp_path / "run", Hungry(0))
 
 
-def test_the_batch_that_broke_the_loss_is_kept(monkeypatch, tmp_path):
+@pytest.mark.parametrize("seconds", [120, -1])  # saved at the ends of epochs, or after each step
+def test_the_batch_that_broke_the_loss_is_kept(seconds, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "LOG_EVERY", 3)
+    monkeypatch.setitem(SETTINGS, "checkpoint_seconds", seconds)
     with pytest.raises(CourseError, match="The loss is nan in batch 2 of stage 1, epoch 2 .kept as lost-batch"):
         run(tmp_path / "run", Exploding(4))
     path = tmp_path / "run" / "lost-batch.safetensors"
@@ -707,7 +723,7 @@ def test_the_batch_that_broke_the_loss_is_kept(monkeypatch, tmp_path):
     again = Exploding(0)  # what was kept is what the network was shown
     assert not again(kept["bg"], kept["bg_fg"])[0].isfinite().any()
     saved = read_checkpoint(tmp_path / "run" / "last.pt")
-    assert saved["seen"] == 18 and all(value.isfinite().all() for value in saved["net"].values())
+    assert saved["seen"] == (18 if seconds > 0 else 24) and all(value.isfinite().all() for value in saved["net"].values())
 
 
 def test_a_full_disk_is_a_message_and_the_run_goes_on_elsewhere(finished, monkeypatch, tmp_path):

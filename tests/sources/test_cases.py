@@ -36,7 +36,7 @@ from helpers.photos.segment_cat import cut_out
 from helpers.predict import load, predict, pretrained
 from helpers.recipes import Stage, recipe
 from helpers.train import is_finished, train
-from helpers.utils import read_image
+from helpers.utils import disk_faults_told, read_image
 
 
 def small():
@@ -195,7 +195,7 @@ class Killed(Subset):
 
 def test_a_worker_that_dies_ends_the_loading_with_a_reason():
     dataset = Killed(ToyQuartets(), range(4))
-    with pytest.raises(CourseError, match="A process that prepares batches has ended .*memory is full"):
+    with pytest.raises(CourseError, match="A process that prepares batches has ended or hangs .*memory is full"):
         list(loader(dataset, [[0], [1]], workers=1))
 
 
@@ -541,6 +541,13 @@ def test_a_damaged_set_on_a_read_only_disk_is_made_once_and_lasts_as_long_as_the
     with pytest.raises(CourseError, match="Nothing can be written into .*COURSE_CACHE"):
         monkeypatch.setenv("COURSE_CACHE", str(disk / "other"))
         cached(ToyQuartets(rooms=1, placements=1, seed=1), workers=0, progress=False)
+
+
+def test_a_picture_that_cannot_be_read_is_no_fault_of_the_disk(tmp_path):
+    with pytest.raises(PermissionError, match="img_7"), disk_faults_told(tmp_path / "run"):
+        raise PermissionError(13, "Permission denied", "/somewhere/else/img_7.png")
+    with pytest.raises(CourseError, match="Nothing can be written into"), disk_faults_told(tmp_path / "run"):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "run" / "last.pt"))
 
 
 def test_a_run_that_cannot_be_written_says_so(tmp_path, monkeypatch):
