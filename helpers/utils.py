@@ -97,14 +97,14 @@ def disk_faults_told(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error):  # which is all that numpy says
             raise CourseError(
                 f"No space is left on the disk of {path.parent}: free some (the rendered sets in .cache/ can go), "
-                "or set COURSE_CACHE and COURSE_RUNS to folders on a larger disk. Nothing was half-written."
+                "or choose a folder on a larger disk (COURSE_CACHE, COURSE_RUNS). Nothing was half-written."
             ) from error
         where = Path(str(error.filename or path)).absolute()  # a picture elsewhere that cannot be read is no such fault
         if error.errno not in UNWRITABLE or not where.is_relative_to(path.parent.absolute()):
             raise
         raise CourseError(
-            f"Nothing can be written into {path.parent} ({error.strerror}): set COURSE_CACHE and COURSE_RUNS to "
-            "folders in which you may write."
+            f"Nothing can be written into {path.parent} ({error.strerror}): choose a folder in which you may write "
+            "(of sets it is COURSE_CACHE, of runs COURSE_RUNS)."
         ) from error
 
 
@@ -238,13 +238,12 @@ MAX_SCANS = 64  # of a progressive JPEG: ten are usual, thousands are made to st
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # by EXIF orientation, the PIL.Image.Transpose that turns it upright
 
 
-def read_image(picture, name: str | None = None, alpha: bool = False) -> np.ndarray:
-    """A picture from outside, converted by :func:`as_seen`: (H, W, 3) uint8, or (H, W, 4) with ``alpha``.
+def read_image(picture, name: str | None = None) -> np.ndarray:
+    """A picture from outside, converted by :func:`as_seen`: (H, W, 3) uint8.
 
     Args:
         picture: a file that Pillow decodes, its bytes, a PIL image, or an array of uint8, which stays as it is.
         name: how messages call it; a file's own name is added to it.
-        alpha: keep transparency (255 = opaque), else it is dropped.
 
     Raises:
         CourseError: not there, no picture, damaged, over 50 megapixels, or an array of another kind.
@@ -254,11 +253,10 @@ def read_image(picture, name: str | None = None, alpha: bool = False) -> np.ndar
 
     if isinstance(picture, (str, Path, bytes, Image.Image)):
         with open_image(picture, name) as image:
-            picture = as_seen(image, alpha)
+            picture = as_seen(image)
     array = np.asarray(picture)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 + alpha or 0 in array.shape:
-        wanted = f"an array (H, W, {3 + alpha}) of uint8"
-        raise CourseError(f"{name or 'The picture'} must be {wanted}, not {array.shape} of {array.dtype}.")
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise CourseError(f"{name or 'This'} must be an array (H, W, 3) of uint8, not {array.shape} of {array.dtype}.")
     return array
 
 
@@ -279,7 +277,7 @@ def open_image(picture, name: str | None = None) -> Iterator[Image.Image]:
         with nullcontext(picture) if isinstance(picture, Image.Image) else Image.open(picture) as image:
             # For drawings Pillow would start another program, and grey in floating point has no agreed white.
             if image.format in ("EPS", "WMF") or image.mode == "F":
-                raise CourseError(f"{name} is {image.format} in mode {image.mode}: save it as 8-bit PNG.")
+                raise CourseError(f"{name} is {image.format or 'a picture'} in mode {image.mode}: save it as 8-bit PNG.")
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
                 size, most = f"{image.width} x {image.height}", f"{MAX_PIXELS // 10**6} megapixels"
                 raise CourseError(f"{name} has {size} pixels: scale it below {most}; 1024 pixels on a side are plenty.")
@@ -296,7 +294,7 @@ def open_image(picture, name: str | None = None) -> Iterator[Image.Image]:
         with picture if isinstance(picture, io.BytesIO) else open(picture, "rb") as stream:
             stream.seek(0)
             head = stream.read(12)
-        if head[4:8] == b"ftyp" and head[8:11] != b"avi":  # the container of HEIC, and of AVIF, which Pillow can read
+        if head[4:8] == b"ftyp" and head[8:10] in (b"he", b"mi", b"ms"):  # AVIF, which Pillow reads, and MP4 have it too
             heic = "is a HEIC picture, which the course cannot read: export it as JPEG, or let the camera take JPEGs"
             raise CourseError(f"{name} {heic} (iPhone: Settings > Camera > Formats > Most Compatible).") from error
         raise CourseError(f"{name} is not an image that Pillow can read: use a whole JPEG, PNG or WebP.") from error
@@ -342,5 +340,7 @@ def as_seen(image: Image.Image, alpha: bool = False) -> Image.Image:
 
     image = upright(image)
     if image.mode.startswith("I"):  # I;16, or I where an older Pillow widened 16 bits to 32; its own conversion clips
-        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
+        grey = np.asarray(image)
+        grey = grey // (256 if image.mode != "I" or grey.max() > 255 else 1)  # I may hold 8 bits, too
+        image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
     return image.convert("RGBA" if alpha else "RGB")

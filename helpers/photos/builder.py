@@ -4,9 +4,10 @@ Phones save large pictures, and uploads arrive in the form of whichever widget t
 sensible size and a folder with ``bg/`` and ``fg/``, written whole or not at all; importers write theirs the same way.
 """
 
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PureWindowsPath
@@ -112,7 +113,7 @@ def _free_name(folder: Path, name: str, content: bytes, taken: Mapping[Path, byt
 
 def _short(path: str | Path) -> str:
     """A file's name without its ending, of at most LONGEST_NAME bytes."""
-    return Path(path).stem.encode()[:LONGEST_NAME].decode(errors="ignore")
+    return Path(path).stem.encode(errors="ignore")[:LONGEST_NAME].decode(errors="ignore")
 
 
 def counted(items: Iterable[T], total: int, description: str, unit: str) -> Iterator[T]:
@@ -181,14 +182,18 @@ def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]
     Raises:
         CourseError: no pair worked (the message of the first failure), or ``root`` has such folders already.
     """
-    if not pairs:
-        raise CourseError("There is no pair of photographs: name at least one room and the same room with the cat.")
+    if not pairs or any(isinstance(pair, (str, Path)) or len(pair) != 2 for pair in pairs):
+        raise CourseError('Give pairs of photographs, a room and the same room with the cat: [("room.jpg", "cat.jpg")].')
     report, rooms, first_failure = Report("cats"), {}, None
     with written_together(root, ("fg/", "bg/")) as folder:
         for number, (room_path, scene_path) in enumerate(counted(pairs, len(pairs), "cutting out cats", "pair"), 1):
             try:
                 room, scene = read_photo(room_path), read_photo(scene_path)
-                save_cutout(cut_out(room, scene), folder / "fg" / f"{number:03d}_{_short(scene_path)}.png")
+                with redirect_stdout(io.StringIO()) as doubts:
+                    cat = cut_out(room, scene)
+                if doubts.getvalue():  # a room with a cat in it would be trained on as an empty one
+                    raise CourseError(doubts.getvalue().strip())
+                save_cutout(cat, folder / "fg" / f"{number:03d}_{_short(scene_path)}.png")
                 key = Path(room_path).resolve()
                 if key not in rooms:
                     rooms[key] = folder / "bg" / f"{len(rooms) + 1:03d}_{_short(room_path)}.jpg"

@@ -19,7 +19,7 @@ from helpers.utils import read_image
 
 LEAST_SIDE = 32  # pixels: smaller pictures hold nothing to align
 LONGEST_SHAPE = 8  # times as long as wide: of a longer picture hardly a tile would be looked at
-MOST_PIXELS = 12_500_000  # larger ones would take gigabytes and minutes
+MOST_PIXELS = 13_000_000  # as phones take them, 4080 x 3072; larger ones would take gigabytes and minutes
 SIZES = 256, 512  # pixels of the longer side at which the movement is looked for: smaller pictures are enlarged
 MATCHES = 15  # fewer agreeing points could agree by chance
 FARTHEST = 0.2  # of the diagonal: how far a corner may move before these are two different views
@@ -60,6 +60,8 @@ def predict_pair(net: nn.Module, bg: Picture, bg_fg: Picture, **options) -> dict
         CourseError: the pictures differ in size, cannot be read, do not show one room (see :func:`align`), are swapped.
     """
     bg, bg_fg = read_image(bg, "bg"), read_image(bg_fg, "bg_fg")
+    if len({bool((picture == picture[..., :1]).all()) for picture in (bg, bg_fg)}) == 2:  # one is black and white: both
+        bg, bg_fg = (cv2.cvtColor(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) for x in (bg, bg_fg))
     aligned = align(bg, bg_fg)
     room = np.where(aligned.seen[..., None], aligned.room, bg_fg)  # nothing differs where nothing is known of it
     maps = predict(net, room, bg_fg, **options)
@@ -125,9 +127,10 @@ def align(room: np.ndarray, scene: np.ndarray) -> Aligned:
             least = f"{LEAST_SIDE} pixels high and wide, at least"
             raise CourseError(f"{name} must be an array (H, W, 3) of uint8, {least}, and is {what}.")
     if room.shape != scene.shape:
+        turned = room.shape[:2] == scene.shape[1::-1]
         raise CourseError(
-            f"The room is {room.shape[1]} x {room.shape[0]} pixels, the picture with the cat "
-            f"{scene.shape[1]} x {scene.shape[0]}: hold the camera alike for both, or crop them alike."
+            f"The room is {room.shape[1]} x {room.shape[0]} pixels, the picture with the cat {scene.shape[1]} x "
+            f"{scene.shape[0]}: {'turn one of them' if turned else 'hold the camera alike for both, or crop them alike'}."
         )
     if max(scene.shape[:2]) > LONGEST_SHAPE * min(scene.shape[:2]):
         raise CourseError(
@@ -246,7 +249,8 @@ def _show_one_room(room: np.ndarray, scene: np.ndarray, matrix: np.ndarray) -> b
         return cv2.blur(x, (side, side))[side // 2 :: side // 2, side // 2 :: side // 2]
 
     spreads = [np.sqrt((tiles(x * x) - tiles(x) ** 2).clip(0)) for x in (a, b)]
-    alike = (tiles(a * b) - tiles(a) * tiles(b)) > ALIKE * spreads[0] * spreads[1]
+    # Not 0: of a flat tile rounding would decide.
+    alike = (tiles(a * b) - tiles(a) * tiles(b)) > ALIKE * np.maximum(spreads[0] * spreads[1], 0.1)
     seen = seen[side // 2 :: side // 2, side // 2 :: side // 2]
     # What the flattest tiles hold is noise, which in the dark is most of a picture; or texture, where all have it.
     for times in (NOISE, 0):

@@ -144,7 +144,7 @@ def card(data: str, rows: dict[str, dict[str, float]], facts: dict) -> str:
     return f"""
 `{WEIGHTS[data].name}` holds the {count_parameters(build(NETWORK)):,} parameters of `helpers.model.{NETWORK}` in 16 bits
 ({WEIGHTS[data].stat().st_size / 1e6:.1f} MB): `helpers.predict.pretrained("{data}")`. This part was written by
-`python -m helpers.upkeep.publish_weights publish`.
+`python -m helpers.upkeep.publish_weights publish{" --photos FOLDER" * (data == "photographs")}`.
 
 **Data.** {textwrap.fill(facts["data"], 110)}
 

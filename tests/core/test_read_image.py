@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, features
 
 from helpers.config import CourseError
-from helpers.utils import open_image, read_image
+from helpers.utils import as_seen, open_image, read_image
 
 FORMATS = ["PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG", *(["AVIF"] if features.check("avif") else [])]
 
@@ -65,21 +65,24 @@ def test_16_bit_grey_keeps_its_high_byte(kind):
     assert (read_image(encoded(steps, kind)) == (steps >> 8)[..., None]).all()
     wide = Image.fromarray(steps.astype(np.int32))  # how an older Pillow opens the same file
     assert (read_image(wide) == (steps >> 8)[..., None]).all()
+    assert (read_image(Image.fromarray((steps >> 8).astype(np.int32))) == (steps >> 8)[..., None]).all()
 
 
 def test_transparency_is_kept_or_dropped_never_blended():
     rgba = np.dstack((coordinates(), np.linspace(0, 255, 60 * 80).reshape(60, 80).astype(np.uint8)))
-    assert (read_image(encoded(rgba, "PNG"), alpha=True) == rgba).all()
+    assert (np.asarray(as_seen(Image.open(io.BytesIO(encoded(rgba, "PNG"))), alpha=True)) == rgba).all()
     assert (read_image(encoded(rgba, "PNG")) == rgba[..., :3]).all()
-    assert (read_image(encoded(coordinates(), "PNG"), alpha=True)[..., 3] == 255).all()
+    assert (np.asarray(as_seen(Image.open(io.BytesIO(encoded(coordinates(), "PNG"))), alpha=True))[..., 3] == 255).all()
 
 
 def test_messages_name_the_use_and_the_file(tmp_path):
     (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (tmp_path / "film.mov").write_bytes(b"\0\0\0\x14ftypqt  " + bytes(100))
     (tmp_path / "drawing.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "depth.tiff")
     for name, words in {
         "IMG_1.HEIC": "HEIC.*export it as JPEG",
+        "film.mov": "not an image",
         "drawing.eps": "EPS",
         "depth.tiff": "mode F",
         "lost.png": "does not exist",

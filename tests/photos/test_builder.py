@@ -1,6 +1,8 @@
 """Pictures as phones and browsers hand them over, and the folders that are made of them."""
 
 import io
+import os
+import shutil
 from datetime import UTC, datetime
 
 import numpy as np
@@ -161,11 +163,17 @@ def test_pairs_become_a_folder_that_the_course_reads(tmp_path):
         Image.fromarray(scene).save(tmp_path / f"{i}{'c' * 250}.png")  # as long a name as there may be
     pairs = [(tmp_path / f"room {i // 2}.jpg", tmp_path / f"{i}{'c' * 250}.png") for i in range(4)]
     pairs.append((tmp_path / "room 0.jpg", tmp_path / "room 0.jpg"))  # a mistake
+    Image.fromarray(dataset[1]["bg_fg"].permute(1, 2, 0).numpy()).save(tmp_path / "cat.png")
+    pairs.append((tmp_path / "cat.png", pairs[0][1]))  # another one: with a cat in the room's picture
+    other = os.fsdecode(b"K\xfcche.png")  # as an old zip names it
+    shutil.copy(pairs[0][1], tmp_path / other)
+    pairs.append((pairs[0][0], tmp_path / other))
     report = build_folder(tmp_path / "photos", pairs)
-    assert report.kept == 4
-    assert str(report).startswith("4 cats\n  left out: 1 room 0.jpg: Nothing differs")
+    assert report.kept == 5
+    assert str(report).startswith("5 cats\n  left out: 1 room 0.jpg: Nothing differs")
+    assert any("seems to show a cat, too" in reason for reason in report.left_out)
     photos = PhotosDataset(tmp_path / "photos", size=64, placements=1)
-    assert (photos.rooms, photos.cats, photos.stance) == (2, 4, "floating")
+    assert (photos.rooms, photos.cats, photos.stance) == (2, 4, "floating")  # the fifth cat is the first one again
     for i in range(len(photos)):
         quartet = check_quartet(photos[i])
         assert quartet["mask"].mean() > 0.005 and not quartet["valid"].any()
@@ -175,6 +183,7 @@ def test_when_no_pair_works_nothing_is_written(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded())
     with pytest.raises(CourseError, match="Nothing differs"):
         build_folder(tmp_path / "photos", [(tmp_path / "a.png", tmp_path / "a.png")])
-    with pytest.raises(CourseError, match="at least one room"):
-        build_folder(tmp_path / "photos", [])
+    for pairs in ([], ["room.jpg", "cat.jpg"], [("room.jpg", "cat.jpg", "mask.png")]):
+        with pytest.raises(CourseError, match="Give pairs of photographs"):
+            build_folder(tmp_path / "photos", pairs)
     assert not (tmp_path / "photos").exists()

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from helpers.config import CourseError
@@ -95,6 +96,32 @@ def test_nothing_is_told_of_black_pictures_and_plain_walls_may_pass():
         with pytest.raises(CourseError, match="too dark to tell"):
             align(*np.full((2, SIZE, SIZE, 3), light, np.uint8))
     assert align(*np.full((2, SIZE, SIZE, 3), 120, np.uint8)).shift == 0
+
+
+@pytest.mark.parametrize("light", [10, 60, 127, 200, 255])
+def test_a_picture_of_one_colour_is_no_room_with_texture_everywhere(light):
+    plain = np.full((SIZE, SIZE, 3), light, np.uint8)
+    coarse = np.random.default_rng(light).integers(0, 256, (SIZE // 8, SIZE // 8, 3), dtype=np.uint8)
+    scene = cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    for pair in ((plain, scene), (scene, plain)):
+        with pytest.raises(CourseError, match="do not show the same view"):
+            align(*pair)
+
+
+def test_where_one_picture_is_black_and_white_so_is_the_other(pairs):
+    room, scene = pairs[0]
+    grey = [np.asarray(Image.fromarray(picture).convert("L").convert("RGB")) for picture in (room, scene)]
+    expected = predict_pair(Difference(), *grey, size=SIZE)["mask"]
+    assert (expected > 0.5).mean() > 0.005
+    for pair in ((grey[0], scene), (room, grey[1])):
+        np.testing.assert_allclose(predict_pair(Difference(), *pair, size=SIZE)["mask"], expected, atol=1e-4)
+
+
+def test_what_helps_against_pictures_of_two_shapes_is_told(pairs):
+    room, scene = pairs[0]
+    for other, words in ((room[:90].swapaxes(0, 1), "turn one of them"), (room[:80], "crop them alike")):
+        with pytest.raises(CourseError, match=words):
+            align(other, scene[:90])
 
 
 def test_a_swapped_pair_is_told_by_the_cats_outline(pairs, capsys):

@@ -66,6 +66,10 @@ test("reads what a file's header says, and sees that its end is missing", () => 
     assert.deepEqual([found.width, found.height, found.whole], [...size, true], name);
     for (let n = 0; n < file.length - 12; n++) assert.ok(!header(file.subarray(0, n))?.whole, `${name} cut at ${n}`);
   }
+  for (const { name, bytes, size } of cases.ends) { // a picture that more follows, and a kind whose end nobody looks for
+    const found = header(Uint8Array.from(bytes));
+    assert.deepEqual([found.width, found.height, found.whole], [...size, true], name);
+  }
   assert.equal(header(new TextEncoder().encode("This is no picture at all, but a sentence.")), null);
 });
 
@@ -97,6 +101,14 @@ test("finds how a hand moved the camera and what the exposure changed, and corre
     }));
     const mean = far.reduce((sum, value) => sum + value, 0) / far.length;
     assert.ok(found.alike && mean < 0.006, `differs from Python by ${mean}`);
+  }
+});
+
+test("takes no picture of one colour for the room, or for the scene", () => {
+  const [given] = cases.aligned, scene = pictureOf(image(given, given.bg_fg));
+  for (const value of [0.04, 0.2, 0.5, 0.8, 1]) {
+    const plain = { ...scene, planes: scene.planes.map((plane) => new Float32Array(plane.length).fill(value)) };
+    for (const pair of [[plain, scene], [scene, plain]]) assert.ok(!align(...pair).alike, `of ${value}`);
   }
 });
 

@@ -107,10 +107,10 @@ def scaled(start, end):
     return {"from": start, "to": end, "plane": plane.flatten().tolist(), "expected": expected}
 
 
-def picture_file(kind, size):
+def picture_file(kind, size, more=b"", **options):
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(stream := io.BytesIO(), kind)
-    return {"name": kind, "size": size, "bytes": list(stream.getvalue())}
+    Image.fromarray(pixels).save(stream := io.BytesIO(), kind, **options)
+    return {"name": kind, "size": size, "bytes": list(stream.getvalue() + more)}
 
 
 @pytest.mark.skipif(NODE is None, reason="there is no node to run JavaScript with")
@@ -129,9 +129,11 @@ def test_the_modules_compute_what_python_does(tmp_path):
         "rounded": [(x, round(x)) for x in (0.5, 1.5, 2.5, 2.4999, 7.51, 96.0)],
         "fitted": [(w, h, s, [round(w * (s / max(w, h))), round(h * (s / max(w, h)))])
                    for w, h, s in [(1000, 668, 128), (256, 129, 128), (4032, 3024, 128), (75, 128, 64)]],
-        "files": [picture_file("PNG", (41, 30)), picture_file("JPEG", (47, 30)), picture_file("WEBP", (50, 30))],
+        "files": [picture_file("PNG", (41, 30)), picture_file("JPEG", (47, 30)), picture_file("WEBP", (50, 30)),
+                  picture_file("WEBP", (37, 30), lossless=True)],
+        "ends": [picture_file("PNG", (41, 30), b"more" * 30), picture_file("GIF", (33, 30))],
     }))  # fmt: skip
     run = subprocess.run([NODE, "--test", str(Path(__file__).with_name("modules.test.mjs"))], capture_output=True,
                          text=True, env={**os.environ, "CASES": str(tmp_path)})  # fmt: skip
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr
-    assert "# pass 16" in run.stdout and "# skipped 0" in run.stdout
+    assert "# pass 17" in run.stdout and "# skipped 0" in run.stdout

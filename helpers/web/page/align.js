@@ -7,6 +7,7 @@ import { STILL, greyOf, inLightOf, moved, register } from "./register.js";
 const SIZE = 128; // pixels of the longer side, at which pictures are compared: what the network sees
 const TILE = 1 / 8; // of the longer side
 const TEXTURE = 0.02; // of the range: deviation in a tile below which nothing can be recognised
+const FLAT = 1e-6; // of the range, squared: in a tile of one colour rounding would decide
 const ALIKE = 0.7, LEAST_ALIKE = 0.4; // correlation of tiles that look alike; share of them below which rooms differ
 const FEWEST = 4; // tiles with texture: of fewer nothing can be told, and nothing has to move
 const CAT_TILES = 0.5; // of the tiles, that a cat and its shadow may take
@@ -35,7 +36,7 @@ function tiles(room, scene) {
       counts.all++;
       counts.room += spreadA > TEXTURE;
       counts.textured += textured;
-      counts.alike += textured && ab / n - (sa * sb) / n ** 2 > ALIKE * spreadA * spreadB;
+      counts.alike += textured && ab / n - (sa * sb) / n ** 2 > ALIKE * Math.max(spreadA * spreadB, FLAT);
     }
   }
   return { most: Math.max(counts.room, counts.textured - CAT_TILES * counts.all), alike: counts.alike };

@@ -15,6 +15,7 @@ const VIEWS = {
   depth: "depth in colours, from near, yellow, to far, dark violet",
   cutout: "the cat cut out of its picture",
 };
+const LEAST = 0.001; // of the picture, from which there is a cat
 const CLOUD = 640; // pixels, the width of the picture of the points
 const $ = (id) => document.getElementById(id);
 const setting = (name) => document.querySelector(`input[name=${name}]:checked`).value;
@@ -69,8 +70,10 @@ async function look() {
   $("result").hidden = false;
   draw();
   const times = `Done: aligned in ${aligning.toFixed(0)} ms, predicted in ${maps.milliseconds.toFixed(0)} ms.`;
-  const words = [wrong, corrections(aligned), times].filter(Boolean);
-  say(words.join(" "), wrong ? "doubt" : "good");
+  const none = facts(state.maps.mask, maps.depth, 0.5).share < LEAST;
+  const doubt = wrong || (none && "No cat was found: neither picture shows one, or both do.");
+  const words = [doubt, corrections(aligned), times].filter(Boolean);
+  say(words.join(" "), doubt ? "doubt" : "good");
 }
 
 function draw() {

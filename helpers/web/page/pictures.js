@@ -15,11 +15,15 @@ export function header(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < 30) return null;
   if (text(bytes, 1, 4) === "PNG") {
-    return { width: view.getUint32(16), height: view.getUint32(20), whole: text(bytes, -64).includes("IEND") };
+    return { width: view.getUint32(16), height: view.getUint32(20), whole: new TextDecoder("latin1").decode(bytes).includes("IEND") };
+  }
+  if (text(bytes, 0, 3) === "GIF") {
+    return { width: view.getUint16(6, true), height: view.getUint16(8, true), whole: true };
   }
   if (text(bytes, 0, 4) === "RIFF" && text(bytes, 8, 12) === "WEBP") {
     const size = { VP8X: [24, 27].map((at) => 1 + (view.getUint32(at - 1, true) >>> 8)),
-      "VP8 ": [26, 28].map((at) => view.getUint16(at, true) & 0x3fff) }[text(bytes, 12, 16)] ?? [0, 0];
+      "VP8 ": [26, 28].map((at) => view.getUint16(at, true) & 0x3fff),
+      VP8L: [0, 14].map((bits) => 1 + ((view.getUint32(21, true) >>> bits) & 0x3fff)) }[text(bytes, 12, 16)] ?? [0, 0];
     return { width: size[0], height: size[1], whole: bytes.length >= view.getUint32(4, true) + 8 };
   }
   if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return null;
