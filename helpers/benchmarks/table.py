@@ -26,7 +26,7 @@ from helpers.benchmarks.summary import (
     need_data,
     positive,
     with_spread,
-)  # fmt: skip
+)
 from helpers.config import data_source, plain_errors, runs_dir
 from helpers.dataset import Quartet
 from helpers.demos.checkerboard import grid_index

@@ -177,7 +177,7 @@ def build_folder(root: str | Path, pairs: Sequence[tuple[str | Path, str | Path]
     Args:
         root: the folder; it gets ``bg/`` and ``fg/``.
         pairs: ``(picture of the empty room, the same view with the cat)``. Several pairs may share a room. Those that
-            fail are left out, with the reason.
+            fail, or are doubtful, are left out, with the reason.
 
     Raises:
         CourseError: no pair worked (the message of the first failure), or ``root`` has such folders already.
