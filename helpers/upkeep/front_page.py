@@ -31,7 +31,8 @@ def duration(minutes: float) -> str:
 
 def newest(runs: list[dict]) -> dict | None:
     """The newest of a notebook's runs on rendered rooms in :data:`PROFILE` without a GPU; None if there is none."""
-    wanted = [run for run in runs if (run["profile"], run["data"]) == (PROFILE, "rooms") and "CPU" in run["device"]]
+    plain = [run for run in runs if re.match(r"\d+ CPU", run["device"])]  # a GPU would stand before the cores
+    wanted = [run for run in plain if (run["profile"], run["data"]) == (PROFILE, "rooms")]
     return max(wanted, key=lambda run: run["date"], default=None)
 
 

@@ -102,7 +102,7 @@ def test_a_warm_run_says_so(course):
     assert "sets that an earlier run had made" in first_cell(course, "01_a")
 
 
-@pytest.mark.parametrize("other", [None, {"profile": "tiny"}, {"data": "/photos"}, {"device": "Tesla T4"}])
+@pytest.mark.parametrize("other", [None, {"profile": "tiny"}, {"data": "/photos"}, {"device": "Tesla T4, 2 CPU cores"}])
 def test_without_a_log_it_refuses_and_writes_nothing(course, other):
     if other is not None:
         log(course, a1=[run()], b2=[run(**other)])
