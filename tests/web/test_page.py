@@ -365,7 +365,7 @@ def test_a_photograph_is_shown_as_the_camera_was_held(page):
     turned = encoded(pixels, "JPEG", exif=exif, quality=95)
     fresh(page)
     choose(page, turned, turned)
-    page.locator("#status.good", has_text="Done").wait_for()
+    page.locator("#status.doubt", has_text="No cat was found").wait_for()
     seen = page.evaluate(PIXELS, "room")
     found = np.reshape(seen["data"], (seen["height"], seen["width"], 4))[..., :3]
     assert found.shape == (80, 48, 3)
