@@ -26,10 +26,10 @@ def evaluate(net: nn.Module, dataset: Dataset, size: int | None = None, perturbe
         size: image size in pixels; default the dataset's own.
         perturbed: give each pair another camera position, exposure and noise first (:func:`helpers.augment.perturb`).
     """
-    meter = Meter()
     with evaluating(net):
+        meter, predict = Meter(), network_predictor(net)
         for batch in test_batches(dataset, size, next(net.parameters(), torch.zeros(())).device, perturbed):
-            meter.update(*network_predictor(net)(batch), batch)
+            meter.update(*predict(batch), batch)
     return meter.result()
 
 

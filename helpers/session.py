@@ -171,8 +171,8 @@ def train_network() -> list[dict]:
     from helpers.callbacks import standard
     from helpers.train import train
 
-    with PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=3)).main_process_first():  # makes sets
-        parts = sets("train", "validation")
+    with PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=3)).main_process_first():
+        parts = sets("train", "validation")  # the first one makes them, which may take long; the others find them
     net, recipe = start()
     history = train(net, *parts, recipe, run_dir(), standard())
     PartialState().destroy_process_group()
