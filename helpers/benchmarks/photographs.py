@@ -10,7 +10,7 @@ the weights name, and not in their own.
 
 import argparse
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -77,14 +77,12 @@ def pair_predictor(net: nn.Module, **options) -> Predictor:
     return lambda batch: torch.stack([of_pair(*pair) for pair in zip(batch["bg"], batch["bg_fg"])]).split(1, 1)
 
 
-def by_name(paths: Iterable[Path]) -> dict[str, nn.Module]:
+def by_name(paths: Sequence[Path]) -> dict[str, nn.Module]:
     """The networks of ``--weights``, each by the name of its file or folder, which is that of its row."""
-    networks: dict[str, nn.Module] = {}
-    for path in paths:
-        if path.stem in networks:
-            raise CourseError(f"Two of the weights are called {path.stem}, and so would be their rows: rename {path}.")
-        networks[path.stem] = load(path)
-    return networks
+    names = [path.stem for path in paths]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise CourseError(f"Two of the weights are called {twice[0]}, and so would be their rows: rename one.")
+    return dict(zip(names, map(load, paths)))
 
 
 def _baseline(mean: MeanDepth) -> Predictor:

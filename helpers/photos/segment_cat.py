@@ -28,9 +28,11 @@ def cut_out(room: np.ndarray, scene: np.ndarray) -> np.ndarray:
     :func:`helpers.photos.builder.read_photo` they have a sensible one; this takes a second or two.
 
     Raises:
-        CourseError: nothing differs, nearly everything does, what differs is scattered, or the pictures are swapped.
+        CourseError: nothing differs, nearly everything does, what differs is scattered, the pictures are swapped or grey.
     """
     aligned = align(room, scene)
+    if any((picture == picture[..., :1]).all() for picture in (room, scene)):
+        raise CourseError("A picture is black and white: take both in colour, by which cat and shadow are told apart.")
     difference = differences(aligned, scene)
     probable, certain, same = _probable_cat(aligned, scene, difference)
     found = _grab_cut(scene, probable, certain, same, ~aligned.seen)

@@ -167,3 +167,12 @@ def test_pictures_that_would_take_gigabytes_are_refused():
     large = np.zeros((3700, 3700, 3), np.uint8)
     with pytest.raises(CourseError, match="3700 x 3700 pixels, which takes too much memory here: read them with"):
         cut_out(large, large)
+
+
+@pytest.mark.parametrize("which", [(0,), (1,), (0, 1)])
+def test_black_and_white_is_refused(pairs, which):
+    pair = list(pairs[0][:2])
+    for i in which:
+        pair[i] = cv2.cvtColor(cv2.cvtColor(pair[i], cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    with pytest.raises(CourseError, match="black and white: take both in colour"):
+        cut_out(*pair)
